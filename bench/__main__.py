@@ -1,0 +1,15 @@
+"""`python -m bench [PART ...]`: run the parts of the benchmark; exit status 1 if a target is missed."""
+
+import sys
+
+from . import gateway
+
+PARTS = {"gateway": gateway.run}
+
+if __name__ == "__main__":
+    names = [argument for argument in sys.argv[1:] if not argument.startswith("-")] or list(PARTS)
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        sys.exit(f"There is no part {unknown[0]!r}. There are: {', '.join(PARTS)}.")
+    rows = [row for name in names for row in PARTS[name]("--quick" in sys.argv)]
+    sys.exit(any(row.met is False for row in rows))

@@ -1,0 +1,23 @@
+"""The models Medley has: capabilities and the backends that offer them, one file each.
+
+`BACKENDS` is the one list. A profile names a backend by its key; adding one is adding a file and a line here. Importing
+this package loads no engine (torch, OpenCV, ...): backends import theirs when they are loaded.
+"""
+
+from typing import Any
+
+from .image_tools.opencv import OpenCVTools
+from .language.transformers import TransformersLanguage
+from .segmentation.grabcut import GrabCut
+from .speech_to_text.pocketsphinx import PocketSphinx
+from .text_to_image.diffusers import DiffusersTextToImage
+from .text_to_speech.espeak import ESpeak
+
+BACKENDS: dict[str, type[Any]] = {
+    "diffusers": DiffusersTextToImage,  # text to image: any diffusers pipeline in safetensors
+    "espeak": ESpeak,  # text to speech: eSpeak NG, about 140 languages, no weights
+    "grabcut": GrabCut,  # segmentation: OpenCV's GrabCut, no weights
+    "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
+    "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU
+    "transformers": TransformersLanguage,  # language: any causal model in safetensors
+}

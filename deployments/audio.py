@@ -1,0 +1,165 @@
+"""Samples from recordings and recordings from samples, through FFmpeg (PyAV). Always mono; arrays are numpy's.
+
+Files are opened as `media.py` opens them: only its containers, and no other file or address one of them may name.
+"""
+
+import io
+import threading
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, Literal
+
+from .capabilities import AudioFormat
+from .errors import InvalidInput
+from .media import CONTAINERS, Audio
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PCM_RATE = 24_000  # raw `pcm` has no header to say its rate: OpenAI's clients take 24 kHz, signed 16 bit, little endian
+OPUS_RATE = 48_000  # the rate at which Opus counts time; its encoder takes 22,050 Hz and 44,100 Hz from nobody
+LONGEST = 3600  # seconds that are decoded at most: 230 MB of float32 at 16 kHz
+
+# format: media type, FFmpeg's container, its codec
+FORMATS: dict[AudioFormat, tuple[str, str, str]] = {
+    "wav": ("audio/wav", "wav", "pcm_s16le"),
+    "mp3": ("audio/mpeg", "mp3", "libmp3lame"),
+    "opus": ("audio/ogg", "ogg", "libopus"),
+    "aac": ("audio/aac", "adts", "aac"),
+    "flac": ("audio/flac", "flac", "flac"),
+}
+PCM_TYPE = "audio/pcm"
+
+
+def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "float32") -> "np.ndarray":
+    """The samples of `audio`, mixed to mono, at `rate` Hz: shape (n,), float32 within -1..1 or int16.
+
+    Raises:
+        InvalidInput: `audio` cannot be decoded, is silent of length, or is longer than an hour.
+    """
+    import av
+    import av.error
+    import numpy as np
+
+    wanted = {"float32": "flt", "int16": "s16"}[dtype]
+    pieces: list[np.ndarray] = []
+    count = 0
+    try:
+        if audio.media_type.startswith(PCM_TYPE):
+            samples = np.frombuffer(audio.data[: len(audio.data) // 2 * 2], "<i2")
+            return _converted(samples, PCM_RATE, rate, wanted)
+        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
+        with av.open(io.BytesIO(audio.data), options=options) as container:
+            if not container.streams.audio:
+                raise InvalidInput("audio", "has no sound in it")
+            resampler = av.AudioResampler(format=wanted, layout="mono", rate=rate)
+            for frame in (*_frames(container), None):  # None empties the resampler
+                for out in resampler.resample(frame):
+                    pieces.append(out.to_ndarray().reshape(-1))
+                    count += out.samples
+                if count > LONGEST * rate:
+                    raise InvalidInput("audio", f"is longer than the {LONGEST} s that are decoded")
+    except (av.error.FFmpegError, ValueError, EOFError) as error:
+        raise InvalidInput("audio", f"cannot be decoded: {error}") from None
+    if not count:
+        raise InvalidInput("audio", "has no sound in it")
+    return np.concatenate(pieces)
+
+
+def encode(
+    samples: "np.ndarray", rate: int, format: AudioFormat = "wav", cancelled: threading.Event | None = None
+) -> Audio:
+    """Write mono `samples`, shape (n,), float32 within -1..1 or int16, at `rate` Hz, as a file of `format`.
+
+    `opus` is Opus in Ogg; `pcm` is raw signed 16 bit little endian at 24 kHz, without a header. Ten minutes of AAC take
+    some ten seconds of a core, so `cancelled` is looked at.
+
+    Raises:
+        InvalidInput: `format` is not one of `AudioFormat`.
+        CancelledError: `cancelled` was set meanwhile.
+    """
+    import av
+    import numpy as np
+
+    if format == "pcm":
+        return Audio(_converted(samples, rate, PCM_RATE, "s16").astype("<i2").tobytes(), PCM_TYPE)
+    if format not in FORMATS:
+        raise InvalidInput("format", f"is {format!r}; one of {', '.join((*FORMATS, 'pcm'))} is written")
+    media_type, container_name, codec = FORMATS[format]
+    out_rate = OPUS_RATE if format == "opus" else rate
+    file = io.BytesIO()
+    with av.open(file, "w", format=container_name) as container:
+        stream: Any = container.add_stream(codec, rate=out_rate, layout="mono")
+        resampler = av.AudioResampler(stream.codec_context.format, "mono", out_rate, frame_size=0)
+        fifo = av.AudioFifo()  # encoders such as Opus and AAC take frames of one size only
+        for frame in [*resampler.resample(_frame(np.ascontiguousarray(samples), rate)), *resampler.resample(None)]:
+            fifo.write(frame)
+        size = stream.codec_context.frame_size or 4096
+        while frame := fifo.read(size, partial=True):
+            if cancelled is not None and cancelled.is_set():
+                raise CancelledError
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Audio(file.getvalue(), media_type)
+
+
+def slower(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":
+    """Speech at `factor` (0.1 to 1) of its tempo with its pitch kept, by FFmpeg's `atempo`; int16 stays int16."""
+    import av
+    import av.error
+    import av.filter
+    import numpy as np
+
+    graph = av.filter.Graph()
+    frame = _frame(samples, rate)
+    source = graph.add_abuffer(sample_rate=rate, format=frame.format.name, layout="mono", time_base=frame.time_base)
+    chain = [source]
+    while factor < 1:  # one atempo goes down to a half
+        step = max(factor, 0.5)
+        chain.append(graph.add("atempo", f"{step:.6f}"))
+        factor = factor / step if factor < 0.5 else 1
+    chain += [graph.add("aformat", f"sample_fmts={frame.format.name}"), graph.add("abuffersink")]
+    graph.link_nodes(*chain).configure()
+    graph.push(frame)
+    graph.push(None)
+    pieces = []
+    while True:
+        try:
+            pieces.append(graph.pull().to_ndarray().reshape(-1))
+        except (av.error.EOFError, av.error.BlockingIOError):
+            return np.concatenate(pieces) if pieces else samples[:0]
+
+
+def _frames(container: Any) -> Any:
+    """Decoded frames; a broken packet behind good ones ends the recording there, as a player would."""
+    import av.error
+
+    decoded = 0
+    try:
+        for frame in container.decode(audio=0):
+            decoded += 1
+            frame.pts = None  # gaps in the time stamps are not to become silence or errors
+            yield frame
+    except av.error.InvalidDataError:
+        if not decoded:
+            raise
+
+
+def _frame(samples: "np.ndarray", rate: int) -> Any:
+    from fractions import Fraction
+
+    import av
+
+    name = "s16" if samples.dtype.kind == "i" else "flt"
+    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format=name, layout="mono")
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+    return frame
+
+
+def _converted(samples: "np.ndarray", rate: int, wanted_rate: int, wanted: str) -> "np.ndarray":
+    """Samples at another rate and in another sample format (FFmpeg's name: `s16`, `flt`)."""
+    import av
+    import numpy as np
+
+    resampler = av.AudioResampler(format=wanted, layout="mono", rate=wanted_rate)
+    frames = [*resampler.resample(_frame(samples, rate)), *resampler.resample(None)]
+    return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])

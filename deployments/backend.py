@@ -1,0 +1,70 @@
+"""What every model backend has besides its capability.
+
+A backend is a plain class: made without arguments, loaded by `reconfigure`, then called. Ray is nowhere in it;
+`serve_app/app.py` wraps it. Its engine (torch, pocketsphinx, ...) is imported inside its methods, so that the gateway,
+the builder and the command line never pay for it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+STARTER = Path(__file__).parent / "starter"
+
+
+class Options(BaseModel):
+    """A backend's `user_config`: weights and parameters that may change while it runs. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one replica takes and how many there may be, unless the profile's `deployments:` say otherwise."""
+
+    cpus: float = 0.25  # of a core, for Ray's placement
+    gpus: float = 0.0  # fraction of one GPU
+    concurrency: int = 4  # calls one replica works on at once
+    max_replicas: int = 2
+
+
+class Backend(Protocol):
+    """The life of a model: reconfigure, then any number of its capability's calls, and reconfigure again."""
+
+    Options: ClassVar[type[Any]]
+    needs: ClassVar[Needs]
+
+    async def reconfigure(self, options: Any) -> None:
+        """Load what `options` name. New weights are complete before the old are let go: calls in flight never fail.
+
+        Raises:
+            MedleyError: the weights are missing, damaged or of another kind; the old ones stay in use.
+        """
+        ...
+
+    def check_health(self) -> None:
+        """Return if it can answer, raise `ModelUnavailable` if not. Ray replaces a replica that raises."""
+        ...
+
+
+async def in_thread(work: Callable[[threading.Event], T]) -> T:
+    """Run blocking work beside the event loop. When the caller is cancelled the event is set, for the work to look at."""
+    cancelled = threading.Event()
+    try:
+        return await asyncio.to_thread(work, cancelled)
+    finally:
+        cancelled.set()
+
+
+def weights_path(weights: str) -> str:
+    """`starter/NAME` is a folder that ships with Medley; anything else (a folder, a hub name) is left as it is."""
+    if weights.startswith("starter/"):
+        return str(STARTER / weights.removeprefix("starter/") / "weights")
+    return weights

@@ -1,0 +1,65 @@
+"""What a model may raise. The first branches of Medley's one error tree; `serve_app/errors.py` draws the rest.
+
+    MedleyError
+    ├── InvalidInput          422  the caller can mend it; names the field
+    │   └── UnsupportedMedia  415  not a format this field takes
+    └── ModelUnavailable      503  this model cannot answer now, another one may
+        └── OutOfMemory       503  ... because its device is full
+
+A class's docstring is the title people read; status and type stand beside it. Arguments go to `Exception` unchanged,
+so every error survives the trip between replicas.
+"""
+
+from typing import ClassVar
+
+
+class MedleyError(Exception):
+    """Something went wrong inside Medley"""
+
+    status: int = 500
+    type: ClassVar[str] = "internal-error"
+    retry_after: ClassVar[int | None] = None  # seconds; sent as Retry-After
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def title(self) -> str:
+        return (type(self).__doc__ or "").strip().splitlines()[0]
+
+
+class InvalidInput(MedleyError):
+    """The request has a value that cannot be used"""
+
+    status = 422
+    type = "invalid-input"
+
+    def __init__(self, field: str, detail: str) -> None:
+        Exception.__init__(self, field, detail)
+        self.field = field
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.detail}"
+
+
+class UnsupportedMedia(InvalidInput):
+    """The media type or file format is not supported here"""
+
+    status = 415
+    type = "unsupported-media-type"
+
+
+class ModelUnavailable(MedleyError):
+    """The model cannot answer at the moment"""
+
+    status = 503
+    type = "model-unavailable"
+    retry_after = 5
+
+
+class OutOfMemory(ModelUnavailable):
+    """The model's device has no memory left for this request"""
+
+    type = "out-of-memory"

@@ -1,0 +1,1 @@
+"""Backends that change pictures without a network."""

@@ -1,0 +1,363 @@
+"""Language models by Hugging Face transformers: any causal model in safetensors, on a CPU or one GPU."""
+
+import asyncio
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ..backend import Needs, in_thread, weights_path
+from ..backend import Options as BackendOptions
+from ..capabilities import Delta, Language, Message, Reply
+from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+
+MOST_STOPS = 16
+LONGEST_CHARACTER = 8  # tokens; what gives no character by then never will
+NOT_DECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for a character whose bytes are not all there yet
+
+
+class TransformersLanguage(Language):
+    """A causal language model through transformers' `generate` (https://github.com/huggingface/transformers).
+
+    Takes a folder or a hub name with a configuration, a fast tokenizer and safetensors; never pickles and never code
+    that comes with weights. Uses the tokenizer's chat template, `role: content` lines where there is none. Each call has
+    its own random numbers, so the same seed gives the same text whatever runs beside it. Calls run side by side, not
+    in one batch: for many users of a large model take vLLM. It reads and writes text only: no tools, no pictures.
+    `completion_tokens` counts every token made, the one that ends the reply among them.
+    """
+
+    class Options(BackendOptions):
+        """Weights, where they run, and what holds when the caller does not say."""
+
+        weights: str = Field(description="Folder, `starter/NAME` or hub name")
+        revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the weights say")
+        device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
+        threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
+        max_tokens: int = Field(512, ge=1, description="New tokens if the caller names no number; fewer where they do not fit")
+        temperature: float | None = Field(None, ge=0, le=2, description="The weights' own by default")
+        top_p: float | None = Field(None, gt=0, le=1, description="The weights' own by default")
+
+    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=4, max_replicas=2)
+
+    def __init__(self) -> None:
+        self._engine: _Engine | None = None
+
+    async def reconfigure(self, options: Options) -> None:
+        """Load other weights beside the old ones, then change over.
+
+        Raises:
+            ModelUnavailable: the weights are missing, damaged, incomplete, pickled or not a causal language model.
+            OutOfMemory: both do not fit in memory at once.
+        """
+        self._engine = await in_thread(lambda cancelled: _load(options))
+
+    def check_health(self) -> None:
+        self._ready()
+
+    async def chat(
+        self,
+        messages: list[Message],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: list[str] | None = None,
+        seed: int | None = None,
+    ) -> Reply:
+        engine = self._ready()
+        asked = _Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+        texts: list[str] = []
+        end = await in_thread(lambda cancelled: _write(engine, asked, texts.append, cancelled))
+        text = "".join(texts)
+        assert end.finish_reason
+        tokens = {"prompt_tokens": end.prompt_tokens, "completion_tokens": end.completion_tokens}
+        return Reply(text=text, finish_reason=end.finish_reason, **tokens)
+
+    async def stream(
+        self,
+        messages: list[Message],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: list[str] | None = None,
+        seed: int | None = None,
+    ) -> AsyncIterator[Delta]:
+        """The reply as it is written. Closing the iterator stops the writing at the next token."""
+        engine = self._ready()
+        asked = _Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+        loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+
+        def emit(text: str) -> None:
+            loop.call_soon_threadsafe(waiting.put_nowait, text)
+
+        work = asyncio.create_task(in_thread(lambda cancelled: _write(engine, asked, emit, cancelled)))
+        work.add_done_callback(lambda _: waiting.put_nowait(None))
+        try:
+            text: str | None = ""
+            while text is not None:
+                texts, text = [], await waiting.get()
+                while text is not None:  # all that is there leaves together, nothing is waited for
+                    texts.append(text)
+                    if waiting.empty():
+                        break
+                    text = waiting.get_nowait()
+                if text is not None:
+                    yield Delta(text="".join(texts))
+                else:
+                    end = await work
+                    yield end.model_copy(update={"text": "".join(texts)})
+        finally:
+            work.cancel()
+
+    def _ready(self) -> "_Engine":
+        if self._engine is None:
+            raise ModelUnavailable("the language model is not loaded yet")
+        return self._engine
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """Loaded weights. Shared by calls, changed by none."""
+
+    model: Any
+    tokenizer: Any
+    context: int  # tokens it can attend to, prompt and reply together
+    ends: frozenset[int]  # tokens that end a reply
+    options: TransformersLanguage.Options
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of one call, checked."""
+
+    messages: list[Message]
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    stop: tuple[str, ...]
+    seed: int
+
+    @classmethod
+    def checked(
+        cls,
+        messages: list[Message],
+        max_tokens: int | None,
+        temperature: float | None,
+        top_p: float | None,
+        stop: list[str] | None,
+        seed: int | None,
+    ) -> "_Asked":
+        if not messages:
+            raise InvalidInput("messages", "is empty; one message at least is needed")
+        if max_tokens is not None and max_tokens < 1:
+            raise InvalidInput("max_tokens", f"is {max_tokens}; at least 1 is written")
+        if temperature is not None and not 0 <= temperature <= 2:  # also true for NaN, as below
+            raise InvalidInput("temperature", f"is {temperature}; it goes from 0 to 2")
+        if top_p is not None and not 0 < top_p <= 1:
+            raise InvalidInput("top_p", f"is {top_p}; it is above 0 and at most 1")
+        stops = tuple(stop or ())
+        if len(stops) > MOST_STOPS or not all(stops):
+            raise InvalidInput("stop", f"takes up to {MOST_STOPS} texts, none of them empty")
+        number = secrets.randbits(63) if seed is None else seed % 2**63
+        return cls(messages, max_tokens, temperature, top_p, stops, number)
+
+
+class _Writer:
+    """Looks at each new token, as one of `generate`'s stopping criteria: emits its text, and says when to stop."""
+
+    def __init__(
+        self, engine: _Engine, stop: tuple[str, ...], most: int, emit: Callable[[str], None], cancelled: threading.Event
+    ) -> None:
+        self.tokens: list[int] = []
+        self.finish_reason: Literal["stop", "length"] | None = None
+        self._engine, self._stop, self._most, self._emit, self._cancelled = engine, stop, most, emit, cancelled
+        self._prefix = self._read = 0  # tokens[prefix:read] are written; they give what follows its leading space
+        self._held = ""  # text that may be the beginning of a stop string
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        import torch
+
+        if self.finish_reason is None and not self._cancelled.is_set():
+            self._take(int(input_ids[0, -1]))
+        over = self.finish_reason is not None or self._cancelled.is_set()
+        return torch.full((input_ids.shape[0],), over, dtype=torch.bool, device=input_ids.device)
+
+    def _take(self, token: int) -> None:
+        self.tokens.append(token)
+        if token in self._engine.ends:
+            self._finish("stop")
+            return
+        self._say(last=False)
+        if self.finish_reason is None and len(self.tokens) >= self._most:
+            self._finish("length")
+
+    def _finish(self, reason: Literal["stop", "length"]) -> None:
+        self._say(last=True)
+        self.finish_reason = self.finish_reason or reason
+
+    def _say(self, last: bool) -> None:
+        """Emit what is certain: whole characters that cannot belong to a stop string; with `last`, all there is."""
+        before = self._decode(self.tokens[self._prefix : self._read])
+        now = self._decode(self.tokens[self._prefix :])
+        whole = len(now) > len(before) and not now.endswith(NOT_DECODED)
+        if last or whole or len(self.tokens) - self._read > LONGEST_CHARACTER:
+            self._held += now[len(before) :]
+            self._prefix, self._read = self._read, len(self.tokens)
+        found = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
+        if found:
+            self._held, self.finish_reason, last = self._held[: min(found)], "stop", True
+        keep = 0 if last else max((_overlap(self._held, stop) for stop in self._stop), default=0)
+        certain = self._held[: len(self._held) - keep]
+        self._held = self._held[len(certain) :]
+        if certain:
+            self._emit(certain)
+
+    def _decode(self, tokens: list[int]) -> str:
+        return self._engine.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+class _Sampler:
+    """A logits processor after which the likeliest token is a fair draw (the exponential race), from its own generator.
+
+    `generate` would draw from torch's global one, which calls in other threads draw from as well.
+    """
+
+    def __init__(self, temperature: float, top_p: float, top_k: int, seed: int, device: Any) -> None:
+        import torch
+        from transformers import TopKLogitsWarper, TopPLogitsWarper
+
+        self._temperature = temperature
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._cuts: list[Any] = [TopKLogitsWarper(top_k)] if top_k > 0 else []
+        self._cuts += [TopPLogitsWarper(top_p)] if top_p < 1 else []
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        import torch
+
+        scores = scores.float() / self._temperature
+        for cut in self._cuts:
+            scores = cut(input_ids, scores)
+        chances = scores.softmax(-1)
+        return chances / torch.empty_like(chances).exponential_(generator=self._generator)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` could be the beginning of `stop`."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def _write(engine: _Engine, asked: _Asked, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
+    """Write a reply, token by token; returns its end, without text."""
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+    prompt = _prompt(engine, asked.messages)
+    count = prompt.shape[1]
+    most = asked.max_tokens or min(engine.options.max_tokens, engine.context - count)
+    if count >= engine.context or count + most > engine.context:
+        asks = f" and max_tokens asks for {asked.max_tokens}" if asked.max_tokens else ""
+        detail = f"make {count} tokens{asks}; this model takes {engine.context}, its reply among them"
+        raise InvalidInput("messages", detail)
+    config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
+    config.eos_token_id = sorted(engine.ends) or None
+    config.pad_token_id = next(iter(config.eos_token_id or [0]))
+    writer = _Writer(engine, asked.stop, most, emit, cancelled)
+    try:
+        with torch.inference_mode():
+            engine.model.generate(
+                prompt.to(engine.model.device),
+                attention_mask=torch.ones_like(prompt, device=engine.model.device),
+                generation_config=config,
+                logits_processor=LogitsProcessorList(_samplers(engine, asked)),
+                stopping_criteria=StoppingCriteriaList([writer]),
+            )
+    except (RuntimeError, MemoryError) as error:
+        raise _failure(error) from None
+    if writer.finish_reason is None:
+        raise CancelledError
+    reason, written = writer.finish_reason, len(writer.tokens)
+    return Delta(text="", finish_reason=reason, prompt_tokens=count, completion_tokens=written)
+
+
+def _samplers(engine: _Engine, asked: _Asked) -> list[Any]:
+    """One sampler, or none where the likeliest token is taken. First the caller's word, then options, then weights."""
+    own = engine.model.generation_config
+    options = engine.options
+    weights_say = (own.temperature if own.temperature is not None else 1.0) if own.do_sample else 0.0
+    temperature = next(t for t in (asked.temperature, options.temperature, weights_say) if t is not None)
+    if temperature < 1e-4:  # 0, or so near it that the division below would overflow
+        return []
+    top_p = asked.top_p or options.top_p or own.top_p or 1.0
+    return [_Sampler(temperature, top_p, own.top_k or 0, asked.seed, engine.model.device)]
+
+
+def _prompt(engine: _Engine, messages: list[Message]) -> Any:
+    """Token ids, shape (1, n)."""
+    import jinja2
+
+    turns = [message.model_dump() for message in messages]
+    tokenizer = engine.tokenizer
+    if not tokenizer.chat_template:
+        lines = [f"{turn['role']}: {turn['content']}\n" for turn in turns]
+        return tokenizer("".join(lines) + "assistant:", return_tensors="pt").input_ids
+    try:
+        template = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+        return tokenizer.apply_chat_template(turns, **template)["input_ids"]
+    except jinja2.TemplateError as error:  # such as: roles must alternate
+        raise InvalidInput("messages", f"do not fit this model's chat template: {error}") from None
+
+
+def _load(options: TransformersLanguage.Options) -> _Engine:
+    import torch
+    import transformers
+
+    path = weights_path(options.weights)
+    local = Path(path).is_dir()
+    if not local and path.startswith(("/", ".", "~")):
+        raise ModelUnavailable(f"{options.weights} is not a folder on this machine")
+    if local and not list(Path(path).glob("*.safetensors")):
+        found = "only pickled weights, which can run code" if _pickles(Path(path)) else "no weights"
+        raise ModelUnavailable(f"{options.weights} has {found}; safetensors are needed")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    transformers.utils.logging.disable_progress_bar()
+    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **source)
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype=options.dtype, use_safetensors=True, output_loading_info=True, **source
+        )
+        missing = sorted(info["missing_keys"])
+        if missing:  # transformers would go on with random numbers in their place
+            raise ModelUnavailable(f"{options.weights} lacks {len(missing)} of its weights, such as {missing[0]}")
+        model = model.to(device).eval()
+    except ModelUnavailable:
+        raise
+    except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
+        raise _failure(error, f"{options.weights} cannot be loaded") from None
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    listed = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    text = model.config.get_text_config()
+    context = getattr(text, "max_position_embeddings", None) or tokenizer.model_max_length
+    return _Engine(model, tokenizer, int(min(context, 10_000_000)), listed, options)
+
+
+def _pickles(folder: Path) -> bool:
+    return any(file.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl") for file in folder.iterdir())
+
+
+def _failure(error: BaseException, what: str = "the language model failed") -> ModelUnavailable:
+    import torch
+
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
+    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

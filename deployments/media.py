@@ -1,0 +1,214 @@
+"""`Audio`, `Image`, `Video`: bytes with a media type, checked by really opening them.
+
+A field of one of these types accepts a data URL in JSON, a file in a multipart form and an instance in Python, and is
+written back to JSON as a data URL. Checking happens while pydantic validates, so the error names the field. Limits come
+from the validation context (`{"limits": MediaLimits(...)}`), defaults otherwise.
+
+Bytes are untrusted: only listed container formats are probed (a playlist could name other addresses), headers are read
+before pixels (a small file can claim a huge picture), and packets are counted before anything long is decoded.
+"""
+
+import base64
+import binascii
+import io
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import PydanticCustomError, core_schema
+
+DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]+)*;base64,", re.IGNORECASE)
+CONTAINERS = "wav,mp3,ogg,flac,aac,aiff,amr,caf,au,mov,matroska,webm,avi,mpeg,mpegts,w64"
+IMAGE_FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What an incoming file may at most be."""
+
+    image_pixels: int = 25_000_000
+    audio_seconds: float = 600.0
+    video_seconds: float = 300.0
+
+
+@dataclass(frozen=True, repr=False)
+class Media:
+    """Bytes with the media type they were found to have."""
+
+    data: bytes
+    media_type: str
+
+    kind: ClassVar[str] = "media"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.media_type}, {len(self.data):,} bytes)"
+
+    @property
+    def url(self) -> str:
+        """The same as a `data:` URL."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
+
+    @property
+    def suffix(self) -> str:
+        """The file name ending that fits, with its dot."""
+        subtype = self.media_type.split("/")[-1].removeprefix("x-")
+        return "." + {"jpeg": "jpg", "mpeg": "mp3", "matroska": "mkv", "quicktime": "mov"}.get(subtype, subtype)
+
+    @classmethod
+    def checked(cls, data: bytes, limits: MediaLimits) -> Self:
+        """Open `data`, and name what it is.
+
+        Raises:
+            PydanticCustomError: it is not this kind of media, is damaged, or exceeds `limits`.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def read(value: object, info: ValidationInfo) -> Self:
+            if isinstance(value, cls):
+                return value
+            limits = (info.context or {}).get("limits", MediaLimits())
+            return cls.checked(_bytes(value, cls.kind), limits)
+
+        return core_schema.with_info_plain_validator_function(
+            read,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda media: media.url, when_used="json"),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {
+            "type": "string",
+            "format": "data-url",
+            "title": cls.__name__,
+            "contentMediaType": f"{cls.kind}/*",
+            "description": f"{cls.__name__} as a base64 data URL (`data:{cls.kind}/...;base64,...`) or a file of a form",
+        }
+
+
+class Image(Media):
+    """A still picture: PNG, JPEG, WebP, GIF or BMP."""
+
+    kind = "image"
+
+    @classmethod
+    def checked(cls, data: bytes, limits: MediaLimits) -> Self:
+        import PIL.Image
+
+        try:
+            with PIL.Image.open(io.BytesIO(data), formats=list(IMAGE_FORMATS)) as picture:
+                width, height = picture.size
+                if width * height > limits.image_pixels:
+                    raise _too_large(f"{width} x {height} pixels; at most {limits.image_pixels:,} are accepted")
+                media_type = IMAGE_FORMATS[picture.format or ""]
+                picture.load()
+        except PIL.Image.DecompressionBombError:
+            raise _too_large(f"more pixels than the {limits.image_pixels:,} that are accepted") from None
+        except PIL.UnidentifiedImageError:
+            raise _unsupported("image", f"one of {', '.join(IMAGE_FORMATS)}") from None
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _damaged("image", error) from None
+        return cls(data, media_type)
+
+
+class _Timed(Media):
+    """What audio and video share: a container with one stream that must decode and end in time."""
+
+    @classmethod
+    def checked(cls, data: bytes, limits: MediaLimits) -> Self:
+        import av
+        import av.error
+
+        longest: float = getattr(limits, f"{cls.kind}_seconds")
+        try:
+            # PyAV hands these to FFmpeg: no other container, and no file or address named by this one, is opened.
+            options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
+            with av.open(io.BytesIO(data), options=options) as container:
+                streams = container.streams.audio if cls.kind == "audio" else container.streams.video
+                if not streams:
+                    raise PydanticCustomError("media_unsupported", "has no {kind} in it", {"kind": cls.kind})
+                promised = (container.duration or 0) / 1_000_000
+                seconds = _seconds(container, streams[0], longest, cls.kind)
+                name = container.format.name.split(",")[0]
+        except av.error.InvalidDataError:
+            raise _unsupported(cls.kind, "a file FFmpeg reads, such as WAV, MP3, Ogg, FLAC, MP4 or WebM") from None
+        except (av.error.FFmpegError, ValueError, EOFError) as error:
+            raise _damaged(cls.kind, error) from None
+        if seconds <= 0:
+            raise _damaged(cls.kind, "nothing to play")
+        if promised > longest + 1 and promised > 1.5 * seconds + 1:
+            raise _damaged(cls.kind, f"its header promises {promised:.0f} s, it holds {seconds:.1f} s")
+        return cls(data, _media_type(cls.kind, name))
+
+
+class Audio(_Timed):
+    """A recording in any container FFmpeg reads: WAV, MP3, Ogg, FLAC, MP4, WebM, ..."""
+
+    kind = "audio"
+
+
+class Video(_Timed):
+    """A film in MP4, WebM, MKV, MOV or AVI."""
+
+    kind = "video"
+
+
+def _seconds(container: Any, stream: Any, longest: float, kind: str) -> float:
+    """Length by counting packets up to the limit; the first packets are decoded as proof that they can be."""
+    seconds, to_decode = 0.0, 3
+    for packet in container.demux(stream):
+        if packet.dts is None and packet.size == 0:
+            break
+        if to_decode:
+            packet.decode()
+            to_decode -= 1
+        if packet.pts is not None and packet.time_base is not None:
+            seconds = max(seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if seconds > longest:
+            raise _too_large(f"longer than the {longest:g} s of {kind} that are accepted")
+    return seconds
+
+
+def _media_type(kind: str, container: str) -> str:
+    known = {"mp3": "audio/mpeg", "mov": f"{kind}/mp4", "matroska": f"{kind}/webm"}
+    return known.get(container, f"{kind}/{container}")
+
+
+def _bytes(value: object, kind: str) -> bytes:
+    if isinstance(value, Media):
+        value = value.data
+    if isinstance(value, str):
+        found = DATA_URL.match(value)
+        if not found:
+            raise PydanticCustomError(
+                "media_reference", "must be a base64 data URL (data:{kind}/...;base64,...)", {"kind": kind}
+            )
+        try:
+            value = base64.b64decode(value[found.end() :], validate=True)
+        except binascii.Error as error:
+            raise PydanticCustomError(
+                "media_reference", "is not valid base64: {reason}", {"reason": str(error)}
+            ) from None
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise PydanticCustomError("media_reference", "must be {kind}: a data URL or a file", {"kind": kind})
+    if not value:
+        raise PydanticCustomError("media_damaged", "is empty")
+    return bytes(value)
+
+
+def _unsupported(kind: str, wanted: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        "media_unsupported", "is not {kind} that can be read: {wanted}", {"kind": kind, "wanted": wanted}
+    )
+
+
+def _damaged(kind: str, reason: object) -> PydanticCustomError:
+    return PydanticCustomError("media_damaged", "is damaged {kind}: {reason}", {"kind": kind, "reason": str(reason)})
+
+
+def _too_large(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("media_too_large", "is too large: {reason}", {"reason": reason})

@@ -1,0 +1,1 @@
+"""Backends that find the outline of a thing."""

@@ -1,0 +1,1 @@
+"""Backends that write down what is said."""

@@ -1,0 +1,163 @@
+"""Speech to text by PocketSphinx: US English on a CPU, with the models that come in its package."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from .. import audio
+from ..backend import Needs, in_thread, weights_path
+from ..backend import Options as BackendOptions
+from ..capabilities import Segment, SpeechToText, Transcript
+from ..errors import InvalidInput, ModelUnavailable
+from ..media import Audio
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RATE = 16_000  # Hz, of the acoustic model
+LANGUAGE = "en-US"
+LONGEST_UTTERANCE = 8.0  # seconds decoded in one go: PocketSphinx holds Python's lock meanwhile, about 0.3 s per second
+MARGIN = 0.25  # seconds of quiet kept around an utterance, for the first and the last sound
+
+
+class PocketSphinx(SpeechToText):
+    """PocketSphinx 5 (https://github.com/cmusphinx/pocketsphinx; Huggins-Daines et al. 2006) with its US English models.
+
+    Cuts the recording at pauses (its own endpointer) and decodes each stretch by itself, so segments have times. Runs at
+    about a third of real time on one core, with 100 MB per decoder. Understands clear, close US English in its own
+    vocabulary of 130,000 words, as lower-case words without punctuation; noise, accents, music and other languages are
+    beyond it. A `language_model` and `dictionary` of a narrow subject make it far more exact.
+    """
+
+    class Options(BackendOptions):
+        """Other models, how hard to search, how many calls at once."""
+
+        language_model: str | None = Field(None, description="n-gram model file, ARPA or binary; its own by default")
+        dictionary: str | None = Field(None, description="Pronunciation file; CMUdict by default")
+        beam: float = Field(1e-48, gt=0, le=1e-10, description="Smaller searches more and takes longer")
+        decoders: int = Field(2, ge=1, le=16, description="Recordings decoded at once; each takes about 100 MB")
+
+    needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2, max_replicas=2)
+
+    def __init__(self) -> None:
+        self._pool: _Pool | None = None
+
+    async def reconfigure(self, options: Options) -> None:
+        """Load one decoder with other models; further ones are made when calls come at once.
+
+        Raises:
+            ModelUnavailable: a model file is missing or cannot be read.
+        """
+        self._pool = await in_thread(lambda cancelled: _Pool(options))
+
+    def check_health(self) -> None:
+        self._ready()
+
+    async def transcribe(self, audio: Audio, *, language: str | None = None) -> Transcript:
+        pool = self._ready()
+        if language is not None and language.lower().replace("_", "-") not in ("en", "en-us"):
+            raise InvalidInput("language", f"is {language[:40]!r}; this model understands {LANGUAGE} only")
+        return await in_thread(lambda cancelled: _transcribe(pool, audio, cancelled))
+
+    def _ready(self) -> "_Pool":
+        if self._pool is None:
+            raise ModelUnavailable("PocketSphinx is not loaded yet")
+        return self._pool
+
+
+class _Pool:
+    """Decoders of one configuration; each serves one recording at a time."""
+
+    def __init__(self, options: PocketSphinx.Options) -> None:
+        self._options = options
+        self._slots = threading.Semaphore(options.decoders)
+        self._idle: list[Any] = [self._new()]  # append and pop are atomic
+
+    @contextmanager
+    def decoder(self, cancelled: threading.Event) -> Iterator[Any]:
+        while not self._slots.acquire(timeout=0.1):
+            if cancelled.is_set():
+                raise CancelledError
+        try:
+            decoder = self._idle.pop() if self._idle else self._new()
+            yield decoder
+            self._idle.append(decoder)  # not after an error: it may be in the middle of an utterance
+        finally:
+            self._slots.release()
+
+    def _new(self) -> Any:
+        import pocketsphinx
+
+        files = {"lm": self._options.language_model, "dict": self._options.dictionary}
+        named = {key: weights_path(path) for key, path in files.items() if path}
+        try:
+            return pocketsphinx.Decoder(samprate=RATE, beam=self._options.beam, loglevel="FATAL", **named)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            what = ", ".join(named.values()) or "its own models"
+            raise ModelUnavailable(f"PocketSphinx cannot load {what}: {error}") from None
+
+
+def _transcribe(pool: _Pool, recording: Audio, cancelled: threading.Event) -> Transcript:
+    samples = audio.decode(recording, RATE, dtype="int16")
+    segments = []
+    with pool.decoder(cancelled) as decoder:
+        for start, end in _utterances(samples):
+            if cancelled.is_set():
+                raise CancelledError
+            text = _words(decoder, samples[start:end])
+            if text:
+                segments.append(Segment(start=round(start / RATE, 2), end=round(end / RATE, 2), text=text))
+    text = " ".join(segment.text for segment in segments)
+    return Transcript(text=text, language=LANGUAGE, seconds=round(len(samples) / RATE, 3), segments=segments)
+
+
+def _words(decoder: Any, samples: "np.ndarray") -> str:
+    """What one utterance says. Whole utterances get the mean of their own cepstra, whatever was decoded before."""
+    try:
+        decoder.start_utt()
+        decoder.process_raw(samples.tobytes(), no_search=False, full_utt=True)
+        decoder.end_utt()
+    except RuntimeError as error:
+        raise ModelUnavailable(f"PocketSphinx failed: {error}") from None
+    heard = decoder.hyp()
+    return heard.hypstr.strip() if heard else ""
+
+
+def _utterances(samples: "np.ndarray") -> Iterator[tuple[int, int]]:
+    """First and last sample of each stretch of speech, none longer than `LONGEST_UTTERANCE`."""
+    import pocketsphinx
+
+    endpointer = pocketsphinx.Endpointer(sample_rate=RATE)
+    data, size = samples.tobytes(), endpointer.frame_bytes
+    margin, stretches, begun = int(MARGIN * RATE), [], False
+    whole = max(0, (len(data) - 1) // size) * size  # the last frame, whole or not, is for end_stream
+    for at in range(0, whole, size):
+        speech = endpointer.process(data[at : at + size])
+        begun = endpointer.in_speech
+        if speech is not None and not begun:
+            stretches.append((endpointer.speech_start, endpointer.speech_end))
+    endpointer.end_stream(data[whole:])
+    if begun:
+        stretches.append((endpointer.speech_start, len(samples) / RATE))
+    for start, end in stretches:
+        first = max(0, int(start * RATE) - margin)
+        last = min(len(samples), int(end * RATE) + margin)
+        while last - first > LONGEST_UTTERANCE * RATE:
+            cut = _quietest(samples, first)
+            yield first, cut
+            first = cut
+        yield first, last
+
+
+def _quietest(samples: "np.ndarray", first: int) -> int:
+    """Where to cut a long stretch: the quietest tenth of a second in the later half of what may be decoded at once."""
+    import numpy as np
+
+    window, longest = RATE // 10, int(LONGEST_UTTERANCE * RATE)
+    later = samples[first + longest // 2 : first + longest].astype(np.float32)
+    energy = np.square(later[: len(later) // window * window]).reshape(-1, window).mean(axis=1)
+    return first + longest // 2 + int(energy.argmin()) * window + window // 2

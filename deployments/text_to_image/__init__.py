@@ -1,0 +1,1 @@
+"""Backends that paint what a text describes."""

@@ -1,0 +1,27 @@
+"""The graphs that ship with Medley. One file each; a new one is a new file and a line here."""
+
+from .chat import chat
+from .image_generation import image_generation
+from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
+from .prompt_enhancement import prompt_enhancement
+from .smart_mask import smart_mask
+from .speech import speech
+from .speech_to_image import speech_to_image
+from .transcription import transcription
+from .voice_assistant import voice_assistant
+
+GRAPHS = [
+    chat,
+    prompt_enhancement,
+    image_generation,
+    transcription,
+    speech,
+    speech_to_image,
+    voice_assistant,
+    smart_mask,
+    image_resize,
+    image_crop,
+    image_encode,
+    image_extract_object,
+    image_canny,
+]

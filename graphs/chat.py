@@ -1,0 +1,33 @@
+"""A conversation with a language model."""
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import Language, Message, Reply
+from serve_app.graph import graph
+
+
+class ChatRequest(BaseModel):
+    messages: list[Message] = Field(
+        min_length=1,
+        max_length=200,
+        description="The conversation so far, oldest first",
+        examples=[[{"role": "user", "content": "What can you do?"}]],
+    )
+    max_tokens: int | None = Field(None, ge=1, le=32_768, description="Longest answer, in tokens")
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token")
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution")
+    stop: list[str] | None = Field(None, max_length=4, description="Texts that end the answer")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same answer")
+
+
+@graph(title="Chat")
+async def chat(request: ChatRequest, writer: Language) -> Reply:
+    """Answer the last message of a conversation."""
+    return await writer.chat(
+        request.messages,
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        stop=request.stop,
+        seed=request.seed,
+    )

@@ -1,0 +1,62 @@
+"""Pictures from a prompt."""
+
+import asyncio
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import Language, TextToImage
+from deployments.media import Image
+from serve_app.graph import graph
+
+from .prompt_enhancement import MAX_WISH, enhance
+
+
+class ImageGenerationRequest(BaseModel):
+    prompt: str = Field(
+        min_length=1, max_length=MAX_WISH, description="What to paint", examples=["a red circle on a blue background"]
+    )
+    negative_prompt: str | None = Field(None, max_length=MAX_WISH, description="What to keep out of the picture")
+    enhance: bool = Field(False, description="Let a language model expand the prompt first")
+    style: str | None = Field(None, max_length=200, description="Style for `enhance`", examples=["oil painting"])
+    count: int = Field(1, ge=1, le=8, description="How many pictures; they differ by their seeds")
+    width: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    height: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    steps: int | None = Field(None, ge=1, le=200, description="Denoising steps")
+    guidance: float | None = Field(
+        None, ge=0, le=30, allow_inf_nan=False, description="How strictly to follow the prompt"
+    )
+    seed: int | None = Field(None, ge=0, lt=2**32, description="Seed of the first picture; the next ones count up")
+
+
+class ImageGenerationResult(BaseModel):
+    prompt: str = Field(description="The prompt that was painted")
+    images: list[Image]
+
+
+@graph(title="Image generation")
+async def image_generation(
+    request: ImageGenerationRequest, painter: TextToImage, writer: Language
+) -> ImageGenerationResult:
+    """Paint a prompt, one or several times at once."""
+    prompt = request.prompt
+    if request.enhance or request.style:
+        prompt = await enhance(prompt, request.style, writer, request.seed)
+
+    def seed_of(index: int) -> int | None:
+        return None if request.seed is None else (request.seed + index) % 2**32
+
+    images = await asyncio.gather(
+        *(
+            painter.generate(
+                prompt,
+                negative_prompt=request.negative_prompt,
+                width=request.width,
+                height=request.height,
+                steps=request.steps,
+                guidance=request.guidance,
+                seed=seed_of(index),
+            )
+            for index in range(request.count)
+        )
+    )
+    return ImageGenerationResult(prompt=prompt, images=list(images))

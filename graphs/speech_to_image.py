@@ -1,0 +1,35 @@
+"""A spoken wish becomes a picture."""
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import Language, SpeechToText, TextToImage
+from deployments.errors import InvalidInput
+from deployments.media import Audio, Image
+from serve_app.graph import graph
+
+from .prompt_enhancement import MAX_WISH, enhance
+
+
+class SpeechToImageRequest(BaseModel):
+    audio: Audio = Field(description="What to paint, spoken")
+    style: str | None = Field(None, max_length=200, description="How it should look", examples=["watercolour"])
+    seed: int | None = Field(None, ge=0, lt=2**32, description="The same seed gives the same picture")
+
+
+class SpeechToImageResult(BaseModel):
+    transcript: str = Field(description="What was heard")
+    prompt: str = Field(description="What was painted")
+    image: Image
+
+
+@graph(title="Speech to image")
+async def speech_to_image(
+    request: SpeechToImageRequest, ears: SpeechToText, writer: Language, painter: TextToImage
+) -> SpeechToImageResult:
+    """Hear a wish, expand it into a prompt, and paint it."""
+    heard = (await ears.transcribe(request.audio)).text.strip()
+    if not heard:
+        raise InvalidInput("audio", "nothing was understood in this recording")
+    prompt = await enhance(heard[:MAX_WISH], request.style, writer, request.seed)
+    image = await painter.generate(prompt, seed=request.seed)
+    return SpeechToImageResult(transcript=heard, prompt=prompt, image=image)

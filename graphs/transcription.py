@@ -1,0 +1,18 @@
+"""Speech to text."""
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import SpeechToText, Transcript
+from deployments.media import Audio
+from serve_app.graph import graph
+
+
+class TranscriptionRequest(BaseModel):
+    audio: Audio = Field(description="A recording of someone speaking")
+    language: str | None = Field(None, max_length=35, description="BCP 47 tag, if known", examples=["en"])
+
+
+@graph(title="Transcription")
+async def transcription(request: TranscriptionRequest, ears: SpeechToText) -> Transcript:
+    """Write down what is said in a recording."""
+    return await ears.transcribe(request.audio, language=request.language)

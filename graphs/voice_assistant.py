@@ -1,0 +1,34 @@
+"""A spoken question gets a spoken answer."""
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import AudioFormat, Language, Message, SpeechToText, TextToSpeech
+from deployments.errors import InvalidInput
+from deployments.media import Audio
+from serve_app.graph import graph
+
+
+class VoiceAssistantRequest(BaseModel):
+    audio: Audio = Field(description="The question, spoken")
+    history: list[Message] = Field([], max_length=100, description="What was said before, oldest first")
+    voice: str | None = Field(None, max_length=100, description="Voice of the answer", examples=["en-gb"])
+    format: AudioFormat = Field("wav", description="Format of the answer")
+
+
+class VoiceAssistantResult(BaseModel):
+    transcript: str = Field(description="What was heard")
+    reply: str = Field(description="The answer as text")
+    audio: Audio = Field(description="The answer, spoken")
+
+
+@graph(title="Voice assistant")
+async def voice_assistant(
+    request: VoiceAssistantRequest, ears: SpeechToText, writer: Language, voice: TextToSpeech
+) -> VoiceAssistantResult:
+    """Hear a question, answer it, and say the answer."""
+    heard = (await ears.transcribe(request.audio)).text.strip()
+    if not heard:
+        raise InvalidInput("audio", "nothing was understood in this recording")
+    reply = await writer.chat([*request.history, Message(role="user", content=heard)], max_tokens=200)
+    audio = await voice.synthesize(reply.text[:4096] or "I have no answer.", voice=request.voice, format=request.format)
+    return VoiceAssistantResult(transcript=heard, reply=reply.text, audio=audio)

@@ -1,0 +1,156 @@
+"""The rest of the one error tree (models' own branches are in `deployments/errors.py`), and problems made of it.
+
+MedleyError
+├── InvalidInput, ModelUnavailable, ...     what a model raises
+├── InvalidRequest        422  several fields at once
+├── Unauthorized          401
+├── UnknownName           404  a graph, model or route that is not there; says the nearest
+├── BodyTooLarge          413
+├── Refused               4xx  what the HTTP framework refuses: a method, a form
+├── ModelFailed           500  a model broke in a way it did not foresee
+├── NotOffered            501
+├── RunTimedOut           504
+└── InvalidConfig         ---  a profile cannot be used; names the key's path
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from deployments.errors import InvalidInput, MedleyError, UnsupportedMedia
+
+PROBLEM_TYPES = "https://medley.invalid/problems/"  # identifiers, not addresses: RFC 9457 asks only that they be URIs
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field; `field` is a dotted path."""
+
+    field: str
+    detail: str
+    code: str = "invalid"
+
+
+class InvalidRequest(MedleyError):
+    """The request has values that cannot be used"""
+
+    status = 422
+    type = "invalid-request"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
+        self.args = (errors,)
+        self.errors = tuple(errors)
+
+
+class Unauthorized(MedleyError):
+    """An API key is required"""
+
+    status = 401
+    type = "unauthorized"
+
+
+class UnknownName(MedleyError):
+    """There is nothing of this name"""
+
+    status = 404
+    type = "not-found"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        super().__init__(f"There is no {kind} {name!r}.{nearest(name, names)}")
+        self.args = (kind, name, names)
+
+
+class BodyTooLarge(MedleyError):
+    """The request is larger than this service accepts"""
+
+    status = 413
+    type = "body-too-large"
+
+
+class Refused(MedleyError):
+    """The request cannot be served in this form"""
+
+    type = "refused"
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.args = (status, detail)
+        self.status = status  # type: ignore[misc]  # the framework's, not this class's
+
+
+class ModelFailed(MedleyError):
+    """A model failed in a way it did not foresee"""
+
+    status = 500
+    type = "model-failed"
+
+
+class NotOffered(MedleyError):
+    """This service does not offer that yet"""
+
+    status = 501
+    type = "not-offered"
+
+
+class RunTimedOut(MedleyError):
+    """The run took longer than it may"""
+
+    status = 504
+    type = "run-timed-out"
+
+
+class InvalidConfig(MedleyError):
+    """The profile cannot be used"""
+
+    type = "invalid-config"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` where something similar exists, else what does exist, as the end of a sentence."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" There are: {', '.join(names)}." if names else ""
+
+
+def field_errors(error: ValidationError, known: Sequence[str] = ()) -> list[FieldError]:
+    """pydantic's findings in our words; `known` are the valid names, for a hint at a misspelt one."""
+    found: list[FieldError] = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in item["loc"]) or "body"
+        detail = item["msg"]
+        if item["type"] == "extra_forbidden":
+            detail = "is not a field here." + nearest(field.split(".")[-1], known)
+        found.append(FieldError(field, detail, item["type"]))
+    return found
+
+
+def invalid_request(error: ValidationError, known: Sequence[str] = ()) -> MedleyError:
+    """The one error that stands for pydantic's: 415 where a single file has the wrong format, else 422."""
+    found = field_errors(error, known)
+    if len(found) == 1 and found[0].code == "media_unsupported":
+        return UnsupportedMedia(found[0].field, found[0].detail)
+    return InvalidRequest(found)
+
+
+def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any]:
+    """The error as an RFC 9457 problem document."""
+    document: dict[str, Any] = {
+        "type": PROBLEM_TYPES + error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": instance,
+        "request_id": request_id,
+    }
+    if isinstance(error, InvalidRequest):
+        document["errors"] = [{"field": e.field, "detail": e.detail, "code": e.code} for e in error.errors]
+    elif isinstance(error, InvalidInput):
+        document["errors"] = [{"field": error.field, "detail": error.detail, "code": error.type}]
+    return document

@@ -1,0 +1,116 @@
+"""The gateway: the one deployment that speaks HTTP. It validates, runs graphs over the models' handles, and answers."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from deployments.capabilities import capabilities_of
+from deployments.errors import MedleyError
+
+from .accounts.keys import Authenticator, SingleKey, open_key
+from .config import AppConfig, Settings, load_backend, load_graphs
+from .envelope import Envelope
+from .errors import Refused, UnknownName
+from .graph import Graph
+from .models import Model, Models
+from .responses import error_response
+from .routes import native, openai, operations
+from .routes.schema import openapi
+
+log = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class Service:
+    """All that a route needs."""
+
+    config: AppConfig
+    graphs: Mapping[str, Graph[..., Any]]
+    models: Models
+
+    def graph(self, name: str) -> Graph[..., Any]:
+        """The graph of this name.
+
+        Raises:
+            UnknownName: there is none; says the nearest.
+        """
+        if name not in self.graphs:
+            raise UnknownName("graph", name, self.graphs)
+        return self.graphs[name]
+
+
+class Gateway:
+    """The ingress deployment.
+
+    Args:
+        config: the profile's `args`.
+        handles: the models' Serve handles by name.
+    """
+
+    def __init__(self, config: AppConfig, handles: dict[str, Any]) -> None:
+        self.config = config
+        self.service = Service(config, load_graphs(config.graphs), bind_models(config, handles))
+        key, _ = open_key(Settings.from_environment())
+        self._authenticator = SingleKey(key)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return http_app(self.service, self._authenticator, answer_id=False)  # Serve does that
+
+    async def profile(self) -> AppConfig:
+        """What the profile says, for clients that come over a handle."""
+        return self.config
+
+
+def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
+    """The profile's models over handles (or plain objects that act like them)."""
+    return Models(
+        Model(model.name, model.backend, capabilities_of(load_backend(model.backend)), handles[model.name])
+        for model in config.models
+    )
+
+
+def http_app(service: Service, authenticator: Authenticator, answer_id: bool = True) -> ASGIApp:
+    """Every HTTP surface of a service."""
+    app = FastAPI(title="Medley", version="0.1.0", docs_url="/docs", redoc_url=None)
+    app.include_router(operations.router(service))
+    app.include_router(native.router(service))
+    app.include_router(openai.router(service))
+    app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]
+    app.add_exception_handler(Exception, _answer_error)
+    app.add_exception_handler(MedleyError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    gateway = service.config.gateway
+    wrapped: ASGIApp = Envelope(app, authenticator, int(gateway.max_body_mb * 1_000_000), answer_id)
+    if gateway.cors_origins:
+        headers = ["authorization", "content-type", "x-api-key", "x-request-id", "prefer"]
+        wrapped = CORSMiddleware(
+            wrapped, gateway.cors_origins, allow_methods=["*"], allow_headers=headers, expose_headers=["x-request-id"]
+        )
+    return wrapped
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, MedleyError):
+        log.error("request %s failed", request.scope["request_id"], exc_info=error)
+        error = MedleyError(f"The service failed on this request. Its id is {request.scope['request_id']}.")
+    return error_response(error, request.url.path, request.scope["request_id"])
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    """The framework's own refusals (no such route, method not allowed) in our form."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        routes = {getattr(route, "path", "") for route in request.app.routes}
+        refusal: MedleyError = UnknownName("route", request.url.path, [path for path in routes if "{" not in path])
+    else:
+        refusal = Refused(error.status_code, str(error.detail))
+    response = error_response(refusal, request.url.path, request.scope["request_id"])
+    response.headers.update(error.headers or {})
+    return response

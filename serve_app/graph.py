@@ -1,0 +1,119 @@
+"""`@graph`: a typed async function read into a Graph, from which every surface is derived.
+
+    @graph(title="Speech to image")
+    async def speech_to_image(request: Wish, ears: SpeechToText, painter: TextToImage) -> Painted:
+
+The first parameter is the request (a pydantic model), each other one a model, by the capability it must offer, and the
+return type is the result. Declaring only reads the signature: nothing is registered, and the graph stays callable as
+the function it is. `graphs/__init__.py` lists the graphs that exist.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from deployments.capabilities import CAPABILITIES
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=BaseModel)
+
+MODELS_FIELD = "models"  # the one field a surface adds to a graph's request
+
+
+class GraphError(TypeError):
+    """The function cannot be read as a graph"""
+
+
+@dataclass(frozen=True, eq=False)
+class Graph(Generic[P, R]):
+    """A pipeline: what goes in, what comes out and which capabilities it composes."""
+
+    name: str
+    title: str
+    description: str
+    function: Callable[P, Awaitable[R]] = field(repr=False)
+    request: type[BaseModel]
+    result: type[R]
+    capabilities: dict[str, type[Any]]  # parameter name -> capability
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        return self.function(*args, **kwargs)
+
+    @cached_property
+    def call(self) -> type[BaseModel]:
+        """The request as surfaces accept it: unknown fields refused, and `models` to name the models to use."""
+        choices = create_model(
+            f"{self.request.__name__}Models",
+            __config__=ConfigDict(extra="forbid"),
+            **{
+                parameter: (str | None, Field(None, description=f"Name of a {capability.__name__} model"))
+                for parameter, capability in self.capabilities.items()
+            },  # type: ignore[call-overload]
+        )
+        annotation: Any = choices
+        return type(self.request)(
+            f"{self.request.__name__}Call",
+            (self.request,),
+            {
+                "__module__": self.request.__module__,
+                "__doc__": self.request.__doc__,
+                "model_config": ConfigDict(extra="forbid"),
+                "__annotations__": {MODELS_FIELD: annotation},
+                MODELS_FIELD: Field(
+                    default_factory=choices, description="Models to use instead of the profile's first"
+                ),
+            },
+        )
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """Every name a request may have, nested ones too, for hints at misspelt ones."""
+        return (*self.call.model_fields, *self.capabilities)
+
+
+def graph(*, title: str) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
+    """Read an async function's signature into a Graph.
+
+    Raises:
+        GraphError: the signature lacks a request model, a result model or has a parameter that is no capability.
+    """
+
+    def read(function: Callable[P, Awaitable[R]]) -> Graph[P, R]:
+        name = function.__name__
+        if not inspect.iscoroutinefunction(function):
+            raise GraphError(f"graph {name}: must be `async def`")
+        hints = get_type_hints(function)
+        result = hints.pop("return", None)
+        parameters = list(inspect.signature(function).parameters)
+        if not parameters or set(parameters) - set(hints):
+            raise GraphError(f"graph {name}: every parameter needs a type")
+        request, *models = parameters
+        if not _is_model(hints[request]):
+            raise GraphError(f"graph {name}: `{request}` must be a pydantic model, the request")
+        if MODELS_FIELD in hints[request].model_fields:
+            raise GraphError(f"graph {name}: a request cannot have a field `{MODELS_FIELD}`")
+        if not _is_model(result):
+            raise GraphError(f"graph {name}: must return a pydantic model, the result")
+        for parameter in models:
+            if hints[parameter] not in CAPABILITIES:
+                known = ", ".join(capability.__name__ for capability in CAPABILITIES)
+                raise GraphError(f"graph {name}: `{parameter}` must be a capability: {known}")
+        return Graph(
+            name=name,
+            title=title,
+            description=inspect.getdoc(function) or title,
+            function=function,
+            request=hints[request],
+            result=result,  # type: ignore[arg-type]
+            capabilities={parameter: hints[parameter] for parameter in models},
+        )
+
+    return read
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

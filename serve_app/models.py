@@ -1,0 +1,96 @@
+"""The models a profile has: by name, and in the profile's order by capability."""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.capabilities import CAPABILITIES
+from deployments.errors import ModelUnavailable
+from deployments.media import Media
+
+from .errors import UnknownName
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one method of a capability is called, read from its signature."""
+
+    streams: bool  # yields instead of returning
+    by_reference: bool  # media goes through the object store; small values travel with the call
+
+
+def _mentions_media(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, Media):
+        return True
+    return any(_mentions_media(argument) for argument in typing.get_args(annotation))
+
+
+@functools.cache
+def methods_of(capability: type[Any]) -> dict[str, Method]:
+    """Every method a graph may call on a model of this capability."""
+    return {
+        name: Method(
+            streams=not inspect.iscoroutinefunction(function),
+            by_reference=any(_mentions_media(hint) for hint in typing.get_type_hints(function).values()),
+        )
+        for name, function in vars(capability).items()
+        if inspect.isfunction(function) and not name.startswith("_")
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One named model: its backend, what it offers and the Serve handle (or plain object) that answers."""
+
+    name: str
+    backend: str
+    capabilities: tuple[type[Any], ...]
+    handle: Any = field(repr=False)
+    _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
+
+    def caller(self, method: str, how: Method) -> Callable[..., Any]:
+        """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
+        found = self._callers.get(method)
+        if found is None:
+            handle = self.handle.options(method_name=method, stream=how.streams, _by_reference=how.by_reference)
+            found = self._callers[method] = handle.remote
+        return found
+
+
+class Models:
+    """The table of a profile's models."""
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self.all = tuple(models)
+        self._by_name = {model.name: model for model in self.all}
+        self._offering = {
+            capability: tuple(model for model in self.all if capability in model.capabilities)
+            for capability in CAPABILITIES
+        }
+
+    def offering(self, capability: type[Any]) -> tuple[Model, ...]:
+        """The models of a capability, first choice first.
+
+        Raises:
+            ModelUnavailable: the profile has none.
+        """
+        found = self._offering[capability]
+        if not found:
+            raise ModelUnavailable(f"This profile has no model for {capability.__name__}.")
+        return found
+
+    def named(self, name: str, capability: type[Any] | None = None) -> Model:
+        """The model of this name (that offers `capability`).
+
+        Raises:
+            UnknownName: there is none; says the nearest.
+        """
+        model = self._by_name.get(name)
+        if model is None or (capability is not None and capability not in model.capabilities):
+            known = self._offering[capability] if capability else self.all
+            kind = f"{capability.__name__} model" if capability else "model"
+            raise UnknownName(kind, name, [model.name for model in known])
+        return model

@@ -1,0 +1,117 @@
+"""OpenAPI of the graph routes: their bodies are read by us, so their schemas are put in here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from ..graph import Graph
+from ..intake import has_media
+
+REFERENCE = "#/components/schemas/{model}"
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457 problem document",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "field": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+PROBLEMS = {
+    "401": "No valid API key",
+    "413": "Body too large",
+    "415": "Unsupported media type",
+    "422": "A field is missing, unknown or wrong",
+    "500": "A model failed",
+    "501": "Not offered",
+    "503": "No model can answer now",
+    "504": "The run took too long",
+}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=model.__name__)}
+
+
+def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
+    """What OpenAPI says of a graph's route beside its title."""
+    content: dict[str, Any] = {"application/json": {"schema": _ref(graph.call), "example": example(graph.request)}}
+    if has_media(graph.request):
+        content["multipart/form-data"] = {"schema": _as_form(graph.call)}
+    problems = {
+        status: {"description": text, "content": {"application/problem+json": {"schema": _named("Problem")}}}
+        for status, text in PROBLEMS.items()
+    }
+    answer = {"application/json": {"schema": _ref(graph.result)}, "text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": {"description": "The result", "content": answer}, **problems},
+    }
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=name)}
+
+
+def _as_form(call: type[BaseModel]) -> dict[str, Any]:
+    """The same fields as a form: media are files there."""
+    properties: dict[str, Any] = {}
+    for name, field in call.model_fields.items():
+        if has_media(field.annotation):
+            properties[name] = {"type": "string", "format": "binary", "description": field.description or ""}
+        else:
+            schema = TypeAdapter(field.annotation).json_schema(ref_template=REFERENCE)
+            schema.pop("$defs", None)
+            properties[name] = {**schema, "description": field.description or ""}
+    required = [name for name, field in call.model_fields.items() if field.is_required()]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def example(request: type[BaseModel]) -> dict[str, Any]:
+    """A request made of the fields' own examples; media as a data URL cut short."""
+    found: dict[str, Any] = {}
+    for name, field in request.model_fields.items():
+        if field.examples:
+            found[name] = field.examples[0]
+        elif field.is_required() and has_media(field.annotation):
+            found[name] = "data:application/octet-stream;base64,..."
+    return found
+
+
+def openapi(app: FastAPI, graphs: Mapping[str, Graph[..., Any]]) -> dict[str, Any]:
+    """The whole document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, routes=app.routes, summary="Generative AI on Ray Serve"
+        )
+        models = [(graph.call, "validation") for graph in graphs.values()]
+        models += [(graph.result, "serialization") for graph in graphs.values()]
+        _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(definitions.get("$defs", {}), Problem=PROBLEM)
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        document["security"] = [{"bearer": []}, {"header": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,218 @@
+"""A run: one execution of a graph. Every model call inside it is a step.
+
+A step is timed, retried when its replica is lost, handed to the next model of the capability when a model cannot
+answer, and cancelled on the replica when the caller goes away. A graph sees none of it: its parameters are proxies
+with the capability's methods.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from deployments.errors import MedleyError, ModelUnavailable
+
+from .errors import ModelFailed
+from .graph import Graph
+from .models import Method, Model, Models, methods_of
+
+R = TypeVar("R", bound=BaseModel)
+log = logging.getLogger("ray.serve")
+
+ATTEMPTS = 3  # on one model, when its replica dies under the call
+RETRY_PAUSE_S = 0.2  # times the attempt; the router needs a moment to see that a replica is gone
+REPLICA_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)  # RayActorError: ActorDied and ActorUnavailable too
+
+
+@dataclass(slots=True)
+class Step:
+    """One model call: `name` is `parameter.method`, with a number from the second such call on."""
+
+    name: str
+    model: str = ""
+    status: Literal["running", "succeeded", "failed", "cancelled"] = "running"
+    attempts: int = 0
+    started: float = 0.0  # seconds since the epoch
+    seconds: float = 0.0
+    error: str | None = None
+
+
+class Run:
+    """One execution of a graph over a table of models.
+
+    Args:
+        models: the profile's models.
+        chosen: parameter name -> model name, for those the caller named; a named model has no fallback.
+        on_step: told of each step when it starts and when it ends.
+    """
+
+    __slots__ = ("_chosen", "_models", "_on_step", "steps")
+
+    def __init__(
+        self,
+        models: Models,
+        chosen: Mapping[str, str] | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self.steps: list[Step] = []
+        self._models = models
+        self._chosen = chosen or {}
+        self._on_step = on_step
+
+    async def execute(self, graph: Graph[..., R], request: BaseModel) -> R:
+        """Run the graph's function with a proxy for each model.
+
+        Raises:
+            MedleyError: the input is bad, or no model could answer.
+        """
+        proxies = {parameter: self.model(parameter, offered) for parameter, offered in graph.capabilities.items()}
+        return await graph.function(request, **proxies)
+
+    def model(self, parameter: str, capability: type[Any]) -> Any:
+        """What a graph's parameter is bound to: an object with the capability's methods, whose calls are steps.
+
+        Raises:
+            MedleyError: the profile has no such model.
+        """
+        name = self._chosen.get(parameter)
+        candidates = (self._models.named(name, capability),) if name else self._models.offering(capability)
+        return _Proxy(self, parameter, capability, candidates)
+
+    def start(self, name: str) -> Step:
+        again = sum(step.name.partition("-")[0] == name for step in self.steps)
+        step = Step(f"{name}-{again + 1}" if again else name, started=time.time())
+        self.steps.append(step)
+        return step
+
+    def tell(self, step: Step) -> None:
+        if self._on_step:
+            self._on_step(step)
+
+    async def attempt(self, step: Step, model: Model, attempt: int) -> None:
+        """Count one more attempt of a step on a model, after a pause if the last one lost its replica."""
+        if attempt:
+            await asyncio.sleep(RETRY_PAUSE_S * attempt)
+        step.model = model.name
+        step.attempts += 1
+        self.tell(step)
+
+    def finish(self, step: Step, error: BaseException | None = None) -> None:
+        step.seconds = time.time() - step.started
+        if error is None:
+            step.status = "succeeded"
+        else:
+            step.status = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
+            step.error = str(error) or step.status
+        self.tell(step)
+
+
+class _Proxy:
+    """One parameter of a running graph."""
+
+    __slots__ = ("_candidates", "_capability", "_parameter", "_run")
+
+    def __init__(self, run: Run, parameter: str, capability: type[Any], candidates: tuple[Model, ...]) -> None:
+        self._run, self._parameter, self._capability, self._candidates = run, parameter, capability, candidates
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        how = methods_of(self._capability).get(method)
+        if how is None:
+            raise AttributeError(f"{self._capability.__name__} has no method {method!r}")
+        return partial(_stream if how.streams else _call, self._run, self._candidates, self._parameter, method, how)
+
+
+async def _call(
+    run: Run, candidates: tuple[Model, ...], parameter: str, method: str, how: Method, /, *args: Any, **kwargs: Any
+) -> Any:
+    step = run.start(f"{parameter}.{method}")
+    reason = ""
+    try:
+        for model in candidates:
+            for attempt in range(ATTEMPTS):
+                await run.attempt(step, model, attempt)
+                try:
+                    result = await _answer(model.caller(method, how)(*args, **kwargs))
+                except Exception as error:
+                    reason, lost = _fault(error, model)
+                    if not lost:
+                        break
+                else:
+                    run.finish(step)
+                    return result
+        raise ModelUnavailable(reason)
+    except BaseException as error:
+        run.finish(step, error)
+        raise
+
+
+async def _stream(
+    run: Run, candidates: tuple[Model, ...], parameter: str, method: str, how: Method, /, *args: Any, **kwargs: Any
+) -> AsyncIterator[Any]:
+    """As `_call`, but once an item has left there is no other attempt: the caller has seen it."""
+    step = run.start(f"{parameter}.{method}")
+    reason, begun = "", False
+    try:
+        for model in candidates:
+            for attempt in range(ATTEMPTS):
+                await run.attempt(step, model, attempt)
+                response = model.caller(method, how)(*args, **kwargs)
+                try:
+                    async for item in response:
+                        begun = True
+                        yield item
+                except Exception as error:
+                    reason, lost = _fault(error, model)
+                    if begun:
+                        raise ModelUnavailable(reason) from None
+                    if not lost:
+                        break
+                except BaseException:
+                    response.cancel()
+                    raise
+                else:
+                    run.finish(step)
+                    return
+        raise ModelUnavailable(reason)
+    except BaseException as error:
+        run.finish(step, error)
+        raise
+
+
+async def _answer(response: Any) -> Any:
+    try:
+        return await response
+    except asyncio.CancelledError:
+        # Cancelling the task that awaits does not stop the replica (measured); this does.
+        response.cancel()
+        raise
+
+
+class _Fault(NamedTuple):
+    """Why a model did not answer, and whether another replica of it may."""
+
+    reason: str
+    lost: bool = False
+
+
+def _fault(error: Exception, model: Model) -> _Fault:
+    """What to do about an error: ask again, ask the next model, or raise what would come again."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, REPLICA_LOST):
+        return _Fault(f"A replica of {model.name} was lost.", lost=True)
+    if isinstance(cause, BackPressureError):
+        return _Fault(f"{model.name} has too many requests waiting.")
+    if isinstance(cause, DeploymentUnavailableError):
+        return _Fault(f"{model.name} is not running.")
+    if isinstance(cause, ModelUnavailable):
+        return _Fault(f"{model.name}: {cause.detail}")
+    if isinstance(cause, MedleyError):
+        raise cause from None
+    log.error("model %s failed", model.name, exc_info=error)
+    raise ModelFailed(f"{model.name} failed: {type(cause).__name__}") from error

@@ -1,0 +1,60 @@
+"""Loaded backends, one of each for the whole run, and the tiny weights some are loaded with."""
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments import BACKENDS
+
+from .harness import OPTIONS
+from .weights import write_language_model, write_painter
+
+
+@pytest.fixture(scope="session")
+def lm_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_language_model(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="session")
+def painter_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_painter(tmp_path_factory.mktemp("painter"))
+
+
+@pytest.fixture(scope="session")
+def options_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """`options_of(name, **changes)`: a backend's options for the tests."""
+
+    def options(name: str, **changes: Any) -> Any:
+        folders = [request.getfixturevalue(f"{kind}_weights") for kind in ("lm", "painter")]
+        return BACKENDS[name].Options(**{**OPTIONS[name](*folders), **changes})
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def load(options_of: Callable[..., Any]) -> Callable[[str], Any]:
+    """`load(name)`: that backend, loaded once and shared by all tests. Tests that reload make their own."""
+
+    @cache
+    def loaded(name: str) -> Any:
+        backend = BACKENDS[name]()
+        asyncio.run(backend.reconfigure(options_of(name)))
+        return backend
+
+    return loaded
+
+
+@pytest.fixture
+def fresh(options_of: Callable[..., Any]) -> Callable[..., Any]:
+    """`fresh(name, **changes)`: a backend of this test's own, loaded."""
+
+    def loaded(name: str, **changes: Any) -> Any:
+        backend = BACKENDS[name]()
+        asyncio.run(backend.reconfigure(options_of(name, **changes)))
+        return backend
+
+    return loaded

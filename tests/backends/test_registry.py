@@ -1,0 +1,106 @@
+"""What holds for every backend, whatever it can do."""
+
+import asyncio
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from deployments import BACKENDS
+from deployments.backend import Needs
+from deployments.backend import Options as BackendOptions
+from deployments.capabilities import (
+    CAPABILITIES,
+    ImageTools,
+    Language,
+    Message,
+    Segmentation,
+    SpeechToText,
+    TextToImage,
+    TextToSpeech,
+    capabilities_of,
+)
+from deployments.errors import ModelUnavailable
+from deployments.media import Image
+
+from .harness import OPTIONS, offering
+
+CONTRACTS = {
+    Language: "test_language",
+    TextToImage: "test_text_to_image",
+    SpeechToText: "test_speech_to_text",
+    TextToSpeech: "test_text_to_speech",
+    Segmentation: "test_segmentation",
+    ImageTools: "test_image_tools",
+}
+ENGINES = ("torch", "transformers", "diffusers", "cv2", "av", "pocketsphinx", "espeakng_loader", "PIL", "numpy", "serve_app")
+BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
+    "diffusers": {"weights": "/nowhere"},
+    "espeak": {"voice": "en-us+nobody"},
+    "pocketsphinx": {"language_model": "/nowhere.lm"},
+    "transformers": {"weights": "/nowhere"},
+}
+
+
+def test_every_backend_has_options_to_be_tested_with() -> None:
+    assert set(OPTIONS) == set(BACKENDS)
+
+
+def test_every_capability_has_a_contract_that_walks_its_backends() -> None:
+    assert set(CONTRACTS) == set(CAPABILITIES)
+    for capability, module in CONTRACTS.items():
+        contract = importlib.import_module(f".{module}", __package__)
+        assert contract.NAMES == offering(capability) != []
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_inherits_its_capability_and_is_documented(name: str) -> None:
+    backend = BACKENDS[name]
+    assert capabilities_of(backend)
+    assert len(backend.__doc__) > 200
+    assert issubclass(backend.Options, BackendOptions)
+    assert backend.Options.__qualname__ == f"{backend.__name__}.Options"
+    assert isinstance(backend.needs, Needs)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
+    backend = BACKENDS[name]()
+    with pytest.raises(ModelUnavailable, match="not loaded"):
+        backend.check_health()
+    picture = Image(b"", "image/png")
+    calls = {
+        Language: lambda: backend.chat([Message(role="user", content="hi")]),
+        TextToImage: lambda: backend.generate("a dog"),
+        SpeechToText: lambda: backend.transcribe(picture),
+        TextToSpeech: lambda: backend.synthesize("hi"),
+        Segmentation: lambda: backend.segment(picture, points=[(0, 0)]),
+        ImageTools: lambda: backend.encode(picture),
+    }
+    for capability in capabilities_of(backend):
+        with pytest.raises(ModelUnavailable, match="not loaded"):
+            asyncio.run(calls[capability]())
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_loaded_backend_is_healthy_and_refuses_unknown_options(name: str, load: Any, options_of: Any) -> None:
+    load(name).check_health()
+    with pytest.raises(ValidationError, match="wieghts"):
+        options_of(name, wieghts="x")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_options_that_cannot_be_loaded_leave_the_old_in_use(name: str, fresh: Any, options_of: Any) -> None:
+    backend = fresh(name)
+    with pytest.raises(ModelUnavailable):
+        asyncio.run(backend.reconfigure(options_of(name, **BROKEN[name])))
+    backend.check_health()
+
+
+def test_importing_the_backends_loads_no_engine() -> None:
+    code = f"import sys, deployments; print([m for m in {ENGINES} if m in sys.modules], len(deployments.BACKENDS))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("]") == ["[", f" {len(BACKENDS)}\n"]
