@@ -12,10 +12,11 @@ import base64
 import binascii
 import io
 import re
+import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]+)*;base64,", re.IGNORECASE)
@@ -155,6 +156,16 @@ class Video(_Timed):
     """A film in MP4, WebM, MKV, MOV or AVI."""
 
     kind = "video"
+
+
+def has_media(annotation: Any) -> bool:
+    """Whether a type is media or has it inside."""
+    if isinstance(annotation, type):
+        if issubclass(annotation, Media):
+            return True
+        if issubclass(annotation, BaseModel):
+            return any(has_media(field.annotation) for field in annotation.model_fields.values())
+    return any(has_media(argument) for argument in typing.get_args(annotation))
 
 
 def _seconds(container: Any, stream: Any, longest: float, kind: str) -> float:

@@ -19,7 +19,7 @@ from deployments.errors import MedleyError
 from .config import Profile, Settings, load_profile
 
 if TYPE_CHECKING:
-    from .up import DeploymentState, Running
+    from .up import Running
 
 app = typer.Typer(
     help="Medley: text, images, speech and masks from one service on Ray Serve.",

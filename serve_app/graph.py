@@ -17,6 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from deployments.capabilities import CAPABILITIES
+from deployments.media import has_media
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
@@ -68,6 +69,16 @@ class Graph(Generic[P, R]):
                 ),
             },
         )
+
+    @cached_property
+    def takes_media(self) -> bool:
+        """Whether its requests have media in them, which take a while to open."""
+        return has_media(self.request)
+
+    @cached_property
+    def makes_media(self) -> bool:
+        """Whether its results have media in them, which take a while to write as JSON."""
+        return has_media(self.result)
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

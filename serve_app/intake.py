@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from deployments.errors import InvalidInput, UnsupportedMedia
-from deployments.media import Media, MediaLimits
+from deployments.media import MediaLimits
 
 from .errors import BodyTooLarge, invalid_request
 from .graph import MODELS_FIELD, Graph
@@ -31,7 +31,7 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
     try:
         if content_type == "application/json":
             body = await request.body()
-            if has_media(graph.request):
+            if graph.takes_media:
                 # Opening files takes milliseconds to tenths of a second: not on the event loop.
                 call = await asyncio.to_thread(graph.call.model_validate_json, body or b"{}", context=context)
             else:
@@ -93,13 +93,3 @@ def _is_list(schema: type[BaseModel], name: str, value: Any) -> bool:
     annotation = _annotation(schema, name)
     kinds = [annotation, *typing.get_args(annotation)]
     return not isinstance(value, list) and any(typing.get_origin(kind) is list for kind in kinds)
-
-
-def has_media(annotation: Any) -> bool:
-    """Whether a type is media or has it inside."""
-    if isinstance(annotation, type):
-        if issubclass(annotation, Media):
-            return True
-        if issubclass(annotation, BaseModel):
-            return any(has_media(field.annotation) for field in annotation.model_fields.values())
-    return any(has_media(argument) for argument in typing.get_args(annotation))

@@ -10,7 +10,7 @@ class LocalHandle:
     def __init__(self, model: Any, method: str = "", stream: bool = False) -> None:
         self._model, self._method, self._stream = model, method, stream
 
-    def options(self, *, method_name: str, stream: bool, _by_reference: bool) -> "LocalHandle":
+    def options(self, *, method_name: str, stream: bool, **how_it_travels: Any) -> "LocalHandle":
         return LocalHandle(self._model, method_name, stream)
 
     def remote(self, *args: Any, **kwargs: Any) -> "LocalResponse | LocalStream":

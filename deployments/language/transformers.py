@@ -190,10 +190,11 @@ class _Writer:
         return torch.full((input_ids.shape[0],), over, dtype=torch.bool, device=input_ids.device)
 
     def _take(self, token: int) -> None:
-        self.tokens.append(token)
         if token in self._engine.ends:
             self._finish("stop")
+            self.tokens.append(token)  # counted, not said
             return
+        self.tokens.append(token)
         self._say(last=False)
         if self.finish_reason is None and len(self.tokens) >= self._most:
             self._finish("length")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_HINTS = 200  # points or boxes in one call
+SAME_COLOUR = 18  # of 255 in each of L, a and b
 FEWEST_SAMPLES = 16  # pixels on either side; OpenCV fits five Gaussians to each and fails on fewer
 
 
@@ -112,8 +113,11 @@ def _segment(
     scale = min(1.0, options.longest_side / max(size))
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     colours = cv2.resize(np.asarray(picture)[:, :, ::-1], small, interpolation=cv2.INTER_AREA)
+    colours = np.ascontiguousarray(colours)
     labels = _labels(small, scale, points, background_points, corners, rough)
-    _cut(np.ascontiguousarray(colours), labels, options.iterations, cancelled)
+    if points and not corners and rough is None:
+        labels[_alike(colours, [_shrunk(point, scale, small) for point in points]) & (labels == cv2.GC_PR_BGD)] = cv2.GC_PR_FGD
+    _cut(colours, labels, options.iterations, cancelled)
     found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
     if points and not corners and rough is None:
         found = _holding(found, [_shrunk(point, scale, small) for point in points])
@@ -155,6 +159,22 @@ def _labels(
         rim = max(1, round(min(size) * 0.01))
         labels[:rim] = labels[-rim:] = labels[:, :rim] = labels[:, -rim:] = cv2.GC_BGD
     return labels
+
+
+def _alike(colours: "np.ndarray", points: list[tuple[int, int]]) -> "np.ndarray":
+    """Where to begin from points alone, shape (height, width): what hangs together with one and has about its colour.
+
+    The few pixels of a click are too little to fit colour mixtures to; they would describe that spot's noise.
+    """
+    import cv2
+    import numpy as np
+
+    smooth = cv2.cvtColor(cv2.GaussianBlur(colours, (0, 0), 2), cv2.COLOR_BGR2LAB)
+    reached = np.zeros((smooth.shape[0] + 2, smooth.shape[1] + 2), np.uint8)
+    near = (SAME_COLOUR,) * 3
+    for point in points:
+        cv2.floodFill(smooth, reached, point, 0, near, near, 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE)
+    return reached[1:-1, 1:-1] > 0
 
 
 def _cut(colours: "np.ndarray", labels: "np.ndarray", iterations: int, cancelled: threading.Event) -> None:

@@ -14,7 +14,7 @@ from deployments.errors import MedleyError
 
 from ..errors import NotOffered, RunTimedOut, problem
 from ..graph import Graph
-from ..intake import has_media, read_call
+from ..intake import read_call
 from ..run import Run, Step
 from .schema import graph_operation
 
@@ -32,7 +32,7 @@ def router(service: "Service") -> APIRouter:
         return JSONResponse({"user": request.scope["identity"].user})
 
     @routes.get("/models", tags=["service"], summary="Every model, in order of preference")
-    async def models() -> Response:
+    async def models(request: Request) -> Response:
         rows = [
             {"name": model.name, "backend": model.backend, "capabilities": [c.__name__ for c in model.capabilities]}
             for model in service.models.all
@@ -40,7 +40,7 @@ def router(service: "Service") -> APIRouter:
         return JSONResponse({"models": rows})
 
     @routes.get("/graphs", tags=["graphs"], summary="Every graph")
-    async def graphs() -> Response:
+    async def graphs(request: Request) -> Response:
         return JSONResponse({"graphs": [describe(service, graph) for graph in service.graphs.values()]})
 
     @routes.get("/graphs/{graph}", tags=["graphs"], summary="One graph with the schemas of its input and output")
@@ -88,7 +88,6 @@ def describe(service: "Service", graph: Graph[..., Any]) -> dict[str, Any]:
 def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request], Any]:
     longest = service.config.gateway.run_timeout_s
     limits = service.config.gateway.limits
-    with_media = has_media(graph.result)
 
     async def endpoint(request: Request) -> Response:
         timeout = min(longest, _wait(request.headers.get("prefer")) or longest)
@@ -101,7 +100,7 @@ def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request],
             return StreamingResponse(_events(work, request), media_type="text/event-stream")
         run = Run(service.models, chosen)
         result = await execute(run, graph, call, timeout)
-        body = await asyncio.to_thread(result.model_dump_json) if with_media else result.model_dump_json()
+        body = await asyncio.to_thread(result.model_dump_json) if graph.makes_media else result.model_dump_json()
         return Response(body, media_type="application/json", headers={"server-timing": _timing(run.steps)})
 
     return endpoint

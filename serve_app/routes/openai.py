@@ -123,7 +123,7 @@ def router(service: "Service") -> APIRouter:
         return await execute(run, graph, call, service.config.gateway.run_timeout_s)
 
     @routes.get("/models", summary="List models")
-    async def list_models() -> Response:
+    async def list_models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [_model(model.name) for model in service.models.all]})
 
     @routes.get("/models/{model}", summary="Retrieve a model")

@@ -69,7 +69,7 @@ def router(service: "Service") -> APIRouter:
         return JSONResponse({"status": status, "models": models}, 503 if status == "unhealthy" else 200)
 
     @routes.get("/ready", summary="Whether every model can take a request")
-    async def get_ready() -> JSONResponse:
+    async def get_ready(request: Request) -> JSONResponse:
         """200 once every model is up (a model scaled to zero counts: it starts when asked), else 503."""
         waiting = [model["name"] for model in await health.models() if model["status"] != "HEALTHY"]
         if waiting:

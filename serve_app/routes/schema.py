@@ -8,8 +8,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from deployments.media import has_media
+
 from ..graph import Graph
-from ..intake import has_media
 
 REFERENCE = "#/components/schemas/{model}"
 PROBLEM: dict[str, Any] = {
@@ -55,7 +56,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
     """What OpenAPI says of a graph's route beside its title."""
     content: dict[str, Any] = {"application/json": {"schema": _ref(graph.call), "example": example(graph.request)}}
-    if has_media(graph.request):
+    if graph.takes_media:
         content["multipart/form-data"] = {"schema": _as_form(graph.call)}
     problems = {
         status: {"description": text, "content": {"application/problem+json": {"schema": _named("Problem")}}}

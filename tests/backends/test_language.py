@@ -1,0 +1,225 @@
+"""The contract of `Language`."""
+
+import asyncio
+import re
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments import BACKENDS
+from deployments.capabilities import Language, Message, Reply
+from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
+
+from .harness import offering, reload_in_flight, seconds_to_stop, watch
+from .weights import CONTEXT, write_language_model
+
+pytestmark = pytest.mark.asyncio
+NAMES = offering(Language)
+HI = [Message(role="system", content="Be brief."), Message(role="user", content="hi")]
+FOLD = {"max_tokens": 60, "temperature": 1.0, "seed": 3}  # a reply with some odd characters in it
+
+
+@pytest.fixture(params=NAMES)
+def model(request: pytest.FixtureRequest, load: Any) -> Any:
+    return load(request.param)
+
+
+async def test_a_reply_has_its_text_its_reason_and_its_counts(model: Any) -> None:
+    reply = await model.chat(HI, max_tokens=30, temperature=0)
+    assert isinstance(reply, Reply)
+    assert reply.text
+    assert reply.finish_reason in ("stop", "length")
+    assert reply.prompt_tokens > len("Be brief.hi")
+    assert (reply.completion_tokens == 30) == (reply.finish_reason == "length")
+
+
+async def test_a_longer_conversation_costs_its_tokens(model: Any) -> None:
+    short = await model.chat(HI, max_tokens=1)
+    longer = await model.chat([*HI, Message(role="assistant", content="0123456789"), HI[1]], max_tokens=1)
+    assert longer.prompt_tokens > short.prompt_tokens + 10
+
+
+async def test_temperature_zero_ignores_the_seed(model: Any) -> None:
+    replies = [await model.chat(HI, max_tokens=30, temperature=0, seed=seed) for seed in (1, 2, None)]
+    assert replies[0] == replies[1] == replies[2]
+
+
+async def test_a_seed_decides_the_text_also_beside_other_calls(model: Any) -> None:
+    alone = await model.chat(HI, **FOLD)
+    other = {**FOLD, "seed": 4}
+    beside = await asyncio.gather(*(model.chat(HI, **(FOLD if i % 2 else other)) for i in range(6)))
+    assert all(reply == alone for reply in beside[1::2])
+    assert all(reply.text != alone.text for reply in beside[::2])
+
+
+async def test_without_a_seed_texts_differ(model: Any) -> None:
+    texts = {(await model.chat(HI, max_tokens=30, temperature=1)).text for _ in range(3)}
+    assert len(texts) > 1
+
+
+async def test_a_low_top_p_is_nearly_greedy(model: Any) -> None:
+    greedy = await model.chat(HI, max_tokens=20, temperature=0)
+    for seed in range(3):
+        assert await model.chat(HI, max_tokens=20, temperature=1, top_p=1e-6, seed=seed) == greedy
+
+
+async def test_the_stream_is_the_reply_in_pieces(model: Any) -> None:
+    reply = await model.chat(HI, **FOLD)
+    deltas = [delta async for delta in model.stream(HI, **FOLD)]
+    assert "".join(delta.text for delta in deltas) == reply.text
+    assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+    assert deltas[-1].finish_reason == reply.finish_reason
+    assert deltas[-1].prompt_tokens == reply.prompt_tokens
+    assert deltas[-1].completion_tokens == reply.completion_tokens
+    assert all(delta.text for delta in deltas[:-1])
+
+
+async def test_the_first_piece_comes_long_before_the_last(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(model, monkeypatch)
+    stream = model.stream(HI, max_tokens=2000, temperature=1, seed=1)
+    await anext(stream)
+    assert not seen.ended.is_set()
+    await stream.aclose()
+
+
+async def test_a_stop_string_ends_the_reply_before_it(model: Any) -> None:
+    whole = await model.chat(HI, **FOLD)
+    words = re.findall(r"[ -~]{3,}", whole.text)
+    stop = words[-1][:3]
+    reply = await model.chat(HI, **FOLD, stop=["never in there", stop])
+    assert reply.finish_reason == "stop"
+    assert reply.text == whole.text[: whole.text.index(stop)]
+    assert reply.completion_tokens < whole.completion_tokens
+    streamed = [delta.text async for delta in model.stream(HI, **FOLD, stop=[stop])]
+    assert "".join(streamed) == reply.text
+
+
+async def test_a_stop_string_that_is_only_begun_is_delivered_in_the_end(model: Any) -> None:
+    whole = await model.chat(HI, **FOLD)
+    assert await model.chat(HI, **FOLD, stop=[whole.text[-3:] + "and more"]) == whole
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("messages", {"messages": []}),
+        ("messages", {"messages": [Message(role="user", content="x" * 30_000)]}),
+        ("messages", {"max_tokens": 10_000_000}),
+        ("max_tokens", {"max_tokens": 0}),
+        ("temperature", {"temperature": float("nan")}),
+        ("temperature", {"temperature": -0.1}),
+        ("top_p", {"top_p": 0}),
+        ("top_p", {"top_p": float("nan")}),
+        ("stop", {"stop": [""]}),
+        ("stop", {"stop": ["x"] * 99}),
+    ],
+)
+async def test_bad_input_names_its_field(model: Any, field: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput) as chatting:
+        await model.chat(**{"messages": HI, **arguments})
+    assert chatting.value.field == field
+    with pytest.raises(InvalidInput) as streaming:
+        [delta async for delta in model.stream(**{"messages": HI, **arguments})]
+    assert streaming.value.args == chatting.value.args
+
+
+async def test_cancelling_stops_the_writing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = model.chat(HI, max_tokens=3500, temperature=1, seed=1)
+    assert await seconds_to_stop(model, call, monkeypatch) < 0.5
+
+
+async def test_closing_the_stream_stops_the_writing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(model, monkeypatch)
+    stream = model.stream(HI, max_tokens=3500, temperature=1, seed=1)
+    await anext(stream)
+    await stream.aclose()
+    assert await asyncio.to_thread(seen.ended.wait, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_other_weights_do_not_disturb_a_call_in_flight(
+    name: str, load: Any, options_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"max_tokens": 300, "temperature": 0.0}
+    before = await load(name).chat(HI, **asked)
+    model = BACKENDS[name]()
+    await model.reconfigure(options_of(name))
+    other = options_of(name, weights=str(write_language_model(tmp_path, seed=1)))
+    assert await reload_in_flight(model, lambda: model.chat(HI, **asked), other, monkeypatch) == before
+    assert await model.chat(HI, **asked) != before
+
+
+class TestTransformers:
+    """What only the transformers backend promises."""
+
+    async def test_too_long_a_conversation_is_told_its_counts(self, load: Any) -> None:
+        with pytest.raises(InvalidInput, match=rf"make 50\d\d tokens; this model takes {CONTEXT}"):
+            await load("transformers").chat([Message(role="user", content="x" * 5000)])
+
+    async def test_an_end_token_finishes_with_stop_and_is_counted(self, load: Any, monkeypatch: Any) -> None:
+        model = load("transformers")
+        whole = await model.chat(HI, max_tokens=20, temperature=0)
+        first = model._engine.tokenizer(whole.text[:1]).input_ids[0]
+        monkeypatch.setattr(model, "_engine", replace(model._engine, ends=frozenset([first])))
+        reply = await model.chat(HI, max_tokens=20, temperature=0)
+        assert (reply.text, reply.finish_reason, reply.completion_tokens) == ("", "stop", 1)
+
+    async def test_a_template_that_refuses_the_roles_names_messages(self, load: Any) -> None:
+        with pytest.raises(InvalidInput, match="system comes first"):
+            await load("transformers").chat([HI[1], HI[0]])
+
+    async def test_without_a_template_the_roles_are_written_out(self, load: Any, monkeypatch: Any) -> None:
+        model = load("transformers")
+        monkeypatch.setattr(model._engine.tokenizer, "chat_template", None)
+        reply = await model.chat(HI, max_tokens=1)
+        assert reply.prompt_tokens == len("system: Be brief.\nuser: hi\nassistant:")
+
+    async def test_characters_of_several_tokens_arrive_whole(self, load: Any, monkeypatch: Any) -> None:
+        from deployments.language import transformers as module
+
+        model, texts = load("transformers"), []
+        said = "né 😀 日本 end"
+        writer = module._Writer(model._engine, (), 999, texts.append, threading.Event())
+        for token in model._engine.tokenizer(said).input_ids:
+            writer._take(token)
+        writer._finish("stop")
+        assert texts == list(said)
+
+    async def test_pickled_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+        with pytest.raises(ModelUnavailable, match="pickled"):
+            await self._loading(options_of, tmp_path)
+
+    async def test_damaged_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        weights = write_language_model(tmp_path) / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+        with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+            await self._loading(options_of, tmp_path)
+
+    async def test_incomplete_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        weights = write_language_model(tmp_path) / "model.safetensors"
+        tensors = load_file(weights)
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+        save_file(tensors, weights, metadata={"format": "pt"})
+        with pytest.raises(ModelUnavailable, match=r"lacks 1 of its weights, such as model\.layers\.1"):
+            await self._loading(options_of, tmp_path)
+
+    async def test_a_full_device_is_out_of_memory(self, load: Any, monkeypatch: Any) -> None:
+        import torch
+
+        def full(*args: Any, **kwargs: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        model = load("transformers")
+        monkeypatch.setattr(model._engine.model, "generate", full)
+        with pytest.raises(OutOfMemory):
+            await model.chat(HI)
+
+    async def _loading(self, options_of: Any, folder: Path) -> None:
+        model = BACKENDS["transformers"]()
+        await model.reconfigure(options_of("transformers", weights=str(folder)))

@@ -1,0 +1,138 @@
+"""The contract of `SpeechToText`. eSpeak NG speaks, since a recording would have to be shipped."""
+
+import asyncio
+import io
+import wave
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments import BACKENDS, audio
+from deployments.capabilities import SpeechToText
+from deployments.errors import InvalidInput, ModelUnavailable
+from deployments.media import Audio
+
+from .harness import offering, reload_in_flight, seconds_to_stop
+
+pytestmark = pytest.mark.asyncio
+NAMES = offering(SpeechToText)
+COUNTING = "one two three four five"
+SPEAKER = "en-us+f2"  # of eSpeak's, the one best understood
+
+
+@pytest.fixture(params=NAMES)
+def model(request: pytest.FixtureRequest, load: Any) -> Any:
+    return load(request.param)
+
+
+@pytest.fixture(scope="session")
+def counting(load: Any) -> np.ndarray:
+    """Half a second of quiet, "one two three four five", half a second of quiet: float32 at 48 kHz."""
+    spoken = asyncio.run(load("espeak").synthesize(COUNTING, voice=SPEAKER))
+    quiet = np.zeros(24_000, np.float32)
+    return np.concatenate([quiet, audio.decode(spoken, 48_000), quiet])
+
+
+def right_words(text: str) -> int:
+    return len(set(COUNTING.split()) & set(text.split()))
+
+
+async def test_a_transcript_has_words_language_length_and_times(model: Any, counting: np.ndarray) -> None:
+    heard = await model.transcribe(audio.encode(counting, 48_000))
+    assert right_words(heard.text) == 5
+    assert heard.language.split("-")[0] == "en"
+    assert heard.seconds == pytest.approx(len(counting) / 48_000, abs=0.05)
+    assert " ".join(segment.text for segment in heard.segments) == heard.text
+    times = [time for segment in heard.segments for time in (segment.start, segment.end)]
+    assert times == sorted(times)
+    assert 0 < times[0] < 0.6
+    assert heard.seconds - 0.6 < times[-1] < heard.seconds
+
+
+@pytest.mark.parametrize(("rate", "channels", "least"), [(8_000, 1, 3), (22_050, 1, 5), (44_100, 1, 5), (44_100, 2, 5)])
+async def test_any_rate_and_stereo_are_heard(model: Any, counting: np.ndarray, rate: int, channels: int, least: int) -> None:
+    samples = audio.decode(audio.encode(counting, 48_000), rate, dtype="int16")
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((channels, 2, rate, 0, "NONE", ""))
+        out.writeframes(samples.repeat(channels).tobytes())
+    heard = await model.transcribe(Audio(file.getvalue(), "audio/wav"))
+    assert right_words(heard.text) >= least
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "aac", "flac"])
+async def test_compressed_recordings_are_heard(model: Any, counting: np.ndarray, format: Any) -> None:
+    heard = await model.transcribe(audio.encode(counting, 48_000, format))
+    assert right_words(heard.text) >= 4
+
+
+async def test_silence_says_nothing(model: Any) -> None:
+    heard = await model.transcribe(audio.encode(np.zeros(48_000, np.float32), 16_000))
+    assert (heard.text, heard.segments, heard.seconds) == ("", [], 3.0)
+
+
+async def test_the_shortest_recording_is_no_error(model: Any) -> None:
+    heard = await model.transcribe(audio.encode(np.zeros(1, np.float32), 16_000))
+    assert heard.text == ""
+
+
+async def test_calls_at_once_and_before_change_nothing(model: Any, counting: np.ndarray) -> None:
+    recording = audio.encode(counting, 48_000)
+    alone = await model.transcribe(recording)
+    noise = audio.encode(np.random.default_rng(0).normal(0, 0.2, 16_000).astype(np.float32), 16_000)
+    heard = await asyncio.gather(*(model.transcribe(given) for given in (recording, noise, recording, noise, recording)))
+    assert heard[0] == heard[2] == heard[4] == alone
+
+
+async def test_bad_input_names_its_field(model: Any, counting: np.ndarray) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await model.transcribe(Audio(b"no sound at all", "audio/wav"))
+    assert raised.value.field == "audio"
+    with pytest.raises(InvalidInput) as raised:
+        await model.transcribe(audio.encode(counting, 48_000), language="tlh")
+    assert raised.value.field == "language"
+
+
+async def test_cancelling_stops_the_listening(model: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = model.transcribe(audio.encode(np.tile(counting, 40), 48_000))  # two minutes of speech, half of that of work
+    assert await seconds_to_stop(model, call, monkeypatch) < 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_other_options_do_not_disturb_a_call_in_flight(
+    name: str, load: Any, options_of: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = audio.encode(counting, 48_000)
+    expected = await load(name).transcribe(recording)
+    model = BACKENDS[name]()
+    await model.reconfigure(options_of(name))
+    other = options_of(name, beam=1e-20)
+    assert await reload_in_flight(model, lambda: model.transcribe(recording), other, monkeypatch) == expected
+    assert (await model.transcribe(recording)).seconds == expected.seconds
+
+
+class TestPocketSphinx:
+    """What only PocketSphinx promises."""
+
+    @pytest.mark.parametrize("language", ["en", "en-US", "en_us"])
+    async def test_english_is_taken_as_people_write_it(self, load: Any, counting: np.ndarray, language: str) -> None:
+        heard = await load("pocketsphinx").transcribe(audio.encode(counting, 48_000), language=language)
+        assert heard.language == "en-US"
+
+    async def test_another_language_is_told_what_there_is(self, load: Any, counting: np.ndarray) -> None:
+        with pytest.raises(InvalidInput, match="understands en-US only"):
+            await load("pocketsphinx").transcribe(audio.encode(counting, 48_000), language="de")
+
+    async def test_pauses_cut_the_recording_and_long_speech_is_cut_too(self, load: Any, counting: np.ndarray) -> None:
+        pause = np.zeros(48_000, np.float32)
+        heard = await load("pocketsphinx").transcribe(audio.encode(np.concatenate([counting, pause, counting]), 48_000))
+        assert [segment.text for segment in heard.segments] == [COUNTING, COUNTING]
+        speech = np.tile(counting[24_000:-24_000], 7)  # without a pause, over ten seconds
+        heard = await load("pocketsphinx").transcribe(audio.encode(speech, 48_000))
+        assert max(segment.end - segment.start for segment in heard.segments) <= 8.5
+        assert heard.text.split().count("three") >= 5
+
+    async def test_a_missing_language_model_is_named(self, options_of: Any) -> None:
+        with pytest.raises(ModelUnavailable, match="nowhere"):
+            await BACKENDS["pocketsphinx"]().reconfigure(options_of("pocketsphinx", language_model="/nowhere.lm"))

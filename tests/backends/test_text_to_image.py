@@ -1,0 +1,150 @@
+"""The contract of `TextToImage`."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from deployments import BACKENDS
+from deployments.capabilities import TextToImage
+from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
+from deployments.media import Image, MediaLimits
+
+from .harness import offering, reload_in_flight, seconds_to_stop
+
+pytestmark = pytest.mark.asyncio
+NAMES = offering(TextToImage)
+
+
+def size(image: Image) -> tuple[int, int]:
+    return PIL.Image.open(io.BytesIO(image.data)).size
+
+
+@pytest.fixture(params=NAMES)
+def model(request: pytest.FixtureRequest, load: Any) -> Any:
+    return load(request.param)
+
+
+async def test_a_picture_is_a_png_of_the_asked_size(model: Any) -> None:
+    image = await model.generate("a red dog", width=128, height=64, seed=1)
+    assert image.media_type == "image/png"
+    assert Image.checked(image.data, MediaLimits()) == image
+    assert size(image) == (128, 64)
+
+
+async def test_the_seed_decides_the_picture_also_beside_other_calls(model: Any) -> None:
+    alone = await model.generate("a red dog", seed=1)
+    calls = (model.generate("a red dog", seed=1 + i % 2, steps=3 + i % 2) for i in range(4))
+    beside = await asyncio.gather(*calls)
+    assert beside[0] == beside[2] == alone
+    assert beside[1] == beside[3] != alone
+
+
+async def test_every_argument_makes_a_difference(model: Any) -> None:
+    changes: list[dict[str, Any]] = [{}, {"prompt": "a blue cat"}, {"seed": 2}, {"steps": 5}, {"guidance": 2.0}]
+    changes.append({"negative_prompt": "fog"})
+    pictures = [await model.generate(**{"prompt": "a red dog", "seed": 1, **change}) for change in changes]
+    assert len({picture.data for picture in pictures}) == len(changes)
+
+
+async def test_without_a_seed_pictures_differ(model: Any) -> None:
+    assert await model.generate("a red dog") != await model.generate("a red dog")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", " "),
+        ("prompt", "x" * 100_000),
+        ("negative_prompt", "x" * 100_000),
+        ("width", 0),
+        ("width", 65),
+        ("width", -64),
+        ("height", 1_000_000),
+        ("height", float("nan")),
+        ("steps", 0),
+        ("steps", 100_000),
+        ("guidance", float("nan")),
+        ("guidance", float("inf")),
+        ("guidance", -1),
+    ],
+)
+async def test_bad_input_names_its_field(model: Any, field: str, value: Any) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await model.generate(**{"prompt": "a red dog", field: value})
+    assert raised.value.field == field
+
+
+async def test_cancelling_stops_the_painting(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await seconds_to_stop(model, model.generate("a red dog", steps=100), monkeypatch) < 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_other_options_do_not_disturb_a_call_in_flight(
+    name: str, load: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = await load(name).generate("a red dog", seed=1)
+    model = BACKENDS[name]()
+    await model.reconfigure(options_of(name))
+    other = options_of(name, width=128, height=128)
+    assert await reload_in_flight(model, lambda: model.generate("a red dog", seed=1), other, monkeypatch) == expected
+    assert size(await model.generate("a red dog", seed=1)) == (128, 128)
+
+
+class TestDiffusers:
+    """What only the diffusers backend promises."""
+
+    async def test_a_small_picture_is_enlarged(self, load: Any, options_of: Any) -> None:
+        model = BACKENDS["diffusers"]()
+        await model.reconfigure(options_of("diffusers", upscale_to=256))
+        large = await model.generate("a red dog", seed=1)
+        assert size(large) == (256, 256)
+        assert size(await model.generate("a red dog", width=128)) == (128, 256)
+        with pytest.raises(InvalidInput, match="multiple of 32 from 32 to 256"):
+            await model.generate("a red dog", width=72)
+        small = await load("diffusers").generate("a red dog", seed=1)
+        opened = [PIL.Image.open(io.BytesIO(image.data)).convert("RGB") for image in (small, large)]
+        assert opened[0].resize((256, 256), PIL.Image.Resampling.LANCZOS).tobytes() == opened[1].tobytes()
+
+    @pytest.mark.parametrize(
+        "options", [{"width": 60}, {"upscale_to": 100}, {"upscale_to": 256, "max_side": 128}, {"weights": "starter/none"}]
+    )
+    async def test_options_that_do_not_suit_the_weights_are_refused(self, options_of: Any, options: Any) -> None:
+        with pytest.raises(ModelUnavailable):
+            await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", **options))
+
+    async def test_pickled_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        (tmp_path / "unet").mkdir()
+        (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
+        with pytest.raises(ModelUnavailable, match="pickled"):
+            await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", weights=str(tmp_path)))
+
+    async def test_one_pickled_part_among_safetensors_is_refused(
+        self, options_of: Any, painter_weights: Path, tmp_path: Path
+    ) -> None:
+        import shutil
+
+        import torch
+        from safetensors.torch import load_file
+
+        folder = tmp_path / "mixed"
+        shutil.copytree(painter_weights, folder)
+        part = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        torch.save(load_file(part), part.with_suffix(".bin"))
+        part.unlink()
+        with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+            await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", weights=str(folder)))
+
+    async def test_a_full_device_is_out_of_memory(self, load: Any, monkeypatch: Any) -> None:
+        import torch
+
+        def full(*args: Any, **kwargs: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        model = load("diffusers")
+        monkeypatch.setattr(model._engine.pipeline.unet, "forward", full)
+        with pytest.raises(OutOfMemory):
+            await model.generate("a red dog")
