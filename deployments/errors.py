@@ -24,6 +24,9 @@ class MedleyError(Exception):
         super().__init__(detail)
         self.detail = detail
 
+    def __str__(self) -> str:
+        return self.detail
+
     @property
     def title(self) -> str:
         return (type(self).__doc__ or "").strip().splitlines()[0]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from deployments.errors import MedleyError
@@ -46,7 +47,8 @@ def main() -> None:
     try:
         app()
     except MedleyError as error:
-        errors.print(f"[red]{error.title}.[/red] {error.detail}", highlight=False)
+        title = "" if type(error) is MedleyError else f"{error.title}. "
+        errors.print(f"[red]{title}[/red]{escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -46,8 +46,10 @@ class Medley:
         Raises:
             MedleyError: none runs.
         """
-        # With Ray's speed knobs a driver's handles die with its first event loop (measured); with this they do not.
+        # Ray reads these on import. With its speed knobs a driver's handles die with its first event loop (measured);
+        # with the first they do not. The second lets it present its token.
         os.environ.setdefault("RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP", "1")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
         from ray import serve
 
@@ -60,7 +62,7 @@ class Medley:
             address = address or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
             if not address:
                 raise MedleyError("No Medley runs here. Start one with `medley up`, or give Ray's address.")
-            ray.init(address=address, log_to_driver=False, logging_level="warning", _node_ip_address="127.0.0.1")
+            ray.init(address=address, log_to_driver=False, logging_level="warning")
         gateway = serve.get_app_handle(APPLICATION)
         config: AppConfig = gateway.profile.remote().result(timeout_s=30)
         handles = {model.name: serve.get_deployment_handle(model.name, APPLICATION) for model in config.models}

@@ -145,7 +145,7 @@ def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any
         "type": PROBLEM_TYPES + error.type,
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": str(error),
         "instance": instance,
         "request_id": request_id,
     }

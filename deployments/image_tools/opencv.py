@@ -59,7 +59,7 @@ class OpenCVTools(ImageTools):
         height: int | None = None,
         fit: Literal["contain", "cover", "stretch"] = "contain",
     ) -> Image:
-        """Resize by Lanczos. `contain`: the largest that fits in, no borders; `cover`: filled, the rest cut off evenly."""
+        """Resize by Lanczos. `contain`: the largest that fits, no borders; `cover`: filled, the rest cut off evenly."""
         options = self._ready()
         if width is None and height is None:
             raise InvalidInput("width", "and height are both missing; one of them is needed")

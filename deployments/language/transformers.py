@@ -25,9 +25,9 @@ class TransformersLanguage(Language):
     """A causal language model through transformers' `generate` (https://github.com/huggingface/transformers).
 
     Takes a folder or a hub name with a configuration, a fast tokenizer and safetensors; never pickles and never code
-    that comes with weights. Uses the tokenizer's chat template, `role: content` lines where there is none. Each call has
-    its own random numbers, so the same seed gives the same text whatever runs beside it. Calls run side by side, not
-    in one batch: for many users of a large model take vLLM. It reads and writes text only: no tools, no pictures.
+    that comes with weights. Uses the tokenizer's chat template, `role: content` lines where there is none. Each call
+    has its own random numbers, so the same seed gives the same text whatever runs beside it. Calls run side by side,
+    not in one batch: for many users of a large model take vLLM. It reads and writes text only: no tools, no pictures.
     `completion_tokens` counts every token made, the one that ends the reply among them.
     """
 
@@ -39,7 +39,9 @@ class TransformersLanguage(Language):
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the weights say")
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
         threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
-        max_tokens: int = Field(512, ge=1, description="New tokens if the caller names no number; fewer where they do not fit")
+        max_tokens: int = Field(
+            512, ge=1, description="New tokens if the caller names no number; fewer where they do not fit"
+        )
         temperature: float | None = Field(None, ge=0, le=2, description="The weights' own by default")
         top_p: float | None = Field(None, gt=0, le=1, description="The weights' own by default")
 

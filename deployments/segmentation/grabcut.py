@@ -23,7 +23,7 @@ FEWEST_SAMPLES = 16  # pixels on either side; OpenCV fits five Gaussians to each
 
 
 class GrabCut(Segmentation):
-    """GrabCut (Rother, Kolmogorov, Blake 2004) as OpenCV has it: colour mixtures of thing and ground, split by a graph cut.
+    """GrabCut (Rother, Kolmogorov, Blake 2004) as OpenCV has it: colour mixtures of thing and ground and a graph cut.
 
     Finds things that differ in colour from what is around them; it knows no objects, so a striped cat on a striped
     sofa needs several points. A box is the best hint and bounds the result; of what grows from points alone, only
@@ -80,7 +80,9 @@ class GrabCut(Segmentation):
                 raise InvalidInput(field, f"has {len(given)} entries; at most {MOST_HINTS} are taken")
 
         def work(cancelled: threading.Event) -> Image:
-            return _segment(image, hints["points"], hints["background_points"], hints["boxes"], mask, options, cancelled)
+            return _segment(
+                image, hints["points"], hints["background_points"], hints["boxes"], mask, options, cancelled
+            )
 
         return await in_thread(work)
 
@@ -116,7 +118,9 @@ def _segment(
     colours = np.ascontiguousarray(colours)
     labels = _labels(small, scale, points, background_points, corners, rough)
     if points and not corners and rough is None:
-        labels[_alike(colours, [_shrunk(point, scale, small) for point in points]) & (labels == cv2.GC_PR_BGD)] = cv2.GC_PR_FGD
+        labels[_alike(colours, [_shrunk(point, scale, small) for point in points]) & (labels == cv2.GC_PR_BGD)] = (
+            cv2.GC_PR_FGD
+        )
     _cut(colours, labels, options.iterations, cancelled)
     found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
     if points and not corners and rough is None:

@@ -25,10 +25,10 @@ MARGIN = 0.25  # seconds of quiet kept around an utterance, for the first and th
 
 
 class PocketSphinx(SpeechToText):
-    """PocketSphinx 5 (https://github.com/cmusphinx/pocketsphinx; Huggins-Daines et al. 2006) with its US English models.
+    """PocketSphinx 5 (https://github.com/cmusphinx/pocketsphinx, Huggins-Daines et al. 2006), its US English models.
 
-    Cuts the recording at pauses (its own endpointer) and decodes each stretch by itself, so segments have times. Runs at
-    about a third of real time on one core, with 100 MB per decoder. Understands clear, close US English in its own
+    Cuts the recording at pauses (its own endpointer) and decodes each stretch by itself, so segments have times. Takes
+    about a third of the recording's length on one core, with 100 MB per decoder. Understands clear, close US English in its own
     vocabulary of 130,000 words, as lower-case words without punctuation; noise, accents, music and other languages are
     beyond it. A `language_model` and `dictionary` of a narrow subject make it far more exact.
     """

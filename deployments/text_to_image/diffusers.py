@@ -24,7 +24,7 @@ MOST_GUIDANCE = 30.0
 
 
 class DiffusersTextToImage(TextToImage):
-    """A latent diffusion pipeline of diffusers (https://github.com/huggingface/diffusers): Stable Diffusion and the like.
+    """A text-to-image pipeline of diffusers (https://github.com/huggingface/diffusers): Stable Diffusion and the like.
 
     Takes a folder or a hub name in diffusers' layout with safetensors; never pickles and never code that comes with
     weights. The same seed and arguments give the same picture on the same kind of machine. Calls share the weights and
@@ -48,11 +48,16 @@ class DiffusersTextToImage(TextToImage):
         steps: int = Field(20, ge=1, le=1000)
         max_steps: int = Field(100, ge=1, le=1000)
         guidance: float = Field(7.5, ge=0, le=MOST_GUIDANCE)
-        width: int | None = Field(None, ge=8, le=pixels.LONGEST_SIDE, description="Painted pixels; the pipeline's own by default")
+        width: int | None = Field(
+            None, ge=8, le=pixels.LONGEST_SIDE, description="Painted pixels; the pipeline's own by default"
+        )
         height: int | None = Field(None, ge=8, le=pixels.LONGEST_SIDE, description="As width")
         max_side: int = Field(1024, ge=8, le=pixels.LONGEST_SIDE, description="Delivered pixels, width and height each")
         upscale_to: int | None = Field(
-            None, ge=8, le=pixels.LONGEST_SIDE, description="Delivered longer side of the usual size; a whole multiple of it"
+            None,
+            ge=8,
+            le=pixels.LONGEST_SIDE,
+            description="Delivered longer side of the usual size; a whole multiple of it",
         )
 
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=1, max_replicas=2)
@@ -197,7 +202,9 @@ def _load(options: DiffusersTextToImage.Options) -> _Engine:
 def _engine(pipeline: Any, options: DiffusersTextToImage.Options) -> _Engine:
     accepts = frozenset(inspect.signature(pipeline.__call__).parameters)
     if not {"prompt", "width", "height", "num_inference_steps"} <= accepts or "image" in accepts:
-        raise ModelUnavailable(f"{options.weights} is a {type(pipeline).__name__}, which does not paint from a text alone")
+        raise ModelUnavailable(
+            f"{options.weights} is a {type(pipeline).__name__}, which does not paint from a text alone"
+        )
     factor = int(getattr(pipeline, "vae_scale_factor", 8))
     # Diffusers asks for eighths whatever the VAE; transformers take latent pixels in pairs on top of it.
     step = math.lcm(8, factor) * (2 if getattr(pipeline, "transformer", None) is not None else 1)

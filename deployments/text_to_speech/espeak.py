@@ -43,6 +43,9 @@ OPENAI_VOICES = {
 # Listed by the library of espeakng-loader 0.2.4, which brings no dictionary for them: they would spell at best.
 WITHOUT_DICTIONARY = {"fo", "kaa", "xex"}
 
+# eSpeak's own tag for Klingon names a script only.
+BCP_47 = {"piqd": "tlh-piqd"}
+
 # speak_lib.h
 SYNCHRONOUS = 2  # espeak_Synth returns when all is spoken; RETRIEVAL (1) speaks on in a thread of its own
 DONT_EXIT = 0x8000  # a failure is not to end the process
@@ -57,10 +60,11 @@ LOCK = threading.Lock()
 class ESpeak(TextToSpeech):
     """eSpeak NG 1.52 (https://github.com/espeak-ng/espeak-ng), the shared library of `espeakng-loader`, by ctypes.
 
-    Speaks about 140 languages and dialects, US English by default, as clear but robotic 22,050 Hz mono. A voice is named by
-    its language tag (`en-us`, `de`, `cmn`), with a variant of the speaker if wanted (`en-us+f3`, `de+Annie`), or by
+    Speaks about 140 languages and dialects, US English by default, clear but robotic, 22,050 Hz mono. A voice is named
+    by its language tag (`en-us`, `de`, `cmn`), with a variant of the speaker if wanted (`en-us+f3`, `de+Annie`), or by
     one of OpenAI's names (`alloy`, `nova`, ...: `OPENAI_VOICES`). It reads plain text: SSML is read out as it stands.
-    It cannot clone a voice or show emotion. One text is spoken at a time in a process; a page takes about 0.3 s.
+    It cannot clone a voice or show emotion. One text is spoken at a time in a process; a page takes about 0.3 s. The
+    library's oscillators run on from text to text, so two readings of one text differ inaudibly, by some samples.
     """
 
     class Options(BackendOptions):
@@ -198,7 +202,7 @@ def _voices() -> dict[str, tuple[Voice, str]]:
         tag = tags[0][1]  # the first is the language the voice is made for
         name = tag if tag not in voices else identifier.split("/")[-1].lower()
         if name not in WITHOUT_DICTIONARY:
-            voices[name] = (Voice(name=name, language=tag, description=description), identifier)
+            voices[name] = (Voice(name=name, language=BCP_47.get(tag, tag), description=description), identifier)
     return voices
 
 
@@ -230,16 +234,16 @@ def _identifier(voice: str) -> str:
     base = base.lower() if base.lower() in voices else _aliases().get(base.lower(), base.lower())
     if base not in voices:
         near = difflib.get_close_matches(base, [*OPENAI_VOICES, *voices], 4, 0.5)
-        raise InvalidInput("voice", f"is {voice[:80]!r}; " + (f"near it: {', '.join(near)}" if near else "see voices()"))
+        raise InvalidInput(
+            "voice", f"is {voice[:80]!r}; " + (f"near it: {', '.join(near)}" if near else "see voices()")
+        )
     if plus and variant not in _variants():
         near = difflib.get_close_matches(variant, _variants(), 4, 0.5) or sorted(_variants())[:8]
         raise InvalidInput("voice", f"is {voice[:80]!r}; variants near it: {', '.join(near)}")
     return voices[base][1] + plus + variant
 
 
-def _speak(
-    text: str, identifier: str, rate: float, pitch: int, cancelled: threading.Event
-) -> "tuple[np.ndarray, int]":
+def _speak(text: str, identifier: str, rate: float, pitch: int, cancelled: threading.Event) -> "tuple[np.ndarray, int]":
     """int16 samples of shape (n,) and their rate in Hz. Raises `CancelledError` if cancelled meanwhile."""
     import numpy as np
 

@@ -1,0 +1,55 @@
+# A developer's day. `make help` lists the targets. Everything runs from .venv, made on first use.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+STAMP  := $(VENV)/.installed
+TESTED := $(VENV)/.test-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install up down test check bench train-starter manifest clean
+
+help:  ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and pinned: a bare torch, or an open range, fetches several GB of CUDA libraries.
+$(STAMP): pyproject.toml configs/constraints.txt | $(BIN)/python
+	$(PIP) -c configs/constraints.txt torch
+	$(PIP) -c configs/constraints.txt -e .
+	@touch $@
+
+$(TESTED): $(STAMP)
+	$(PIP) -c configs/constraints.txt -e '.[test]'
+	@touch $@
+
+install: $(STAMP)  ## make .venv with all that the starter profile needs
+
+up: $(STAMP)  ## install, start, try it with a spoken sample, stay in the foreground (ARGS="--port 9000")
+	$(BIN)/medley up --sample output $(ARGS)
+
+down: $(STAMP)  ## end what `make up` started
+	$(BIN)/medley down
+
+test: $(TESTED)  ## all tests: unit, backends, and a live service with the starter models
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(TESTED)  ## ruff and pyright
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: $(TESTED)  ## the benchmark, beside its peers; PART=gateway for one part
+	$(BIN)/python -m bench $(PART)
+
+train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
+	$(BIN)/python -m deployments.starter.writer.train
+	$(BIN)/python -m deployments.starter.painter.train
+
+manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml
+	$(BIN)/medley manifest configs/cluster.yaml > cluster/rayservice.yaml
+
+clean:  ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .bench build *.egg-info
