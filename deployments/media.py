@@ -128,17 +128,19 @@ class _Timed(Media):
         try:
             # PyAV hands these to FFmpeg: no other container, and no file or address named by this one, is opened.
             options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
-            with av.open(io.BytesIO(data), options=options) as container:
-                streams = container.streams.audio if cls.kind == "audio" else container.streams.video
-                if not streams:
-                    raise PydanticCustomError("media_unsupported", "has no {kind} in it", {"kind": cls.kind})
-                promised = (container.duration or 0) / 1_000_000
-                seconds = _seconds(container, streams[0], longest, cls.kind)
-                name = container.format.name.split(",")[0]
-        except av.error.InvalidDataError:
+            container = av.open(io.BytesIO(data), options=options)
+        except (av.error.FFmpegError, ValueError, EOFError):
             raise _unsupported(cls.kind, "a file FFmpeg reads, such as WAV, MP3, Ogg, FLAC, MP4 or WebM") from None
-        except (av.error.FFmpegError, ValueError, EOFError) as error:
-            raise _damaged(cls.kind, error) from None
+        with container:
+            streams = container.streams.audio if cls.kind == "audio" else container.streams.video
+            if not streams:
+                raise PydanticCustomError("media_unsupported", "has no {kind} in it", {"kind": cls.kind})
+            promised = (container.duration or 0) / 1_000_000
+            name = container.format.name.split(",")[0]
+            try:
+                seconds = _seconds(container, streams[0], longest, cls.kind)
+            except (av.error.FFmpegError, ValueError, EOFError) as error:
+                raise _damaged(cls.kind, error) from None
         if seconds <= 0:
             raise _damaged(cls.kind, "nothing to play")
         if promised > longest + 1 and promised > 1.5 * seconds + 1:

@@ -165,7 +165,7 @@ def _extract(image: Image, mask: Image, padding: int) -> Image:
     if cover.size != picture.size:
         sizes = f"{cover.width} x {cover.height} pixels, the image {picture.width} x {picture.height}"
         raise InvalidInput("mask", f"has {sizes}; they must be the same")
-    box = cover.point(lambda value: 255 if value > 127 else 0).getbbox()
+    box = cover.point([0] * 128 + [255] * 128).getbbox()
     if box is None:
         raise InvalidInput("mask", "covers nothing")
     left, top, right, bottom = box[0] - padding, box[1] - padding, box[2] + padding, box[3] + padding
@@ -179,7 +179,7 @@ def _visible_only(picture: "Picture") -> "Picture":
     import PIL.Image
 
     clear = PIL.Image.new("RGBA", picture.size, (0, 0, 0, 0))
-    clear.paste(picture, mask=picture.getchannel("A").point(lambda value: 255 if value else 0))
+    clear.paste(picture, mask=picture.getchannel("A").point([0] + [255] * 255))
     clear.info = dict(picture.info)
     return clear
 

@@ -15,10 +15,9 @@ from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Delta, Language, Message, Reply
 from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from .writer import Writer
 
 MOST_STOPS = 16
-LONGEST_CHARACTER = 8  # tokens; what gives no character by then never will
-NOT_DECODED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for a character whose bytes are not all there yet
 
 
 class TransformersLanguage(Language):
@@ -171,61 +170,6 @@ class _Asked:
         return cls(messages, max_tokens, temperature, top_p, stops, number)
 
 
-class _Writer:
-    """Looks at each new token, as one of `generate`'s stopping criteria: emits its text, and says when to stop."""
-
-    def __init__(
-        self, engine: _Engine, stop: tuple[str, ...], most: int, emit: Callable[[str], None], cancelled: threading.Event
-    ) -> None:
-        self.tokens: list[int] = []
-        self.finish_reason: Literal["stop", "length"] | None = None
-        self._engine, self._stop, self._most, self._emit, self._cancelled = engine, stop, most, emit, cancelled
-        self._prefix = self._read = 0  # tokens[prefix:read] are written; they give what follows its leading space
-        self._held = ""  # text that may be the beginning of a stop string
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        import torch
-
-        if self.finish_reason is None and not self._cancelled.is_set():
-            self._take(int(input_ids[0, -1]))
-        over = self.finish_reason is not None or self._cancelled.is_set()
-        return torch.full((input_ids.shape[0],), over, dtype=torch.bool, device=input_ids.device)
-
-    def _take(self, token: int) -> None:
-        if token in self._engine.ends:
-            self._finish("stop")
-            self.tokens.append(token)  # counted, not said
-            return
-        self.tokens.append(token)
-        self._say(last=False)
-        if self.finish_reason is None and len(self.tokens) >= self._most:
-            self._finish("length")
-
-    def _finish(self, reason: Literal["stop", "length"]) -> None:
-        self._say(last=True)
-        self.finish_reason = self.finish_reason or reason
-
-    def _say(self, last: bool) -> None:
-        """Emit what is certain: whole characters that cannot belong to a stop string; with `last`, all there is."""
-        before = self._decode(self.tokens[self._prefix : self._read])
-        now = self._decode(self.tokens[self._prefix :])
-        whole = len(now) > len(before) and not now.endswith(NOT_DECODED)
-        if last or whole or len(self.tokens) - self._read > LONGEST_CHARACTER:
-            self._held += now[len(before) :]
-            self._prefix, self._read = self._read, len(self.tokens)
-        found = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
-        if found:
-            self._held, self.finish_reason, last = self._held[: min(found)], "stop", True
-        keep = 0 if last else max((_overlap(self._held, stop) for stop in self._stop), default=0)
-        certain = self._held[: len(self._held) - keep]
-        self._held = self._held[len(certain) :]
-        if certain:
-            self._emit(certain)
-
-    def _decode(self, tokens: list[int]) -> str:
-        return self._engine.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
 class _Sampler:
     """A logits processor after which the likeliest token is a fair draw (the exponential race), from its own generator.
 
@@ -251,11 +195,6 @@ class _Sampler:
         return chances / torch.empty_like(chances).exponential_(generator=self._generator)
 
 
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` could be the beginning of `stop`."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
-
-
 def _write(engine: _Engine, asked: _Asked, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
     """Write a reply, token by token; returns its end, without text."""
     import torch
@@ -271,7 +210,7 @@ def _write(engine: _Engine, asked: _Asked, emit: Callable[[str], None], cancelle
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
-    writer = _Writer(engine, asked.stop, most, emit, cancelled)
+    writer = Writer(engine.tokenizer, engine.ends, asked.stop, most, emit, cancelled)
     try:
         with torch.inference_mode():
             engine.model.generate(
@@ -335,9 +274,10 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, **source)
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             path, dtype=options.dtype, use_safetensors=True, output_loading_info=True, **source
         )
+        model, info = loaded
         missing = sorted(info["missing_keys"])
         if missing:  # transformers would go on with random numbers in their place
             raise ModelUnavailable(f"{options.weights} lacks {len(missing)} of its weights, such as {missing[0]}")

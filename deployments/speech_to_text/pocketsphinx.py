@@ -28,9 +28,9 @@ class PocketSphinx(SpeechToText):
     """PocketSphinx 5 (https://github.com/cmusphinx/pocketsphinx, Huggins-Daines et al. 2006), its US English models.
 
     Cuts the recording at pauses (its own endpointer) and decodes each stretch by itself, so segments have times. Takes
-    about a third of the recording's length on one core, with 100 MB per decoder. Understands clear, close US English in its own
-    vocabulary of 130,000 words, as lower-case words without punctuation; noise, accents, music and other languages are
-    beyond it. A `language_model` and `dictionary` of a narrow subject make it far more exact.
+    about a third of the recording's length on one core, and 100 MB per decoder. Understands clear, close US English in
+    its own vocabulary of 130,000 words, as lower-case words without punctuation; noise, accents, music and other
+    languages are beyond it. A `language_model` of a narrow subject makes it far more exact.
     """
 
     class Options(BackendOptions):

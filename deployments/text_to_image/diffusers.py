@@ -172,8 +172,9 @@ def _paint(engine: _Engine, arguments: dict[str, Any], seed: int, cancelled: thr
 
 
 def _load(options: DiffusersTextToImage.Options) -> _Engine:
-    import diffusers
+    import diffusers.utils
     import torch
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     path = weights_path(options.weights)
     local = Path(path).is_dir()
@@ -190,7 +191,7 @@ def _load(options: DiffusersTextToImage.Options) -> _Engine:
     dtype = options.dtype if options.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     source = {"revision": options.revision, "variant": options.variant, "local_files_only": local}
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+        pipeline = DiffusionPipeline.from_pretrained(
             path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **source
         ).to(device)
     except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for

@@ -12,6 +12,7 @@ import pytest
 from deployments import BACKENDS
 from deployments.capabilities import Language, Message, Reply
 from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
+from deployments.language.writer import Writer
 
 from .harness import offering, reload_in_flight, seconds_to_stop, watch
 from .weights import CONTEXT, write_language_model
@@ -177,15 +178,13 @@ class TestTransformers:
         reply = await model.chat(HI, max_tokens=1)
         assert reply.prompt_tokens == len("system: Be brief.\nuser: hi\nassistant:")
 
-    async def test_characters_of_several_tokens_arrive_whole(self, load: Any, monkeypatch: Any) -> None:
-        from deployments.language import transformers as module
-
-        model, texts = load("transformers"), []
+    async def test_characters_of_several_tokens_arrive_whole(self, load: Any) -> None:
+        tokenizer, texts = load("transformers")._engine.tokenizer, []
         said = "né 😀 日本 end"
-        writer = module._Writer(model._engine, (), 999, texts.append, threading.Event())
-        for token in model._engine.tokenizer(said).input_ids:
-            writer._take(token)
-        writer._finish("stop")
+        writer = Writer(tokenizer, frozenset(), (), 999, texts.append, threading.Event())
+        for token in tokenizer(said).input_ids:
+            writer.take(token)
+        writer.finish("stop")
         assert texts == list(said)
 
     async def test_pickled_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:

@@ -36,7 +36,18 @@ CONTRACTS = {
     Segmentation: "test_segmentation",
     ImageTools: "test_image_tools",
 }
-ENGINES = ("torch", "transformers", "diffusers", "cv2", "av", "pocketsphinx", "espeakng_loader", "PIL", "numpy", "serve_app")
+ENGINES = (
+    "torch",
+    "transformers",
+    "diffusers",
+    "cv2",
+    "av",
+    "pocketsphinx",
+    "espeakng_loader",
+    "PIL",
+    "numpy",
+    "serve_app",
+)
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
     "diffusers": {"weights": "/nowhere"},
     "espeak": {"voice": "en-us+nobody"},
@@ -60,7 +71,7 @@ def test_every_capability_has_a_contract_that_walks_its_backends() -> None:
 def test_a_backend_inherits_its_capability_and_is_documented(name: str) -> None:
     backend = BACKENDS[name]
     assert capabilities_of(backend)
-    assert len(backend.__doc__) > 200
+    assert len(backend.__doc__ or "") > 200
     assert issubclass(backend.Options, BackendOptions)
     assert backend.Options.__qualname__ == f"{backend.__name__}.Options"
     assert isinstance(backend.needs, Needs)

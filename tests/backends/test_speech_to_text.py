@@ -50,8 +50,10 @@ async def test_a_transcript_has_words_language_length_and_times(model: Any, coun
     assert heard.seconds - 0.6 < times[-1] < heard.seconds
 
 
-@pytest.mark.parametrize(("rate", "channels", "least"), [(8_000, 1, 3), (22_050, 1, 5), (44_100, 1, 5), (44_100, 2, 5)])
-async def test_any_rate_and_stereo_are_heard(model: Any, counting: np.ndarray, rate: int, channels: int, least: int) -> None:
+@pytest.mark.parametrize(("rate", "channels", "least"), [(8_000, 1, 3), (22_050, 1, 5), (44_100, 2, 5)])
+async def test_any_rate_and_stereo_are_heard(
+    model: Any, counting: np.ndarray, rate: int, channels: int, least: int
+) -> None:
     samples = audio.decode(audio.encode(counting, 48_000), rate, dtype="int16")
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -81,8 +83,8 @@ async def test_calls_at_once_and_before_change_nothing(model: Any, counting: np.
     recording = audio.encode(counting, 48_000)
     alone = await model.transcribe(recording)
     noise = audio.encode(np.random.default_rng(0).normal(0, 0.2, 16_000).astype(np.float32), 16_000)
-    heard = await asyncio.gather(*(model.transcribe(given) for given in (recording, noise, recording, noise, recording)))
-    assert heard[0] == heard[2] == heard[4] == alone
+    heard = await asyncio.gather(*(model.transcribe(given) for given in (noise, recording, noise, recording)))
+    assert heard[1] == heard[3] == alone
 
 
 async def test_bad_input_names_its_field(model: Any, counting: np.ndarray) -> None:
@@ -94,7 +96,9 @@ async def test_bad_input_names_its_field(model: Any, counting: np.ndarray) -> No
     assert raised.value.field == "language"
 
 
-async def test_cancelling_stops_the_listening(model: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelling_stops_the_listening(
+    model: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call = model.transcribe(audio.encode(np.tile(counting, 40), 48_000))  # two minutes of speech, half of that of work
     assert await seconds_to_stop(model, call, monkeypatch) < 5
 
@@ -116,8 +120,9 @@ class TestPocketSphinx:
     """What only PocketSphinx promises."""
 
     @pytest.mark.parametrize("language", ["en", "en-US", "en_us"])
-    async def test_english_is_taken_as_people_write_it(self, load: Any, counting: np.ndarray, language: str) -> None:
-        heard = await load("pocketsphinx").transcribe(audio.encode(counting, 48_000), language=language)
+    async def test_english_is_taken_as_people_write_it(self, load: Any, language: str) -> None:
+        quiet = audio.encode(np.zeros(16_000, np.float32), 16_000)
+        heard = await load("pocketsphinx").transcribe(quiet, language=language)
         assert heard.language == "en-US"
 
     async def test_another_language_is_told_what_there_is(self, load: Any, counting: np.ndarray) -> None:
@@ -128,7 +133,7 @@ class TestPocketSphinx:
         pause = np.zeros(48_000, np.float32)
         heard = await load("pocketsphinx").transcribe(audio.encode(np.concatenate([counting, pause, counting]), 48_000))
         assert [segment.text for segment in heard.segments] == [COUNTING, COUNTING]
-        speech = np.tile(counting[24_000:-24_000], 7)  # without a pause, over ten seconds
+        speech = np.tile(counting[26_000:-40_000], 9)  # hardly a pause in ten seconds
         heard = await load("pocketsphinx").transcribe(audio.encode(speech, 48_000))
         assert max(segment.end - segment.start for segment in heard.segments) <= 8.5
         assert heard.text.split().count("three") >= 5

@@ -110,7 +110,8 @@ class TestDiffusers:
         assert opened[0].resize((256, 256), PIL.Image.Resampling.LANCZOS).tobytes() == opened[1].tobytes()
 
     @pytest.mark.parametrize(
-        "options", [{"width": 60}, {"upscale_to": 100}, {"upscale_to": 256, "max_side": 128}, {"weights": "starter/none"}]
+        "options",
+        [{"width": 60}, {"upscale_to": 100}, {"upscale_to": 256, "max_side": 128}, {"weights": "starter/none"}],
     )
     async def test_options_that_do_not_suit_the_weights_are_refused(self, options_of: Any, options: Any) -> None:
         with pytest.raises(ModelUnavailable):

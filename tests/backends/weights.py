@@ -1,5 +1,6 @@
 """Tiny random weights, made on the spot in the layouts that real ones have."""
 
+# pyright: reportArgumentType=false, reportPrivateImportUsage=false
 import json
 from pathlib import Path
 
@@ -88,8 +89,8 @@ def write_painter(folder: Path) -> Path:
         tokenizer=CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16),
         unet=unet,
         scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
-        safety_checker=None,  # type: ignore[arg-type]
-        feature_extractor=None,  # type: ignore[arg-type]
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
     return folder

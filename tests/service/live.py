@@ -1,0 +1,109 @@
+"""A Medley started as its user would start it, and ways to talk to it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from serve_app.config import Settings
+from serve_app.ray_knobs import free_port
+from serve_app.up import Running, running
+
+STARTER = Path("serve_config.yaml")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running Medley of the tests' own."""
+
+    url: str
+    key: str
+    home: Path
+    port: int
+
+    @classmethod
+    def of(cls, home: Path) -> "Live":
+        """The one that runs with this MEDLEY_HOME."""
+        state = running(Settings(home, None))
+        assert state, f"nothing runs in {home}"
+        key = (home / "api_key").read_text().strip()
+        return cls(state.url, key, home, int(state.url.rsplit(":", 1)[1]))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "MEDLEY_HOME": str(self.home), "RAY_AUTH_MODE": "token"}
+
+    @property
+    def state(self) -> Running:
+        found = running(Settings(self.home, None))
+        assert found
+        return found
+
+    def client(self, **options: Any) -> httpx.Client:
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120, **options)
+
+    def medley(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """The command line, as its user would call it."""
+        command = [sys.executable, "-m", "serve_app", *arguments]
+        return subprocess.run(
+            command, env={**self.environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=240, **options
+        )
+
+    def deployments(self) -> dict[str, Any]:
+        """Serve's own account of every deployment, its replicas with their process ids among it."""
+        os.environ["RAY_AUTH_MODE"] = "token"
+        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+        details = ServeSubmissionClient(self.state.dashboard).get_serve_details()
+        return details["applications"]["medley"]["deployments"]
+
+    def pids(self) -> dict[str, set[int]]:
+        """Process ids of the running replicas, by deployment."""
+        return {
+            name: {replica["pid"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
+            for name, deployment in self.deployments().items()
+        }
+
+    def until_ready(self, seconds: float = 120) -> None:
+        until(lambda: httpx.get(f"{self.url}/ready", timeout=5).status_code == 200, seconds)
+
+
+def until(condition: Any, seconds: float) -> None:
+    """Wait for a condition; a refused connection counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except httpx.HTTPError:
+            pass
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.2)
+
+
+@contextmanager
+def started(home: Path, profile: Path = STARTER) -> Iterator[Live]:
+    """`medley up --detach`, and `medley down` afterwards."""
+    port, dashboard_port = free_port(), free_port()
+    command_line = Live(f"http://127.0.0.1:{port}", "", home, port)
+    arguments = ["up", "--detach", "--profile", str(profile), "--port", str(port)]
+    up = command_line.medley(*arguments, "--dashboard-port", str(dashboard_port))
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield Live.of(home)
+    finally:
+        down = command_line.medley("down")
+        assert down.returncode == 0, down.stdout + down.stderr
+
+
+def profile_document(path: Path = STARTER) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())

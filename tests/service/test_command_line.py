@@ -1,0 +1,51 @@
+"""`medley` as a person uses it."""
+
+import stat
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+from .live import Live
+
+
+def test_the_key_is_its_owners_alone(live: Live) -> None:
+    mode = stat.S_IMODE((live.home / "api_key").stat().st_mode)
+    assert mode == 0o600
+
+
+def test_a_second_up_says_that_one_runs(live: Live) -> None:
+    ran = live.medley("up")
+    assert ran.returncode == 1
+    assert "already runs" in ran.stderr
+    assert "medley down" in ran.stderr
+
+
+def test_run_says_what_is_wrong(live: Live, tmp_path: Path) -> None:
+    for arguments, wanted in (
+        (["speeech", "text=x"], "Did you mean 'speech'?"),
+        (["speech", "txt=x"], "Did you mean 'text'?"),
+        (["speech", "text"], "name=value"),
+        (["transcription", f"audio=@{tmp_path}/none.wav"], "cannot be read"),
+        (["speech", "text=x", "models.voice=espeek"], "Did you mean 'espeak'?"),
+    ):
+        ran = live.medley("run", *arguments)
+        assert ran.returncode == 1
+        assert wanted in ran.stderr, ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
+def test_doctor_finds_nothing_to_mend(live: Live) -> None:
+    ran = live.medley("doctor")
+    assert ran.returncode == 0, ran.stdout
+    assert "!!" not in ran.stdout
+
+
+@pytest.mark.parametrize("path", sorted(Path("notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_run(path: Path, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in live.environment.items():
+        monkeypatch.setenv(name, value)
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": "."}}).execute()
+    assert any(cell.get("outputs") for cell in notebook.cells)

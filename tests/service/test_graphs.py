@@ -1,0 +1,154 @@
+"""Every graph over every surface: one declaration, the same answer each way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet
+import pytest
+
+from graphs import GRAPHS
+from serve_app.graph import Graph
+from serve_app.remote import events
+
+from .live import Live
+from .samples import Samples, from_url, opened
+
+ALL = pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
+
+
+def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
+    """The result is what the graph declares, and really has something in it."""
+    graph.result.model_validate(result)
+    match graph.name:
+        case "chat" | "transcription":
+            assert result["text"].strip()
+        case "prompt_enhancement":
+            assert len(result["prompt"]) > 10
+        case "image_generation":
+            assert all(opened(image).size == (256, 256) for image in result["images"])
+        case "speech" | "voice_assistant":
+            assert len(from_url(result["audio"])) > 10_000
+        case "speech_to_image":
+            assert opened(result["image"]).size == (256, 256)
+            assert result["transcript"]
+        case "smart_mask":
+            mask = opened(result["mask"])
+            assert mask.size == (120, 80)
+            assert mask.getpixel((60, 40)) == 255
+            assert mask.getpixel((5, 5)) == 0
+        case "image_resize":
+            assert opened(result["image"]).size == (60, 40)
+        case "image_crop" | "image_extract_object":
+            width, height = opened(result["image"]).size
+            assert 40 <= width <= 42
+            assert 40 <= height <= 42
+        case "image_encode":
+            assert opened(result["image"]).format == "JPEG"
+        case "image_canny":
+            assert opened(result["image"]).convert("L").getextrema() == (0, 255)
+        case other:
+            raise AssertionError(f"say here what a good result of {other} is")
+
+
+def test_every_graph_has_a_sample(samples: Samples) -> None:
+    assert set(samples.requests) == {graph.name for graph in GRAPHS}
+
+
+@ALL
+def test_json(graph: Graph[..., Any], client: httpx.Client, samples: Samples) -> None:
+    answer = client.post(f"/api/v1/graphs/{graph.name}", json=samples.json(graph.name))
+    assert answer.status_code == 200, answer.text
+    check(graph, answer.json())
+    assert answer.headers["server-timing"].count("dur=") >= 1
+
+
+@ALL
+def test_form(graph: Graph[..., Any], client: httpx.Client, samples: Samples) -> None:
+    answer = client.post(f"/api/v1/graphs/{graph.name}", files=samples.form(graph.name))
+    assert answer.status_code == 200, answer.text
+    check(graph, answer.json())
+
+
+@ALL
+def test_events(graph: Graph[..., Any], client: httpx.Client, samples: Samples) -> None:
+    headers = {"accept": "text/event-stream"}
+    with client.stream(
+        "POST", f"/api/v1/graphs/{graph.name}", json=samples.json(graph.name), headers=headers
+    ) as answer:
+        assert answer.status_code == 200
+        received = list(events(answer.iter_lines()))
+    *steps, (kind, result) = received
+    assert kind == "result", result
+    check(graph, result)
+    assert [step["status"] for _, step in steps].count("succeeded") == len({step["name"] for _, step in steps}) >= 1
+
+
+@ALL
+def test_command_line(graph: Graph[..., Any], live: Live, samples: Samples, output: Path) -> None:
+    ran = live.medley("run", graph.name, *samples.command(graph.name), "--out", str(output))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    printed = dict(line.split(" ", 1) for line in ran.stdout.splitlines() if line and not line.startswith(" "))
+    assert set(printed) == set(graph.result.model_fields)
+    assert (output.exists() and any(output.iterdir())) == graph.makes_media
+
+
+def test_batch_runs_every_graph_and_keeps_bad_rows(live: Live, samples: Samples, output: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    good = [samples.json("image_resize")] * 3
+    (tmp_path / "disc.png").write_bytes(samples.requests["image_resize"]["image"].data)
+    good.append({"image": "disc.png", "height": 20})
+    bad = ["{", json.dumps({"image": "missing.png"}), json.dumps({**good[0], "widht": 3})]
+    rows.write_text("\n".join([*(json.dumps(row) for row in good), *bad]) + "\n")
+    ran = live.medley("batch", "image_resize", "--input", str(rows), "--output", str(output))
+    assert ran.returncode == 1, ran.stdout + ran.stderr  # some rows were bad
+    table = pyarrow.parquet.read_table(output / "rows").to_pylist()
+    assert sorted(row["row"] for row in table) == [1, 2, 3, 4]
+    sizes = {row["row"]: opened_file(row["image"]).size for row in table}
+    assert sizes == {1: (60, 40), 2: (60, 40), 3: (60, 40), 4: (30, 20)}
+    errors = [json.loads(line) for line in (output / "errors.jsonl").read_text().splitlines()]
+    assert {error["row"]: error["error"]["type"] for error in errors} == {
+        5: "invalid-input",
+        6: "invalid-input",
+        7: "invalid-request",
+    }
+    assert "Did you mean 'width'?" in errors[-1]["error"]["detail"]
+
+
+def opened_file(path: str) -> Any:
+    from PIL import Image
+
+    return Image.open(path)
+
+
+def test_handles(live: Live, samples: Samples) -> None:
+    """Over handles, in a process of its own: a process joins only one Ray."""
+    import pickle
+    import subprocess
+    import sys
+
+    script = (
+        "import asyncio, pickle, sys\n"
+        "from serve_app.client import Medley\n"
+        "requests = pickle.load(sys.stdin.buffer)\n"
+        "steps = []\n"
+        "medley = Medley.connect(on_step=lambda step: steps.append(step.status))\n"
+        "async def main():\n"
+        "    return {name: (await getattr(medley.graphs, name)(**fields)).model_dump_json()\n"
+        "            for name, fields in requests.items()}\n"
+        "results = asyncio.run(main())\n"
+        "assert steps.count('succeeded') >= len(requests) and 'failed' not in steps\n"
+        "sys.stdout.buffer.write(pickle.dumps(results))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        input=pickle.dumps(samples.requests),
+        env=live.environment,
+        capture_output=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    results = pickle.loads(ran.stdout)
+    for graph in GRAPHS:
+        check(graph, json.loads(results[graph.name]))

@@ -1,0 +1,113 @@
+"""OpenAI's own package as the client."""
+
+import base64
+import io
+from collections.abc import Iterator
+
+import openai
+import pytest
+from PIL import Image
+
+from deployments.audio import decode
+from deployments.media import Audio
+
+from .live import Live
+from .samples import Samples
+
+
+@pytest.fixture(scope="module")
+def api(live: Live) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=live.key, max_retries=0) as client:
+        yield client
+
+
+def test_models(api: openai.OpenAI) -> None:
+    names = [model.id for model in api.models.list()]
+    assert names == ["starter-writer", "starter-painter", "pocketsphinx", "espeak", "grabcut", "opencv"]
+    assert api.models.retrieve("espeak").id == "espeak"
+    with pytest.raises(openai.NotFoundError, match="espeak"):
+        api.models.retrieve("espeek")
+
+
+def test_chat(api: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "What can you do?"}]
+    reply = api.chat.completions.create(model="default", messages=messages, temperature=0)  # type: ignore[arg-type]
+    assert reply.model == "starter-writer"
+    assert reply.choices[0].message.content
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.usage and reply.usage.completion_tokens > 1
+
+    stream = api.chat.completions.create(
+        model="starter-writer",
+        messages=messages,  # type: ignore[arg-type]
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == reply.choices[0].message.content
+    assert len(chunks) > 3
+    assert chunks[-1].usage == reply.usage
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+
+
+def test_chat_stops_where_it_is_told(api: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "What can you do?"}]
+    short = api.chat.completions.create(model="default", messages=messages, max_tokens=3, temperature=0)  # type: ignore[arg-type]
+    assert short.choices[0].finish_reason == "length"
+    assert short.usage and short.usage.completion_tokens == 3
+
+
+def test_images(api: openai.OpenAI) -> None:
+    made = api.images.generate(model="default", prompt="a red circle on a blue background", n=2)
+    assert made.data and len(made.data) == 2
+    for item in made.data:
+        picture = Image.open(io.BytesIO(base64.b64decode(item.b64_json or "")))
+        assert picture.size == (256, 256)
+    as_url = api.images.generate(model="starter-painter", prompt="a circle", response_format="url")
+    assert as_url.data and (as_url.data[0].url or "").startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("form", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
+def test_speech(form: str, api: openai.OpenAI) -> None:
+    answer = api.audio.speech.create(model="default", voice="alloy", input="Hello there.", response_format=form)  # type: ignore[arg-type]
+    if form == "pcm":
+        seconds = len(answer.content) / 2 / 24000
+    else:
+        seconds = len(decode(Audio(answer.content, "audio/x"), 16000)) / 16000
+    assert 0.4 < seconds < 3
+
+
+def test_transcriptions(api: openai.OpenAI, samples: Samples) -> None:
+    recording = ("wish.wav", samples.requests["transcription"]["audio"].data)
+    heard = api.audio.transcriptions.create(model="default", file=recording)
+    assert heard.text
+    full = api.audio.transcriptions.create(model="pocketsphinx", file=recording, response_format="verbose_json")
+    assert full.text == heard.text
+    assert full.segments and 0.5 < full.duration < 5
+    subtitles = api.audio.transcriptions.create(model="default", file=recording, response_format="srt")
+    assert subtitles.startswith("1\n00:00:00,")  # type: ignore[union-attr]
+    web = api.audio.transcriptions.create(model="default", file=recording, response_format="vtt")
+    assert web.startswith("WEBVTT\n\n00:00:00.")  # type: ignore[union-attr]
+
+
+def test_errors_are_openais(api: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "x"}]
+    with pytest.raises(openai.NotFoundError, match="starter-writer"):
+        api.chat.completions.create(model="starter-writter", messages=messages)  # type: ignore[arg-type]
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.audio.speech.create(model="default", voice="nobody", input="x")
+    assert caught.value.param == "voice"
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.audio.speech.create(model="default", voice="alloy", input="")
+    assert caught.value.param == "input"
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.images.generate(model="default", prompt="a circle", size="17x9999")  # type: ignore[arg-type]
+    assert caught.value.param == "size"
+    with pytest.raises(openai.APIStatusError) as caught_status:
+        api.audio.transcriptions.create(model="default", file=("x.wav", b"not audio" * 50))
+    assert caught_status.value.status_code == 415
+    with pytest.raises(openai.APIStatusError) as caught_status:
+        api.chat.completions.create(model="default", messages=messages, tools=[{"type": "function"}])  # type: ignore
+    assert caught_status.value.status_code == 501
