@@ -16,7 +16,7 @@ class Echo(Language):
     class Options(backend.Options):
         pass
 
-    needs: ClassVar[backend.Needs] = backend.Needs(cpus=0.1, concurrency=100, max_replicas=1)
+    needs: ClassVar[backend.Needs] = backend.Needs(cpus=0.1, concurrency=100)
 
     async def reconfigure(self, options: Options) -> None:
         pass

@@ -27,12 +27,11 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Needs:
-    """What one replica takes and how many there may be, unless the profile's `deployments:` say otherwise."""
+    """What one replica takes, unless the profile's `deployments:` say otherwise. How many there are, a profile says."""
 
     cpus: float = 0.25  # of a core, for Ray's placement
     gpus: float = 0.0  # fraction of one GPU
     concurrency: int = 4  # calls one replica works on at once
-    max_replicas: int = 2
 
 
 class Backend(Protocol):

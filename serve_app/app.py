@@ -37,11 +37,7 @@ def deployment(name: str, backend: type[Any]) -> serve.Deployment:
         ray_actor_options={"num_cpus": needs.cpus, "num_gpus": needs.gpus},
         max_ongoing_requests=needs.concurrency,
         max_queued_requests=64 * needs.concurrency,
-        autoscaling_config={
-            "min_replicas": 1,
-            "max_replicas": needs.max_replicas,
-            "target_ongoing_requests": max(1, needs.concurrency // 2),
-        },
+        # No autoscaling here: set in code, it would silently outlive a `num_replicas` in the profile (Ray 2.60).
         max_constructor_retry_count=3,
         health_check_period_s=5,
         logging_config=LoggingConfig(enable_access_log=False),

@@ -21,6 +21,9 @@ from deployments.media import DATA_URL, Media, has_media
 from .graph import Graph
 
 
+SHARE = 0.1  # of a core: the work is done by the models, and a laptop has few cores left beside them
+
+
 @dataclass(frozen=True)
 class Counts:
     succeeded: int
@@ -89,7 +92,7 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
             fn_kwargs={"graph": graph, "folder": str(source.parent.absolute()), "output": str(output.absolute())},
             batch_size=concurrency,
             compute=ray.data.ActorPoolStrategy(size=1),
-            num_cpus=0.1,
+            num_cpus=SHARE,
         )
         .materialize()
     )
@@ -101,7 +104,8 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
                 bad = {"row": row["row"], "line": row["line"], "error": json.loads(row["error"])}
                 file.write(json.dumps(bad) + "\n")
     if failed < len(rows):
-        done.flat_map(_result).write_parquet(str((output / "rows").absolute()))
+        results = done.flat_map(_result, num_cpus=SHARE)
+        results.write_parquet(str((output / "rows").absolute()), ray_remote_args={"num_cpus": SHARE})
     return Counts(len(rows) - failed, failed)
 
 

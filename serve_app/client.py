@@ -10,6 +10,7 @@ Needs a way to the Ray cluster (the same machine, or inside it); over HTTP use a
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,9 @@ class Medley:
                 raise MedleyError("No Medley runs here. Start one with `medley up`, or give Ray's address.")
             ray.init(address=address, log_to_driver=False, logging_level="warning")
         gateway = serve.get_app_handle(APPLICATION)
-        config: AppConfig = gateway.profile.remote().result(timeout_s=30)
+        # In a thread, because Serve refuses to wait where an event loop runs, as one does in every notebook.
+        with ThreadPoolExecutor(1) as thread:
+            config: AppConfig = thread.submit(lambda: gateway.profile.remote().result(timeout_s=30)).result()
         handles = {model.name: serve.get_deployment_handle(model.name, APPLICATION) for model in config.models}
         return cls(config, bind_models(config, handles), on_step)
 

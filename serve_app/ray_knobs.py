@@ -18,11 +18,16 @@ SPEED = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
 
-# Ray's template binds HAProxy's statistics to every interface. This starts the real HAProxy after binding them to
-# loopback; where the template has changed, the replacement finds nothing and HAProxy starts as Ray wrote it.
-LOOPBACK_HAPROXY = """#!/bin/sh
+# Starts the real HAProxy after mending two lines of the configuration Ray's template (2.60) made:
+# - its statistics and metrics are bound to every interface: here to loopback;
+# - with `option splice-request` HAProxy does not notice that a client has gone once its body came in a packet of its
+#   own (measured, 2.8.25), and a run nobody waits for would be finished.
+# Where the template has changed, the expressions find nothing and HAProxy starts as Ray wrote it.
+HAPROXY = """#!/bin/sh
 for file; do
-    case "$file" in *.cfg) sed -i -E 's/^( *bind )[*]?:/\\1127.0.0.1:/' "$file" ;; esac
+    case "$file" in *.cfg)
+        sed -i -E -e 's/^( *bind )[*]?:/\\1127.0.0.1:/' -e '/^ *option splice-request/d' "$file" ;;
+    esac
 done
 exec "{haproxy}" "$@"
 """
@@ -35,7 +40,7 @@ def local_environment(directory: Path) -> dict[str, str]:
         directory: an existing folder for HAProxy's files.
     """
     wrapper = directory / "haproxy"
-    wrapper.write_text(LOOPBACK_HAPROXY.format(haproxy=haproxy_binary()))
+    wrapper.write_text(HAPROXY.format(haproxy=haproxy_binary()))
     wrapper.chmod(0o700)
     return {
         **SPEED,

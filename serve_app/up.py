@@ -26,6 +26,7 @@ from .config import APPLICATION, Profile, Settings
 
 STATE_FILE = "up.json"
 OBJECT_STORE_BYTES = 512_000_000
+MIN_CPUS = 4
 READY, FAILED = "HEALTHY", {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -100,6 +101,9 @@ def start(settings: Settings, profile: Profile, directory: Path, port: int, dash
 
     context = ray.init(
         address="local",
+        # Declared cores are shares, for placement. A small machine gets some to spare, so that a second replica or a
+        # batch finds a place.
+        num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         dashboard_port=dashboard_port,

@@ -34,7 +34,7 @@ class OpenCVTools(ImageTools):
 
         jpeg_quality: int = Field(90, ge=1, le=100, description="For JPEG and WebP that `resize` and `crop` write")
 
-    needs: ClassVar[Needs] = Needs(cpus=0.25, concurrency=4, max_replicas=2)
+    needs: ClassVar[Needs] = Needs(cpus=0.25, concurrency=4)
 
     def __init__(self) -> None:
         self._options: OpenCVTools.Options | None = None

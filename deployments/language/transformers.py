@@ -35,7 +35,9 @@ class TransformersLanguage(Language):
 
         weights: str = Field(description="Folder, `starter/NAME` or hub name")
         revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
-        dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the weights say")
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+            "auto", description="auto: float32 on a CPU, as the weights say on a GPU"
+        )
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
         threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
         max_tokens: int = Field(
@@ -44,7 +46,7 @@ class TransformersLanguage(Language):
         temperature: float | None = Field(None, ge=0, le=2, description="The weights' own by default")
         top_p: float | None = Field(None, gt=0, le=1, description="The weights' own by default")
 
-    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=4, max_replicas=2)
+    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=4)
 
     def __init__(self) -> None:
         self._engine: _Engine | None = None
@@ -270,12 +272,14 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     if options.threads:
         torch.set_num_threads(options.threads)
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # it warns of every sampling default in weights, at every call
     device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = "float32" if options.dtype == "auto" and device == "cpu" else options.dtype  # halves are slow there
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, **source)
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            path, dtype=options.dtype, use_safetensors=True, output_loading_info=True, **source
+            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **source
         )
         model, info = loaded
         missing = sorted(info["missing_keys"])

@@ -37,7 +37,7 @@ class GrabCut(Segmentation):
         longest_side: int = Field(768, ge=64, le=4096, description="Pixels it works on along the longer side")
         iterations: int = Field(4, ge=1, le=20, description="Times that colours and outline are fitted to each other")
 
-    needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2, max_replicas=2)
+    needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2)
 
     def __init__(self) -> None:
         self._options: GrabCut.Options | None = None

@@ -41,7 +41,7 @@ class PocketSphinx(SpeechToText):
         beam: float = Field(1e-48, gt=0, le=1e-10, description="Smaller searches more and takes longer")
         decoders: int = Field(2, ge=1, le=16, description="Recordings decoded at once; each takes about 100 MB")
 
-    needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2, max_replicas=2)
+    needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2)
 
     def __init__(self) -> None:
         self._pool: _Pool | None = None

@@ -60,7 +60,7 @@ class DiffusersTextToImage(TextToImage):
             description="Delivered longer side of the usual size; a whole multiple of it",
         )
 
-    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=1, max_replicas=2)
+    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=1)
 
     def __init__(self) -> None:
         self._engine: _Engine | None = None

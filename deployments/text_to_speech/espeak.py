@@ -74,7 +74,7 @@ class ESpeak(TextToSpeech):
         words_per_minute: int = Field(165, ge=80, le=300, description="Rate at speed 1")
         pitch: int = Field(50, ge=0, le=99, description="50 is the voice's own")
 
-    needs: ClassVar[Needs] = Needs(cpus=0.1, concurrency=4, max_replicas=2)
+    needs: ClassVar[Needs] = Needs(cpus=0.1, concurrency=4)
 
     def __init__(self) -> None:
         self._options: ESpeak.Options | None = None

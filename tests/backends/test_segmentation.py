@@ -136,7 +136,7 @@ async def test_cancelling_stops_the_work(name: str, options_of: Any, monkeypatch
     model = BACKENDS[name]()
     await model.reconfigure(options_of(name, iterations=20))
     call = model.segment(noise(), boxes=[(40, 40, 440, 440)])
-    assert await seconds_to_stop(model, call, monkeypatch) < 5
+    assert await seconds_to_stop(model, call, monkeypatch) < 1.5
 
 
 @pytest.mark.parametrize("name", NAMES)
