@@ -3,6 +3,7 @@
 import sys
 
 from . import gateway
+from .report import update_readme
 
 PARTS = {"gateway": gateway.run}
 
@@ -12,4 +13,6 @@ if __name__ == "__main__":
     if unknown:
         sys.exit(f"There is no part {unknown[0]!r}. There are: {', '.join(PARTS)}.")
     rows = [row for name in names for row in PARTS[name]("--quick" in sys.argv)]
+    if "--quick" not in sys.argv:
+        update_readme()
     sys.exit(any(row.met is False for row in rows))

@@ -58,3 +58,18 @@ def save(part: str, rows: list[Row]) -> None:
         "rows": [asdict(row) for row in rows],
     }
     (folder / f"{part}.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def update_readme(path: Path = Path("README.md")) -> None:
+    """Put the rows that have a target, and medians, of every part into the README."""
+    lines = ["| figure | value | target | met |", "|---|---|---|---|"]
+    for file in sorted(Path(".bench").glob("*.json")):
+        document = json.loads(file.read_text())
+        for row in document["rows"]:
+            met = {None: "", True: "yes", False: "**no**"}[row["met"]]
+            lines.append(f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['target'] or ''} | {met} |")
+        where = document["machine"]
+        lines.append(f"\n{document['date'][:10]}, {where['cores']} cores, {where['memory_gib']} GiB, Python {where['python']}.")
+    head, begin, rest = path.read_text().partition("<!-- bench:begin -->\n")
+    _, end, tail = rest.partition("<!-- bench:end -->")
+    path.write_text(head + begin + "\n".join(lines) + "\n" + end + tail)
