@@ -45,8 +45,8 @@ bench: $(TESTED)  ## the benchmark, beside its peers; PART=gateway for one part
 	$(BIN)/python -m bench $(PART)
 
 train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
-	$(BIN)/python -m deployments.starter.writer.train
-	$(BIN)/python -m deployments.starter.painter.train
+	$(BIN)/python -m deployments.starter.writer.train --checkpoint .training/writer
+	$(BIN)/python -m deployments.starter.painter.train --checkpoint .training/painter
 
 manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml
 	$(BIN)/medley manifest configs/cluster.yaml > cluster/rayservice.yaml

@@ -13,6 +13,7 @@ import binascii
 import io
 import re
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -160,14 +161,15 @@ class Video(_Timed):
     kind = "video"
 
 
-def has_media(annotation: Any) -> bool:
-    """Whether a type is media or has it inside."""
-    if isinstance(annotation, type):
-        if issubclass(annotation, Media):
-            return True
-        if issubclass(annotation, BaseModel):
-            return any(has_media(field.annotation) for field in annotation.model_fields.values())
-    return any(has_media(argument) for argument in typing.get_args(annotation))
+def has_media(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Whether a type is media or has it inside. `seen` are the types it is inside of: a model may hold its own kind."""
+    if isinstance(annotation, type) and issubclass(annotation, Media):
+        return True
+    inside: Iterable[Any] = typing.get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        inside = [field.annotation for field in annotation.model_fields.values()]
+        seen |= {annotation}
+    return any(has_media(part, seen) for part in inside)
 
 
 def _seconds(container: Any, stream: Any, longest: float, kind: str) -> float:

@@ -22,6 +22,7 @@ from deployments.media import has_media
 P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
 
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 MODELS_FIELD = "models"  # the one field a surface adds to a graph's request
 
 
@@ -99,7 +100,8 @@ def graph(*, title: str) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
             raise GraphError(f"graph {name}: must be `async def`")
         hints = get_type_hints(function)
         result = hints.pop("return", None)
-        parameters = list(inspect.signature(function).parameters)
+        signature = inspect.signature(function).parameters
+        parameters = list(signature)
         if not parameters or set(parameters) - set(hints):
             raise GraphError(f"graph {name}: every parameter needs a type")
         request, *models = parameters
@@ -113,6 +115,8 @@ def graph(*, title: str) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
             if hints[parameter] not in CAPABILITIES:
                 known = ", ".join(capability.__name__ for capability in CAPABILITIES)
                 raise GraphError(f"graph {name}: `{parameter}` must be a capability: {known}")
+            if signature[parameter].kind not in BY_NAME:
+                raise GraphError(f"graph {name}: `{parameter}` must be a parameter that takes one model by its name")
         return Graph(
             name=name,
             title=title,

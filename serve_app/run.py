@@ -53,7 +53,7 @@ class Run:
         on_step: told of each step when it starts and when it ends.
     """
 
-    __slots__ = ("_chosen", "_models", "_on_step", "steps")
+    __slots__ = ("_chosen", "_models", "_on_step", "_tasks", "steps")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Run:
         self._models = models
         self._chosen = chosen or {}
         self._on_step = on_step
+        self._tasks: set[asyncio.Task[Any] | None] = set()
 
     async def execute(self, graph: Graph[..., R], request: BaseModel) -> R:
         """Run the graph's function with a proxy for each model.
@@ -73,7 +74,14 @@ class Run:
             MedleyError: the input is bad, or no model could answer.
         """
         proxies = {parameter: self.model(parameter, offered) for parameter, offered in graph.capabilities.items()}
-        return await graph.function(request, **proxies)
+        try:
+            return await graph.function(request, **proxies)
+        finally:
+            # `asyncio.gather` lets its other calls run on when one fails: nobody waits for them any more.
+            left = [task for task in self._tasks - {asyncio.current_task()} if task and not task.done()]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def model(self, parameter: str, capability: type[Any]) -> Any:
         """What a graph's parameter is bound to: an object with the capability's methods, whose calls are steps.
@@ -89,6 +97,7 @@ class Run:
         again = sum(step.name.partition("-")[0] == name for step in self.steps)
         step = Step(f"{name}-{again + 1}" if again else name, started=time.time())
         self.steps.append(step)
+        self._tasks.add(asyncio.current_task())
         return step
 
     def tell(self, step: Step) -> None:
@@ -162,8 +171,9 @@ async def _stream(
         for model in candidates:
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
-                response = model.caller(method, how)(*args, **kwargs)
+                response = None
                 try:
+                    response = model.caller(method, how)(*args, **kwargs)
                     async for item in response:
                         begun = True
                         yield item
@@ -174,7 +184,8 @@ async def _stream(
                     if not lost:
                         break
                 except BaseException:
-                    response.cancel()
+                    if response is not None:
+                        response.cancel()
                     raise
                 else:
                     run.finish(step)
