@@ -20,7 +20,6 @@ from deployments.media import DATA_URL, Media, has_media
 
 from .graph import Graph
 
-
 SHARE = 0.1  # of a core: the work is done by the models, and a laptop has few cores left beside them
 
 

@@ -2,19 +2,22 @@
 
 A profile is Ray's own Serve config file. Its `args` are an `AppConfig` and say which models exist; each entry of its
 `deployments:` says what may change while running, the backend's `user_config` among it. Ray ignores keys it does not
-know inside `deployments:`, so `load_profile` refuses them here, with their path.
+know in most sections, so `load_profile` refuses them here, with their path.
 """
 
 import functools
 import importlib
 import os
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import TypeIs
 
 from deployments import BACKENDS
 from deployments.capabilities import capabilities_of
@@ -79,7 +82,8 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         home = environment.get("MEDLEY_HOME") or "~/.medley"
-        return cls(home=Path(home).expanduser().absolute(), api_key=environment.get("MEDLEY_API_KEY") or None)
+        key = environment.get("MEDLEY_API_KEY", "").strip()  # secrets often come with a line end
+        return cls(home=Path(home).expanduser().absolute(), api_key=key or None)
 
     def __repr__(self) -> str:
         return f"Settings(home={self.home})"
@@ -109,7 +113,7 @@ def load_graphs(places: Iterable[str]) -> dict[str, Graph[..., Any]]:
     found: dict[str, Graph[..., Any]] = {}
     for place in places:
         value = _attribute(place if ":" in place else f"{place}:GRAPHS")
-        for graph in [value] if isinstance(value, Graph) else value:
+        for graph in value if isinstance(value, list | tuple) else [value]:
             if not isinstance(graph, Graph):
                 raise InvalidConfig(f"graphs: {place} has something that is no graph: {graph!r}")
             if graph.name in found:
@@ -122,7 +126,7 @@ def _attribute(place: str) -> Any:
     module, _, name = place.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: no name of a module
         raise InvalidConfig(f"{place!r} cannot be imported: {error}") from None
 
 
@@ -146,7 +150,7 @@ def load_profile(path: Path) -> Profile:
         InvalidConfig: it cannot be read, or a key or value in it is wrong; names the key's path.
     """
     # Not at the top: Ray reads its environment on import, and `medley up` sets that first.
-    from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
+    from ray.serve.schema import ServeDeploySchema
 
     try:
         document = yaml.safe_load(path.read_text())
@@ -154,41 +158,57 @@ def load_profile(path: Path) -> Profile:
         raise InvalidConfig(f"{path}: {error}") from None
     if not isinstance(document, dict):
         raise InvalidConfig(f"{path}: must be a Serve config file")
-    _known(document, ServeDeploySchema.model_fields, "")
-    applications = document.get("applications") or []
+    document = cast(dict[str, Any], document)
+    _known(document, ServeDeploySchema, "")
+    applications: list[dict[str, Any]] = document.get("applications") or []
     if len(applications) != 1:
         raise InvalidConfig(f"{path}: applications: must have exactly one entry, Medley's")
+    _parse(ServeDeploySchema, document, "")
     at = "applications[0]"
-    application = applications[0]
-    _known(application, ServeApplicationSchema.model_fields, at)
-    app = _parse(AppConfig, application.get("args") or {}, f"{at}.args")
+    arguments: dict[str, Any] = applications[0].get("args") or {}
+    _known(arguments, AppConfig, f"{at}.args")
+    app: AppConfig = _parse(AppConfig, arguments, f"{at}.args")
     load_graphs(app.graphs)
     backends = {model.name: load_backend(model.backend) for model in app.models}
-    for index, entry in enumerate(application.get("deployments") or []):
-        _check_deployment(entry, f"{at}.deployments[{index}]", backends)
-    _parse(ServeDeploySchema, document, "")
+    entries: list[dict[str, Any]] = applications[0].get("deployments") or []
+    for index, entry in enumerate(entries):
+        where = f"{at}.deployments[{index}]"
+        name = entry["name"]
+        if name in [other["name"] for other in entries[:index]]:
+            raise InvalidConfig(f"{where}.name: {name!r} is there twice")
+        if name != GATEWAY:
+            _check_options(name, entry.get("user_config") or {}, backends, where)
     return Profile(path, document, app)
 
 
-def _check_deployment(entry: dict[str, Any], at: str, backends: Mapping[str, type[Any]]) -> None:
-    from ray.serve.config import AutoscalingConfig
-    from ray.serve.schema import DeploymentSchema, RayActorOptionsSchema
-
-    _known(entry, DeploymentSchema.model_fields, at)
-    _known(entry.get("ray_actor_options") or {}, RayActorOptionsSchema.model_fields, f"{at}.ray_actor_options")
-    _known(entry.get("autoscaling_config") or {}, AutoscalingConfig.model_fields, f"{at}.autoscaling_config")
-    name = str(entry.get("name"))
-    if name == GATEWAY:
-        return
+def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, type[Any]], at: str) -> None:
     if name not in backends:
         raise InvalidConfig(f"{at}.name: there is no model {name!r}.{nearest(name, [GATEWAY, *backends])}")
-    _parse(backends[name].Options, entry.get("user_config") or {}, f"{at}.user_config")
+    schema = backends[name].Options
+    _known(options, schema, f"{at}.user_config")
+    _parse(schema, options, f"{at}.user_config")
 
 
-def _known(section: dict[str, Any], fields: Mapping[str, Any], at: str) -> None:
-    for key in section:
-        if key not in fields:
-            raise InvalidConfig(f"{at}.{key}: unknown key.{nearest(key, fields)}".lstrip("."))
+def _known(value: Any, kind: Any, at: str) -> None:
+    """Refuse keys that no field has, at every depth; `kind` is a schema or the annotation of a field."""
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    for one in kinds:
+        if isinstance(value, list) and typing.get_origin(one) is list:
+            (inside,) = typing.get_args(one)
+            for index, item in enumerate(cast(list[Any], value)):
+                if _is_schema(inside) and not isinstance(item, dict):
+                    raise InvalidConfig(f"{at}[{index}]: must be a mapping")
+                _known(item, inside, f"{at}[{index}]")
+        elif isinstance(value, dict) and _is_schema(one):
+            for key, inner in cast(dict[Any, Any], value).items():
+                where = f"{at}.{key}".lstrip(".")
+                if key not in one.model_fields:
+                    raise InvalidConfig(f"{where}: unknown key.{nearest(str(key), one.model_fields)}")
+                _known(inner, one.model_fields[key].annotation, where)
+
+
+def _is_schema(kind: Any) -> TypeIs[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _parse(schema: Any, value: Any, at: str) -> Any:
@@ -196,7 +216,5 @@ def _parse(schema: Any, value: Any, at: str) -> Any:
         return schema.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join([at, *(str(part) for part in first["loc"])]).strip(".")
-        hint = nearest(str(first["loc"][-1]), schema.model_fields) if first["type"] == "extra_forbidden" else ""
-        what = "unknown key." if hint else first["msg"]
-        raise InvalidConfig(f"{path}: {what}{hint}") from None
+        path = at + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise InvalidConfig(f"{path.lstrip('.')}: {first['msg']}") from None

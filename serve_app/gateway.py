@@ -1,7 +1,6 @@
 """The gateway: the one deployment that speaks HTTP. It validates, runs graphs over the models' handles, and answers."""
 
 import inspect
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +21,9 @@ from .envelope import Envelope
 from .errors import Refused, UnknownName
 from .graph import Graph
 from .models import Model, Models
-from .responses import error_response
+from .responses import error_response, foreseen
 from .routes import native, openai, operations
 from .routes.schema import openapi
-
-log = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -128,10 +125,8 @@ class Direct:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, MedleyError):
-        log.error("request %s failed", request.scope["request_id"], exc_info=error)
-        error = MedleyError(f"The service failed on this request. Its id is {request.scope['request_id']}.")
-    return error_response(error, request.url.path, request.scope["request_id"])
+    request_id = request.scope["request_id"]
+    return error_response(foreseen(error, request_id), request.url.path, request_id)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

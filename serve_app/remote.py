@@ -1,7 +1,10 @@
 """Running a graph over HTTP from the command line: fields into a form, steps shown live, media into files."""
 
+import base64
+import itertools
 import json
 import mimetypes
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,24 +133,28 @@ def save_media(result: dict[str, Any], out: Path, graph: str) -> dict[str, Any]:
         found = DATA_URL.match(value) if isinstance(value, str) else None
         if not found:
             return value
-        import base64
-
-        media = Media(base64.b64decode(value[found.end() :]), found["type"])
-        out.mkdir(parents=True, exist_ok=True)
-        path = _free_name(out, f"{graph}-{name}", media.suffix)
-        path.write_bytes(media.data)
-        return str(path)
+        try:
+            data = base64.b64decode(value[found.end() :], validate=True)
+        except ValueError:
+            return value  # a text that begins like media
+        return str(_write_new(out, f"{graph}-{name}", Media(data, found["type"] or "application/octet-stream")))
 
     return {key: saved(value, key) for key, value in result.items()}
 
 
-def _free_name(folder: Path, stem: str, suffix: str) -> Path:
-    """A name nothing has yet: results never replace older ones."""
-    path, number = folder / f"{stem}{suffix}", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}{suffix}"
-    return path
+def _write_new(folder: Path, stem: str, media: Media) -> Path:
+    """Write to a name nothing has yet, inside the folder whatever the service calls its fields."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.-]", "_", stem)[:120]
+    for number in itertools.count(1):
+        path = folder / f"{stem}{f'-{number}' if number > 1 else ''}{media.suffix}"
+        try:
+            with path.open("xb") as file:
+                file.write(media.data)
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError("there is always another number")
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -1,5 +1,6 @@
 """Errors as HTTP: problem documents (RFC 9457), and OpenAI's own form under `/v1`."""
 
+import logging
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -7,6 +8,8 @@ from starlette.responses import JSONResponse
 from deployments.errors import InvalidInput, MedleyError
 
 from .errors import InvalidRequest, problem
+
+log = logging.getLogger("ray.serve")
 
 
 def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
@@ -18,6 +21,14 @@ def error_response(error: MedleyError, path: str, request_id: str) -> JSONRespon
         status, body = openai_error(error)
         return JSONResponse(body, status, headers)
     return JSONResponse(problem(error, path, request_id), error.status, headers, media_type="application/problem+json")
+
+
+def foreseen(error: Exception, request_id: str) -> MedleyError:
+    """The error, or in place of one nobody foresaw, which is logged, one that tells no more than the request's id."""
+    if isinstance(error, MedleyError):
+        return error
+    log.error("request %s failed", request_id, exc_info=error)
+    return MedleyError(f"The service failed on this request. Its id is {request_id}.")
 
 
 def openai_error(error: MedleyError) -> tuple[int, dict[str, Any]]:

@@ -8,7 +8,7 @@ from deployments.capabilities import Segment
 def srt(segments: Sequence[Segment]) -> str:
     """SubRip: numbered, with a comma before the milliseconds."""
     blocks = [
-        f"{number}\n{_time(segment.start, ',')} --> {_time(segment.end, ',')}\n{segment.text}\n"
+        f"{number}\n{_time(segment.start, ',')} --> {_time(segment.end, ',')}\n{_line(segment.text)}\n"
         for number, segment in enumerate(segments, 1)
     ]
     return "\n".join(blocks)
@@ -16,8 +16,15 @@ def srt(segments: Sequence[Segment]) -> str:
 
 def vtt(segments: Sequence[Segment]) -> str:
     """WebVTT (W3C)."""
-    blocks = [f"{_time(segment.start, '.')} --> {_time(segment.end, '.')}\n{segment.text}\n" for segment in segments]
+    blocks = [
+        f"{_time(segment.start, '.')} --> {_time(segment.end, '.')}\n{_line(segment.text)}\n" for segment in segments
+    ]
     return "WEBVTT\n\n" + "\n".join(blocks)
+
+
+def _line(text: str) -> str:
+    """The text without what would end its subtitle: an empty line, or an arrow."""
+    return " ".join(text.split()).replace("-->", "->")
 
 
 def _time(seconds: float, separator: str) -> str:

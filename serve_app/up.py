@@ -61,6 +61,11 @@ class DeploymentState:
     replicas: int
     message: str
 
+    @property
+    def reason(self) -> str:
+        """The last line of the message: of a traceback, the error itself."""
+        return next((line for line in reversed(self.message.splitlines()) if line.strip()), "")
+
 
 def running(settings: Settings) -> Running | None:
     """The Medley of this MEDLEY_HOME, if one is alive."""
@@ -173,7 +178,7 @@ def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[l
     while True:
         states = deployment_states(state.dashboard)
         yield states
-        failed = [f"{s.name}: {s.message}" for s in states if s.status in FAILED]
+        failed = [f"{s.name}: {s.reason}" for s in states if s.status in FAILED]
         if failed:
             raise MedleyError("Not every model could be started.\n" + "\n".join(failed))
         healthy = {s.name for s in states if s.status == READY}
@@ -207,7 +212,7 @@ def end(settings: Settings) -> None:
     from ray import serve
 
     if ray.is_initialized():
-        serve.shutdown()
+        serve.delete(APPLICATION)
         ray.shutdown()
     (settings.home / STATE_FILE).unlink(missing_ok=True)
 

@@ -10,11 +10,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from deployments.errors import MedleyError
-
 from ..errors import NotOffered, RunTimedOut, problem
 from ..graph import Graph
 from ..intake import read_call
+from ..responses import foreseen
 from ..run import Run, Step
 from .schema import graph_operation
 
@@ -90,7 +89,8 @@ def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request],
     limits = service.config.gateway.limits
 
     async def endpoint(request: Request) -> Response:
-        timeout = min(longest, _wait(request.headers.get("prefer")) or longest)
+        asked = _wait(request.headers.get("prefer"))
+        timeout = longest if asked is None else min(longest, asked)
         call, chosen = await read_call(request, graph, limits)
         if "text/event-stream" in request.headers.get("accept", ""):
 
@@ -139,9 +139,12 @@ async def _events(
     async def follow() -> None:
         try:
             result = await work(lambda step: queue.put_nowait(("step", json.dumps(_step(step)))))
-            queue.put_nowait(("result", await asyncio.to_thread(result.model_dump_json)))
-        except MedleyError as error:
-            queue.put_nowait(("error", json.dumps(problem(error, request.url.path, request.scope["request_id"]))))
+            # ASCII, because clients' line readers (httpx's too) split at U+2028 and its like.
+            queue.put_nowait(("result", await asyncio.to_thread(result.model_dump_json, ensure_ascii=True)))
+        except Exception as error:
+            request_id = request.scope["request_id"]
+            told = problem(foreseen(error, request_id), request.url.path, request_id)
+            queue.put_nowait(("error", json.dumps(told)))
 
     task = asyncio.create_task(follow())
     try:

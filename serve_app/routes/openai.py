@@ -296,6 +296,6 @@ def _renamed(error: MedleyError, names: dict[str, str]) -> MedleyError:
 
 
 def _body(schema: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
+    # Its `$defs` are put among the components by `schema.openapi`.
     document = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-    document.pop("$defs", None)
     return {"requestBody": {"required": True, "content": {kind: {"schema": document}}}}

@@ -49,20 +49,16 @@ PROBLEMS = {
 }
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": REFERENCE.format(model=model.__name__)}
-
-
 def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
-    """What OpenAPI says of a graph's route beside its title."""
-    content: dict[str, Any] = {"application/json": {"schema": _ref(graph.call), "example": example(graph.request)}}
+    """What OpenAPI says of a graph's route beside its title; `openapi` fills in the schemas of its JSON."""
+    content: dict[str, Any] = {"application/json": {"schema": {}, "example": example(graph.request)}}
     if graph.takes_media:
         content["multipart/form-data"] = {"schema": _as_form(graph.call)}
     problems = {
         status: {"description": text, "content": {"application/problem+json": {"schema": _named("Problem")}}}
         for status, text in PROBLEMS.items()
     }
-    answer = {"application/json": {"schema": _ref(graph.result)}, "text/event-stream": {"schema": {"type": "string"}}}
+    answer = {"application/json": {"schema": {}}, "text/event-stream": {"schema": {"type": "string"}}}
     return {
         "requestBody": {"required": True, "content": content},
         "responses": {"200": {"description": "The result", "content": answer}, **problems},
@@ -106,9 +102,18 @@ def openapi(app: FastAPI, graphs: Mapping[str, Graph[..., Any]]) -> dict[str, An
         )
         models = [(graph.call, "validation") for graph in graphs.values()]
         models += [(graph.result, "serialization") for graph in graphs.values()]
-        _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
+        references, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
         components = document.setdefault("components", {})
-        components.setdefault("schemas", {}).update(definitions.get("$defs", {}), Problem=PROBLEM)
+        schemas = components.setdefault("schemas", {})
+        for operation in (operation for path in document["paths"].values() for operation in path.values()):
+            for body in operation.get("requestBody", {}).get("content", {}).values():
+                schemas.update(body["schema"].pop("$defs", {}))
+        schemas.update(definitions.get("$defs", {}), Problem=PROBLEM)
+        for graph in graphs.values():  # pydantic tells models apart that two graphs named alike
+            operation = document["paths"][f"/api/v1/graphs/{graph.name}"]["post"]
+            answer = operation["responses"]["200"]["content"]
+            operation["requestBody"]["content"]["application/json"]["schema"] = references[graph.call, "validation"]
+            answer["application/json"]["schema"] = references[graph.result, "serialization"]
         components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -1,0 +1,54 @@
+"""The README's tree names what is there, all of it, and its snippets are real."""
+
+import ast
+import re
+from pathlib import Path
+
+from serve_app.cli import app
+
+README = Path("README.md").read_text()
+
+
+def tree() -> list[Path]:
+    """The paths of the README's tree, from its indentation."""
+    block = README.split("## The house")[1].split("```")[1]
+    found: list[Path] = []
+    folders: list[tuple[int, Path]] = []
+    for line in block.splitlines():
+        if not line.strip():
+            continue
+        indent, name = len(line) - len(line.lstrip()), line.split()[0]
+        while folders and folders[-1][0] >= indent:
+            folders.pop()
+        path = (folders[-1][1] if folders else Path()) / name
+        found.append(path)
+        if name.endswith("/"):
+            folders.append((indent, path))
+    return found
+
+
+def test_every_path_of_the_tree_exists() -> None:
+    assert [str(path) for path in tree() if not path.exists()] == []
+
+
+def test_every_module_of_the_service_and_of_the_models_is_in_the_tree() -> None:
+    named = set(tree())
+    modules = [*Path("serve_app").rglob("*.py"), *Path("deployments").rglob("*.py")]
+    missing = [
+        str(path)
+        for path in modules
+        if path not in named and not path.name.startswith("__") and "starter" not in path.parts
+    ]
+    assert missing == []
+
+
+def test_every_command_is_in_the_readme() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert {name for name in commands if f"medley {name}" not in README} == set()
+
+
+def test_python_snippets_parse() -> None:
+    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(snippets) >= 2
+    for snippet in snippets:
+        ast.parse(snippet)
