@@ -68,8 +68,8 @@ def update_readme(path: Path = Path("README.md")) -> None:
         for row in document["rows"]:
             met = {None: "", True: "yes", False: "**no**"}[row["met"]]
             lines.append(f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['target'] or ''} | {met} |")
-        where = document["machine"]
-        lines.append(f"\n{document['date'][:10]}, {where['cores']} cores, {where['memory_gib']} GiB, Python {where['python']}.")
+        where, day = document["machine"], document["date"][:10]
+        lines.append(f"\n{day}, {where['cores']} cores, {where['memory_gib']} GiB, Python {where['python']}.")
     head, begin, rest = path.read_text().partition("<!-- bench:begin -->\n")
     _, end, tail = rest.partition("<!-- bench:end -->")
     path.write_text(head + begin + "\n".join(lines) + "\n" + end + tail)

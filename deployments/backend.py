@@ -54,7 +54,7 @@ class Backend(Protocol):
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run blocking work beside the event loop. When the caller is cancelled the event is set, for the work to look at."""
+    """Run blocking work beside the event loop. The event is set when the caller is cancelled: the work looks at it."""
     cancelled = threading.Event()
     try:
         return await asyncio.to_thread(work, cancelled)

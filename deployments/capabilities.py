@@ -10,7 +10,7 @@ raises `InvalidInput` with the argument's name; a model that cannot answer now r
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from .media import Audio, Image
 
@@ -22,6 +22,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 class Message(BaseModel):
     """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "user", "assistant"] = Field(description="Who speaks")
     content: str = Field(max_length=32_000, description="What is said")
@@ -83,7 +85,7 @@ class Language(Protocol):
         stop: list[str] | None = None,
         seed: int | None = None,
     ) -> Reply:
-        """Answer a conversation. `temperature` 0 takes the likeliest token each time; `max_tokens` counts new tokens."""
+        """Answer a conversation. `temperature` 0 takes the likeliest token each time, `max_tokens` counts new ones."""
         ...
 
     def stream(

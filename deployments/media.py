@@ -9,7 +9,6 @@ before pixels (a small file can claim a huge picture), and packets are counted b
 """
 
 import base64
-import binascii
 import io
 import re
 import typing
@@ -88,7 +87,7 @@ class Media:
             "format": "data-url",
             "title": cls.__name__,
             "contentMediaType": f"{cls.kind}/*",
-            "description": f"{cls.__name__} as a base64 data URL (`data:{cls.kind}/...;base64,...`) or a file of a form",
+            "description": f"{cls.__name__} as a base64 data URL (`data:{cls.kind}/...;base64,...`) or a form's file",
         }
 
 
@@ -112,6 +111,8 @@ class Image(Media):
             raise _too_large(f"more pixels than the {limits.image_pixels:,} that are accepted") from None
         except PIL.UnidentifiedImageError:
             raise _unsupported("image", f"one of {', '.join(IMAGE_FORMATS)}") from None
+        except PydanticCustomError:  # a ValueError too
+            raise
         except (OSError, SyntaxError, ValueError) as error:
             raise _damaged("image", error) from None
         return cls(data, media_type)
@@ -129,7 +130,7 @@ class _Timed(Media):
         try:
             # PyAV hands these to FFmpeg: no other container, and no file or address named by this one, is opened.
             options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
-            container = av.open(io.BytesIO(data), options=options)
+            container = av.open(io.BytesIO(data), "r", options=options)
         except (av.error.FFmpegError, ValueError, EOFError):
             raise _unsupported(cls.kind, "a file FFmpeg reads, such as WAV, MP3, Ogg, FLAC, MP4 or WebM") from None
         with container:
@@ -140,6 +141,8 @@ class _Timed(Media):
             name = container.format.name.split(",")[0]
             try:
                 seconds = _seconds(container, streams[0], longest, cls.kind)
+            except PydanticCustomError:  # a ValueError too
+                raise
             except (av.error.FFmpegError, ValueError, EOFError) as error:
                 raise _damaged(cls.kind, error) from None
         if seconds <= 0:
@@ -204,7 +207,7 @@ def _bytes(value: object, kind: str) -> bytes:
             )
         try:
             value = base64.b64decode(value[found.end() :], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or letters beyond ASCII
             raise PydanticCustomError(
                 "media_reference", "is not valid base64: {reason}", {"reason": str(error)}
             ) from None

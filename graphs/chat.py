@@ -13,11 +13,15 @@ class ChatRequest(BaseModel):
         description="The conversation so far, oldest first",
         examples=[[{"role": "user", "content": "What can you do?"}]],
     )
-    max_tokens: int | None = Field(None, ge=1, le=32_768, description="Longest answer, in tokens")
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token")
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution")
-    stop: list[str] | None = Field(None, max_length=4, description="Texts that end the answer")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same answer")
+    max_tokens: int | None = Field(default=None, ge=1, le=32_768, description="Longest answer, in tokens")
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token"
+    )
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution"
+    )
+    stop: list[str] | None = Field(default=None, max_length=4, description="Texts that end the answer")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="The same seed gives the same answer")
 
 
 @graph(title="Chat")

@@ -15,17 +15,23 @@ class ImageGenerationRequest(BaseModel):
     prompt: str = Field(
         min_length=1, max_length=MAX_WISH, description="What to paint", examples=["a red circle on a blue background"]
     )
-    negative_prompt: str | None = Field(None, max_length=MAX_WISH, description="What to keep out of the picture")
-    enhance: bool = Field(False, description="Let a language model expand the prompt first")
-    style: str | None = Field(None, max_length=200, description="Style for `enhance`", examples=["oil painting"])
-    count: int = Field(1, ge=1, le=8, description="How many pictures; they differ by their seeds")
-    width: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own size if not given")
-    height: int | None = Field(None, ge=16, le=4096, description="Pixels; the model's own size if not given")
-    steps: int | None = Field(None, ge=1, le=200, description="Denoising steps")
-    guidance: float | None = Field(
-        None, ge=0, le=30, allow_inf_nan=False, description="How strictly to follow the prompt"
+    negative_prompt: str | None = Field(
+        default=None, max_length=MAX_WISH, description="What to keep out of the picture"
     )
-    seed: int | None = Field(None, ge=0, lt=2**32, description="Seed of the first picture; the next ones count up")
+    enhance: bool = Field(default=False, description="Let a language model expand the prompt first")
+    style: str | None = Field(
+        default=None, max_length=200, description="Style for `enhance`", examples=["oil painting"]
+    )
+    count: int = Field(default=1, ge=1, le=8, description="How many pictures; they differ by their seeds")
+    width: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    height: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    steps: int | None = Field(default=None, ge=1, le=200, description="Denoising steps")
+    guidance: float | None = Field(
+        default=None, ge=0, le=30, allow_inf_nan=False, description="How strictly to follow the prompt"
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**32, description="Seed of the first picture; the next ones count up"
+    )
 
 
 class ImageGenerationResult(BaseModel):

@@ -16,9 +16,11 @@ class ImageResult(BaseModel):
 
 class ImageResizeRequest(BaseModel):
     image: Image
-    width: int | None = Field(None, ge=1, le=8192, description="Pixels", examples=[320])
-    height: int | None = Field(None, ge=1, le=8192, description="Pixels")
-    fit: Literal["contain", "cover", "stretch"] = Field("contain", description="What gives way if the shapes differ")
+    width: int | None = Field(default=None, ge=1, le=8192, description="Pixels", examples=[320])
+    height: int | None = Field(default=None, ge=1, le=8192, description="Pixels")
+    fit: Literal["contain", "cover", "stretch"] = Field(
+        default="contain", description="What gives way if the shapes differ"
+    )
 
 
 class ImageCropRequest(BaseModel):
@@ -29,19 +31,19 @@ class ImageCropRequest(BaseModel):
 class ImageEncodeRequest(BaseModel):
     image: Image
     format: ImageFormat = "png"
-    quality: int = Field(90, ge=1, le=100, description="For JPEG and WebP")
+    quality: int = Field(default=90, ge=1, le=100, description="For JPEG and WebP")
 
 
 class ImageExtractObjectRequest(BaseModel):
     image: Image
     mask: Image = Field(description="Of the picture's size: white where the thing is")
-    padding: int = Field(0, ge=0, le=4096, description="Pixels around it")
+    padding: int = Field(default=0, ge=0, le=4096, description="Pixels around it")
 
 
 class ImageCannyRequest(BaseModel):
     image: Image
-    low: float = Field(100, ge=0, le=1000, allow_inf_nan=False, description="Lower threshold")
-    high: float = Field(200, ge=0, le=1000, allow_inf_nan=False, description="Upper threshold")
+    low: float = Field(default=100, ge=0, le=1000, allow_inf_nan=False, description="Lower threshold")
+    high: float = Field(default=200, ge=0, le=1000, allow_inf_nan=False, description="Upper threshold")
 
 
 @graph(title="Resize an image")

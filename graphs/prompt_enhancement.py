@@ -12,8 +12,8 @@ class PromptEnhancementRequest(BaseModel):
     wish: str = Field(
         min_length=1, max_length=MAX_WISH, description="What to see, in few words", examples=["a red circle on blue"]
     )
-    style: str | None = Field(None, max_length=200, description="How it should look", examples=["watercolour"])
-    seed: int | None = Field(None, ge=0, lt=2**63)
+    style: str | None = Field(default=None, max_length=200, description="How it should look", examples=["watercolour"])
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
 
 
 class PromptEnhancementResult(BaseModel):

@@ -10,11 +10,15 @@ from serve_app.graph import graph
 class SmartMaskRequest(BaseModel):
     image: Image = Field(description="The picture")
     points: list[Point] | None = Field(
-        None, max_length=100, description="Points on the thing, [x, y] in pixels", examples=[[[120, 80]]]
+        default=None, max_length=100, description="Points on the thing, [x, y] in pixels", examples=[[[120, 80]]]
     )
-    background_points: list[Point] | None = Field(None, max_length=100, description="Points that are not the thing")
-    boxes: list[Box] | None = Field(None, max_length=20, description="[left, top, right, bottom] in pixels around it")
-    mask: Image | None = Field(None, description="A rough mask of the picture's size: white where the thing is")
+    background_points: list[Point] | None = Field(
+        default=None, max_length=100, description="Points that are not the thing"
+    )
+    boxes: list[Box] | None = Field(
+        default=None, max_length=20, description="[left, top, right, bottom] in pixels around it"
+    )
+    mask: Image | None = Field(default=None, description="A rough mask of the picture's size: white where the thing is")
 
 
 class SmartMaskResult(BaseModel):

@@ -9,9 +9,11 @@ from serve_app.graph import graph
 
 class SpeechRequest(BaseModel):
     text: str = Field(min_length=1, max_length=4096, description="What to say", examples=["Hello, I am Medley."])
-    voice: str | None = Field(None, max_length=100, description="Name of a voice", examples=["en-gb"])
-    speed: float | None = Field(None, ge=0.25, le=4, allow_inf_nan=False, description="1 is the voice's own speed")
-    format: AudioFormat = Field("wav", description="`pcm` is 16 bit, 24 kHz, mono, without a header")
+    voice: str | None = Field(default=None, max_length=100, description="Name of a voice", examples=["en-gb"])
+    speed: float | None = Field(
+        default=None, ge=0.25, le=4, allow_inf_nan=False, description="1 is the voice's own speed"
+    )
+    format: AudioFormat = Field(default="wav", description="`pcm` is 16 bit, 24 kHz, mono, without a header")
 
 
 class SpeechResult(BaseModel):

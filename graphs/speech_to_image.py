@@ -12,8 +12,8 @@ from .prompt_enhancement import MAX_WISH, enhance
 
 class SpeechToImageRequest(BaseModel):
     audio: Audio = Field(description="What to paint, spoken")
-    style: str | None = Field(None, max_length=200, description="How it should look", examples=["watercolour"])
-    seed: int | None = Field(None, ge=0, lt=2**32, description="The same seed gives the same picture")
+    style: str | None = Field(default=None, max_length=200, description="How it should look", examples=["watercolour"])
+    seed: int | None = Field(default=None, ge=0, lt=2**32, description="The same seed gives the same picture")
 
 
 class SpeechToImageResult(BaseModel):

@@ -9,7 +9,7 @@ from serve_app.graph import graph
 
 class TranscriptionRequest(BaseModel):
     audio: Audio = Field(description="A recording of someone speaking")
-    language: str | None = Field(None, max_length=35, description="BCP 47 tag, if known", examples=["en"])
+    language: str | None = Field(default=None, max_length=35, description="BCP 47 tag, if known", examples=["en"])
 
 
 @graph(title="Transcription")

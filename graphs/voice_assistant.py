@@ -10,9 +10,9 @@ from serve_app.graph import graph
 
 class VoiceAssistantRequest(BaseModel):
     audio: Audio = Field(description="The question, spoken")
-    history: list[Message] = Field([], max_length=100, description="What was said before, oldest first")
-    voice: str | None = Field(None, max_length=100, description="Voice of the answer", examples=["en-gb"])
-    format: AudioFormat = Field("wav", description="Format of the answer")
+    history: list[Message] = Field(default=[], max_length=100, description="What was said before, oldest first")
+    voice: str | None = Field(default=None, max_length=100, description="Voice of the answer", examples=["en-gb"])
+    format: AudioFormat = Field(default="wav", description="Format of the answer")
 
 
 class VoiceAssistantResult(BaseModel):

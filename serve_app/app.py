@@ -1,5 +1,8 @@
 """`build(config)`: the profile's models wrapped as Serve deployments, and the gateway bound to their handles."""
 
+# Ray's functions are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from typing import Any
 
 from ray import serve
@@ -18,7 +21,8 @@ def build(config: AppConfig) -> Application:
     """
     load_graphs(config.graphs)
     models = {model.name: deployment(model.name, load_backend(model.backend)).bind() for model in config.models}
-    gateway = serve.deployment(serve.ingress()(Gateway)).options(
+    wrap: Any = serve.deployment
+    gateway = wrap(serve.ingress()(Gateway)).options(
         name=GATEWAY,
         ray_actor_options={"num_cpus": 0.2},
         max_ongoing_requests=1000,
@@ -31,7 +35,8 @@ def build(config: AppConfig) -> Application:
 def deployment(name: str, backend: type[Any]) -> serve.Deployment:
     """A backend class as a Serve deployment with the needs it declares; a profile overrides each of them."""
     needs = backend.needs
-    return serve.deployment(_replica(backend)).options(
+    wrap: Any = serve.deployment
+    return wrap(_replica(backend)).options(
         name=name,
         user_config={},  # so that `reconfigure` is called, and the model loaded, even where the profile has none
         ray_actor_options={"num_cpus": needs.cpus, "num_gpus": needs.gpus},

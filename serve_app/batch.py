@@ -5,12 +5,15 @@ become parquet in `rows/` of the output folder, media are files in `media/`; bad
 reason and stop nothing.
 """
 
+# Ray's functions are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import BaseModel
@@ -87,7 +90,7 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
     done = (
         ray.data.from_items(rows)
         .map_batches(
-            Rows,
+            Rows,  # pyright: ignore[reportArgumentType]  # Ray wants numpy batches said as its own union of types
             fn_kwargs={"graph": graph, "folder": str(source.parent.absolute()), "output": str(output.absolute())},
             batch_size=concurrency,
             compute=ray.data.ActorPoolStrategy(size=1),
@@ -124,6 +127,7 @@ def request_of(line: str, graph: Graph[..., Any], folder: Path) -> dict[str, Any
         raise InvalidInput("line", f"is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise InvalidInput("line", "is not a JSON object")
+    fields = cast(dict[str, Any], fields)
     for name, field in graph.request.model_fields.items():
         value = fields.get(name)
         if isinstance(value, str) and has_media(field.annotation) and not DATA_URL.match(value):
@@ -144,5 +148,5 @@ def save_media(value: Any, folder: Path, stem: str) -> Any:
     if isinstance(value, BaseModel):
         return {name: save_media(getattr(value, name), folder, f"{stem}-{name}") for name in type(value).model_fields}
     if isinstance(value, list | tuple):
-        return [save_media(item, folder, f"{stem}-{number}") for number, item in enumerate(value, 1)]
+        return [save_media(item, folder, f"{stem}-{number}") for number, item in enumerate(cast(list[Any], value), 1)]
     return value

@@ -20,7 +20,7 @@ from deployments.errors import MedleyError
 from .config import Profile, Settings, load_profile
 
 if TYPE_CHECKING:
-    from .up import Running
+    from .up import DeploymentState, Running
 
 app = typer.Typer(
     help="Medley: text, images, speech and masks from one service on Ray Serve.",
@@ -196,7 +196,9 @@ def find_profile(profile: Path) -> Path:
     return shipped[str(profile)]
 
 
-def _start_detached(settings: Settings, profile: Profile, port: int, dashboard_port: int):
+def _start_detached(
+    settings: Settings, profile: Profile, port: int, dashboard_port: int
+) -> "tuple[Running, subprocess.Popen[bytes]]":
     """`medley up` again in a session of its own, with its output in MEDLEY_HOME; waits until it has started Ray."""
     from . import up as runtime
 
@@ -217,7 +219,7 @@ def _start_detached(settings: Settings, profile: Profile, port: int, dashboard_p
             time.sleep(0.2)
 
 
-def _watch(state, profile: Profile, timeout: float) -> None:
+def _watch(state: "Running", profile: Profile, timeout: float) -> None:
     from . import up as runtime
 
     began = time.monotonic()
@@ -229,7 +231,7 @@ def _watch(state, profile: Profile, timeout: float) -> None:
     console.print(f"Ready after {time.monotonic() - began:.0f} s.")
 
 
-def _table(states) -> Table:
+def _table(states: "list[DeploymentState]") -> Table:
     colours = {"HEALTHY": "green", "UPDATING": "yellow", "UPSCALING": "yellow", "DOWNSCALING": "yellow"}
     table = Table("model", "state", "replicas", "", box=None)
     for s in states:

@@ -7,7 +7,11 @@
 Needs a way to the Ray cluster (the same machine, or inside it); over HTTP use any HTTP client.
 """
 
+# Ray's functions are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +67,7 @@ class Medley:
             address = address or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
             if not address:
                 raise MedleyError("No Medley runs here. Start one with `medley up`, or give Ray's address.")
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         gateway = serve.get_app_handle(APPLICATION)
         # In a thread, because Serve refuses to wait where an event loop runs, as one does in every notebook.
         with ThreadPoolExecutor(1) as thread:

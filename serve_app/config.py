@@ -44,12 +44,12 @@ class ModelConfig(Strict):
 class GatewayConfig(Strict):
     """How the gateway behaves."""
 
-    cors_origins: list[str] = Field([], description="Origins whose pages may call; `*` for all")
-    max_body_mb: float = Field(32, gt=0, le=2048, description="Largest request body, in MB")
-    run_timeout_s: float = Field(300, gt=0, le=3600, description="Longest a synchronous run may take")
-    max_image_pixels: int = Field(25_000_000, gt=0)
-    max_audio_s: float = Field(600, gt=0)
-    max_video_s: float = Field(300, gt=0)
+    cors_origins: list[str] = Field(default=[], description="Origins whose pages may call; `*` for all")
+    max_body_mb: float = Field(default=32, gt=0, le=2048, description="Largest request body, in MB")
+    run_timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest a synchronous run may take")
+    max_image_pixels: int = Field(default=25_000_000, gt=0)
+    max_audio_s: float = Field(default=600, gt=0)
+    max_video_s: float = Field(default=300, gt=0)
 
     @property
     def limits(self) -> MediaLimits:
@@ -60,7 +60,7 @@ class AppConfig(Strict):
     """The `args` of a profile's application."""
 
     models: list[ModelConfig] = Field(min_length=1, description="In order of preference within a capability")
-    graphs: list[str] = Field(["graphs"], description="`package` with a list GRAPHS, or `package.module:graph`")
+    graphs: list[str] = Field(default=["graphs"], description="`package` with a list GRAPHS, or `package.module:graph`")
     gateway: GatewayConfig = GatewayConfig()
 
     @model_validator(mode="after")
@@ -113,7 +113,7 @@ def load_graphs(places: Iterable[str]) -> dict[str, Graph[..., Any]]:
     found: dict[str, Graph[..., Any]] = {}
     for place in places:
         value = _attribute(place if ":" in place else f"{place}:GRAPHS")
-        for graph in value if isinstance(value, list | tuple) else [value]:
+        for graph in cast(list[Any], value) if isinstance(value, list | tuple) else [value]:
             if not isinstance(graph, Graph):
                 raise InvalidConfig(f"graphs: {place} has something that is no graph: {graph!r}")
             if graph.name in found:

@@ -112,7 +112,7 @@ class Direct:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self.endpoints.get((scope.get("method"), scope.get("path")))
+        endpoint = self.endpoints.get((scope.get("method", ""), scope.get("path", "")))
         if endpoint is None:
             await self.app(scope, receive, send)
             return

@@ -48,23 +48,20 @@ class Graph(Generic[P, R]):
     @cached_property
     def call(self) -> type[BaseModel]:
         """The request as surfaces accept it: unknown fields refused, and `models` to name the models to use."""
-        choices = create_model(
-            f"{self.request.__name__}Models",
-            __config__=ConfigDict(extra="forbid"),
-            **{
-                parameter: (str | None, Field(None, description=f"Name of a {capability.__name__} model"))
-                for parameter, capability in self.capabilities.items()
-            },  # type: ignore[call-overload]
-        )
-        annotation: Any = choices
-        return type(self.request)(
+        names: dict[str, Any] = {
+            parameter: (str | None, Field(default=None, description=f"Name of a {capability.__name__} model"))
+            for parameter, capability in self.capabilities.items()
+        }
+        choices = create_model(f"{self.request.__name__}Models", __config__=ConfigDict(extra="forbid"), **names)
+        make: Any = type(self.request)  # pydantic's metaclass, whose call is not typed
+        return make(
             f"{self.request.__name__}Call",
             (self.request,),
             {
                 "__module__": self.request.__module__,
                 "__doc__": self.request.__doc__,
                 "model_config": ConfigDict(extra="forbid"),
-                "__annotations__": {MODELS_FIELD: annotation},
+                "__annotations__": {MODELS_FIELD: choices},
                 MODELS_FIELD: Field(
                     default_factory=choices, description="Models to use instead of the profile's first"
                 ),

@@ -37,9 +37,12 @@ class _Block(str):
     """A string YAML writes as a literal block."""
 
 
-yaml.SafeDumper.add_representer(
-    _Block, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style="|")
-)
+def _literal(dumper: yaml.SafeDumper, value: _Block) -> yaml.ScalarNode:
+    # types-PyYAML leaves the value's type open.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style="|")  # pyright: ignore[reportUnknownMemberType]
+
+
+yaml.SafeDumper.add_representer(_Block, _literal)
 
 
 def rayservice(profile: Profile) -> str:

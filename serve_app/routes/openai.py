@@ -5,7 +5,7 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -279,7 +279,7 @@ def _valid(schema: type[B], fields: dict[str, Any]) -> B:
 
 
 @contextmanager
-def _names(names: dict[str, str]) -> Iterator[None]:
+def _names(names: dict[str, str]) -> Generator[None, None, None]:
     """Errors of what is inside name OpenAI's parameters instead of our fields."""
     try:
         yield

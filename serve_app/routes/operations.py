@@ -13,6 +13,7 @@ from ..config import APPLICATION
 if TYPE_CHECKING:
     from ..gateway import Service
 
+RUNNING: Any = "RUNNING"  # a ReplicaState, which is a string whose class Ray keeps to itself
 KEPT_S = 1.0  # anyone may ask, so Serve's controller is asked at most this often
 
 
@@ -42,7 +43,7 @@ class Health:
                     "name": model.name,
                     "capabilities": [capability.__name__ for capability in model.capabilities],
                     "status": seen.status.value if seen else "MISSING",
-                    "replicas": seen.replica_states.get("RUNNING", 0) if seen else 0,
+                    "replicas": seen.replica_states.get(RUNNING, 0) if seen else 0,
                     "message": seen.message if seen else "",
                 }
             )

@@ -58,7 +58,7 @@ def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
         status: {"description": text, "content": {"application/problem+json": {"schema": _named("Problem")}}}
         for status, text in PROBLEMS.items()
     }
-    answer = {"application/json": {"schema": {}}, "text/event-stream": {"schema": {"type": "string"}}}
+    answer: dict[str, Any] = {"application/json": {"schema": {}}, "text/event-stream": {"schema": {"type": "string"}}}
     return {
         "requestBody": {"required": True, "content": content},
         "responses": {"200": {"description": "The result", "content": answer}, **problems},
@@ -76,7 +76,8 @@ def _as_form(call: type[BaseModel]) -> dict[str, Any]:
         if has_media(field.annotation):
             properties[name] = {"type": "string", "format": "binary", "description": field.description or ""}
         else:
-            schema = TypeAdapter(field.annotation).json_schema(ref_template=REFERENCE)
+            kind: Any = field.annotation
+            schema = TypeAdapter(kind).json_schema(ref_template=REFERENCE)
             schema.pop("$defs", None)
             properties[name] = {**schema, "description": field.description or ""}
     required = [name for name, field in call.model_fields.items() if field.is_required()]

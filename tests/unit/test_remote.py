@@ -1,0 +1,125 @@
+"""The command line's side of HTTP: fields into forms, events into values, media into files."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.errors import InvalidInput, MedleyError
+from serve_app.config import Settings
+from serve_app.remote import events, form, key_for, save_media
+
+from .fakes import PICTURE, RECORDING
+
+
+def test_fields_are_parts_and_files_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "wish.wav"
+    file.write_bytes(RECORDING.data)
+    parts = form(["style=a=b", "empty=", f"audio=@{file}"])
+    assert parts[:2] == [("style", (None, "a=b")), ("empty", (None, ""))]
+    name, (file_name, data, kind) = parts[2]
+    assert (name, file_name, data) == ("audio", "wish.wav", RECORDING.data)
+    assert kind in ("audio/x-wav", "audio/wav", "audio/vnd.wave")
+
+
+def test_models_are_named_in_one_part() -> None:
+    *_, (name, (_, value)) = form(["text=x", "models.voice=espeak", "models.writer=tiny"])
+    assert (name, json.loads(value)) == ("models", {"voice": "espeak", "writer": "tiny"})
+
+
+def test_a_form_is_never_empty() -> None:
+    assert form([]) == [("models", (None, "{}"))]
+
+
+@pytest.mark.parametrize("field", ["text", "=x", ""])
+def test_a_field_without_name_or_value_is_refused(field: str) -> None:
+    with pytest.raises(InvalidInput, match="name=value or name=@file"):
+        form([field])
+
+
+@pytest.mark.parametrize("path", ["nowhere.wav", "."])
+def test_a_file_that_cannot_be_read_is_refused_by_field(path: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read") as refused:
+        form([f"audio=@{tmp_path / path}"])
+    assert refused.value.field == "audio"
+
+
+def test_events_are_read_as_they_come() -> None:
+    lines = iter(["event: step", 'data: {"name": "a"}', "", ": a comment", "event: result", 'data: {"text": "b"}', ""])
+    found = events(lines)
+    assert next(found) == ("step", {"name": "a"})
+    assert list(found) == [("result", {"text": "b"})]
+
+
+def test_media_become_files_and_the_rest_stays(tmp_path: Path) -> None:
+    result = {
+        "prompt": "data: not a URL",
+        "images": [PICTURE.url, PICTURE.url],
+        "nested": {"audio": RECORDING.url, "n": 1},
+        "none": None,
+    }
+    saved = save_media(result, tmp_path / "out", "paint")
+    images = [tmp_path / "out" / f"paint-images-{number}.png" for number in (1, 2)]
+    audio = tmp_path / "out" / "paint-nested-audio.wav"
+    assert saved == {
+        "prompt": "data: not a URL",
+        "images": [str(image) for image in images],
+        "nested": {"audio": str(audio), "n": 1},
+        "none": None,
+    }
+    assert [image.read_bytes() for image in images] == [PICTURE.data] * 2
+    assert audio.read_bytes() == RECORDING.data
+
+
+def test_without_media_no_folder_is_made(tmp_path: Path) -> None:
+    assert save_media({"text": "hello"}, tmp_path / "out", "chat") == {"text": "hello"}
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_older_result_is_never_replaced(tmp_path: Path) -> None:
+    names = [Path(save_media({"image": PICTURE.url}, tmp_path, "paint")["image"]).name for _ in range(3)]
+    assert names == ["paint-image.png", "paint-image-2.png", "paint-image-3.png"]
+
+
+def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere.png"
+    out.mkdir()
+    (out / "paint-image.png").symlink_to(elsewhere)
+    saved = save_media({"image": PICTURE.url}, out, "paint")
+    assert not elsewhere.exists()
+    assert saved["image"] == str(out / "paint-image-2.png")
+
+
+@pytest.mark.parametrize("name", ["/../../x", "../x", "a/../../x", "/etc/x", "..", "a\\..\\x", "a\0b", "x" * 500])
+def test_a_service_cannot_choose_a_place_outside_the_folder(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "paint-").mkdir(parents=True)
+    (out / "paint-a").mkdir()
+    saved = save_media({name: PICTURE.url}, out, "paint")
+    assert Path(saved[name]).resolve().parent == out.resolve()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [Path(saved[name])]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "suffix"), [("", ".octet-stream"), ("image/..", "..."), ("audio/x-wav", ".wav")]
+)
+def test_a_media_type_chooses_no_more_than_the_ending(media_type: str, suffix: str, tmp_path: Path) -> None:
+    url = f"data:{media_type};base64,{base64.b64encode(b'data').decode()}"
+    assert save_media({"x": url}, tmp_path, "paint") == {"x": str(tmp_path / f"paint-x{suffix}")}
+
+
+@pytest.mark.parametrize("text", ["data:text/plain;base64,not base64!", "data:text/plain;base64,ÄÄÄÄ"])
+def test_a_text_that_only_looks_like_media_stays_a_text(text: str, tmp_path: Path) -> None:
+    result: dict[str, Any] = {"text": text}
+    assert save_media(result, tmp_path / "out", "chat") == result
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_key_is_that_of_the_environment_else_that_of_the_home(tmp_path: Path) -> None:
+    (tmp_path / "api_key").write_text("kept\n")
+    assert key_for(Settings(tmp_path, "given")) == "given"
+    assert key_for(Settings(tmp_path, None)) == "kept"
+    with pytest.raises(MedleyError, match="MEDLEY_API_KEY"):
+        key_for(Settings(tmp_path / "nowhere", None))
