@@ -20,6 +20,7 @@ import ray  # noqa: E402  (after its environment)
 from fastapi import FastAPI  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 from ray import serve  # noqa: E402
+from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 api = FastAPI()
 
@@ -37,7 +38,7 @@ class Step:
 @serve.deployment(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=1000)
 @serve.ingress(api)
 class Ingress:
-    def __init__(self, *steps: serve.handle.DeploymentHandle) -> None:
+    def __init__(self, *steps: DeploymentHandle) -> None:
         self.steps = steps
 
     @api.get("/trivial")

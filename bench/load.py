@@ -76,10 +76,9 @@ async def load(url: str, connections: int, seconds: float, headers: list[str], b
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     futures = [loop.create_future() for _ in range(connections)]
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
     for future in futures:
-        await loop.create_connection(
-            lambda future=future: Client(request, began + seconds, tally, future), parts.hostname, parts.port
-        )
+        await loop.create_connection(lambda future=future: Client(request, began + seconds, tally, future), host, port)
     await asyncio.wait_for(asyncio.gather(*futures), seconds + 30)
     took = time.perf_counter() - began
     ordered = sorted(tally.seconds) or [0.0]
