@@ -8,7 +8,7 @@ with the capability's methods.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar, cast
@@ -19,11 +19,12 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from deployments.errors import MedleyError, ModelUnavailable
 
-from .errors import ModelFailed
+from .errors import ModelFailed, RunTimedOut
 from .graph import Graph
 from .models import Method, Model, Models, methods_of
 
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 log = logging.getLogger("ray.serve")
 
 ATTEMPTS = 3  # on one model, when its replica dies under the call
@@ -51,17 +52,21 @@ class Run:
         models: the profile's models.
         chosen: parameter name -> model name, for those the caller named; a named model has no fallback.
         on_step: told of each step when it starts and when it ends.
+        longest_s: seconds the run may take, a stream included; then what it waits for is cancelled.
     """
 
-    __slots__ = ("_chosen", "_models", "_on_step", "_tasks", "steps")
+    __slots__ = ("_chosen", "_deadline", "_longest_s", "_models", "_on_step", "_tasks", "steps")
 
     def __init__(
         self,
         models: Models,
         chosen: Mapping[str, str] | None = None,
         on_step: Callable[[Step], None] | None = None,
+        longest_s: float | None = None,
     ) -> None:
         self.steps: list[Step] = []
+        self._longest_s = longest_s
+        self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
         self._models = models
         self._chosen = chosen or {}
         self._on_step = on_step
@@ -71,11 +76,11 @@ class Run:
         """Run the graph's function with a proxy for each model.
 
         Raises:
-            MedleyError: the input is bad, or no model could answer.
+            MedleyError: the input is bad, no model could answer, or the time is over.
         """
         proxies = {parameter: self.model(parameter, offered) for parameter, offered in graph.capabilities.items()}
         try:
-            return await graph.function(request, **proxies)
+            return await self.within(graph.function(request, **proxies))
         finally:
             # `asyncio.gather` lets its other calls run on when one fails: nobody waits for them any more.
             left = [task for task in self._tasks - {asyncio.current_task()} if task and not task.done()]
@@ -113,6 +118,21 @@ class Run:
         step.attempts += 1
         self.tell(step)
 
+    async def within(self, answer: Awaitable[T]) -> T:
+        """The answer, if it comes before the run's time is over; it is cancelled otherwise.
+
+        Raises:
+            RunTimedOut: it did not come.
+        """
+        bound = asyncio.timeout_at(self._deadline)
+        try:
+            async with bound:
+                return await answer
+        except TimeoutError:
+            if not bound.expired():  # the answer's own
+                raise
+            raise RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.") from None
+
     def finish(self, step: Step, error: BaseException | None = None) -> None:
         step.seconds = time.time() - step.started
         if error is None:
@@ -148,7 +168,7 @@ async def _call(
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
                 try:
-                    result = await _answer(model.caller(method, how)(*args, **kwargs))
+                    result = await run.within(_answer(model.caller(method, how)(*args, **kwargs)))
                 except Exception as error:
                     reason, lost = _fault(error, model)
                     if not lost:
@@ -175,10 +195,13 @@ async def _stream(
                 response = None
                 try:
                     response = model.caller(method, how)(*args, **kwargs)
-                    async for item in response:
+                    items = aiter(response)
+                    while (item := await run.within(anext(items, _END))) is not _END:
                         begun = True
                         yield item
                 except Exception as error:
+                    if isinstance(error, RunTimedOut) and response is not None:
+                        response.cancel()
                     reason, lost = _fault(error, model)
                     if begun:
                         raise ModelUnavailable(reason) from None
@@ -195,6 +218,9 @@ async def _stream(
     except BaseException as error:
         run.finish(step, error)
         raise
+
+
+_END = object()  # of a stream
 
 
 async def _answer(response: Any) -> Any:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from ..errors import NotOffered, RunTimedOut, problem
+from ..errors import NotOffered, problem
 from ..graph import Graph
 from ..intake import read_call
 from ..responses import foreseen
@@ -95,24 +95,15 @@ def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request],
         if "text/event-stream" in request.headers.get("accept", ""):
 
             def work(on_step: Callable[[Step], None]) -> Awaitable[BaseModel]:
-                return execute(Run(service.models, chosen, on_step), graph, call, timeout)
+                return Run(service.models, chosen, on_step, timeout).execute(graph, call)
 
             return StreamingResponse(_events(work, request), media_type="text/event-stream")
-        run = Run(service.models, chosen)
-        result = await execute(run, graph, call, timeout)
+        run = Run(service.models, chosen, longest_s=timeout)
+        result = await run.execute(graph, call)
         body = await asyncio.to_thread(result.model_dump_json) if graph.makes_media else result.model_dump_json()
         return Response(body, media_type="application/json", headers={"server-timing": _timing(run.steps)})
 
     return endpoint
-
-
-async def execute(run: Run, graph: Graph[..., Any], call: BaseModel, longest_s: float) -> Any:
-    """The run's result, or `RunTimedOut` after `longest_s` seconds; its steps are cancelled then."""
-    try:
-        async with asyncio.timeout(longest_s):
-            return await run.execute(graph, call)
-    except TimeoutError:
-        raise RunTimedOut(f"{graph.name} took longer than {longest_s:g} s and was cancelled.") from None
 
 
 def _wait(prefer: str | None) -> float | None:

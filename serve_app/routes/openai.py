@@ -26,13 +26,11 @@ from ..intake import read_form
 from ..responses import openai_error
 from ..run import Run
 from ..subtitles import srt, vtt
-from .native import execute
 
 if TYPE_CHECKING:
     from ..gateway import Service
 
 B = TypeVar("B", bound=BaseModel)
-R = TypeVar("R", bound=BaseModel)
 
 DEFAULT_MODEL = "default"  # the profile's first model of the capability
 STARTED = int(time.time())
@@ -107,20 +105,23 @@ class SpeechCreation(BaseModel):
 def router(service: "Service") -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["openai"])
     limits = service.config.gateway.limits
+    longest = service.config.gateway.run_timeout_s
 
-    def prepare(graph: Graph[..., Any], parameter: str, model: str, **fields: Any) -> tuple[Run, BaseModel]:
+    async def prepare(graph: Graph[..., Any], parameter: str, model: str, **fields: Any) -> tuple[Run, BaseModel]:
         """A run with one model named, and the graph's validated call."""
         chosen = {} if model == DEFAULT_MODEL else {parameter: model}
         if chosen:
             service.models.named(model, graph.capabilities[parameter])
+
+        def validated() -> BaseModel:
+            return graph.request.model_validate(fields, context={"limits": limits})
+
         try:
-            call = graph.request.model_validate(fields, context={"limits": limits})
+            # Opening media takes a while: not on the event loop.
+            call = await asyncio.to_thread(validated) if graph.takes_media else validated()
         except ValidationError as error:
             raise invalid_request(error) from None
-        return Run(service.models, chosen), call
-
-    async def finished(run: Run, graph: Graph[..., R], call: BaseModel) -> R:
-        return await execute(run, graph, call, service.config.gateway.run_timeout_s)
+        return Run(service.models, chosen, longest_s=longest), call
 
     @routes.get("/models", summary="List models")
     async def list_models(request: Request) -> Response:
@@ -135,7 +136,7 @@ def router(service: "Service") -> APIRouter:
         asked = await _json(request, ChatCompletion)
         if asked.tools or (asked.response_format or {}).get("type", "text") != "text":
             raise NotOffered("This model has neither tools nor response formats other than text.")
-        run, call = prepare(
+        run, call = await prepare(
             chat,
             "writer",
             asked.model,
@@ -151,7 +152,7 @@ def router(service: "Service") -> APIRouter:
             chunks = _chat_chunks(run, call, {**head, "object": "chat.completion.chunk"}, asked.stream_options)
             first = await anext(chunks)  # an error before the first token still has its own status
             return StreamingResponse(_all(first, chunks), media_type="text/event-stream")
-        reply = await finished(run, chat, call)
+        reply = await run.execute(chat, call)
         message = {"role": "assistant", "content": reply.text}
         head |= {"object": "chat.completion", "model": run.steps[-1].model}
         choices = [{"index": 0, "message": message, "finish_reason": reply.finish_reason}]
@@ -163,7 +164,7 @@ def router(service: "Service") -> APIRouter:
         asked = await _json(request, ImageCreation)
         width, height = asked.sides
         with _names({"width": "size", "height": "size", "count": "n"}):
-            run, call = prepare(
+            run, call = await prepare(
                 image_generation,
                 "painter",
                 asked.model,
@@ -172,7 +173,7 @@ def router(service: "Service") -> APIRouter:
                 width=width,
                 height=height,
             )
-            images = (await finished(run, image_generation, call)).images
+            images = (await run.execute(image_generation, call)).images
         if asked.response_format == "url":
             data = [{"url": image.url} for image in images]
         else:
@@ -188,17 +189,16 @@ def router(service: "Service") -> APIRouter:
         asked = _valid(Transcription, await read_form(request, Transcription))
         with _names({"audio": "file"}):
             fields = {"audio": asked.file, "language": asked.language}
-            # Opening the recording takes a while: not on the event loop.
-            run, call = await asyncio.to_thread(prepare, transcription, "ears", asked.model, **fields)
-            return _transcript(await finished(run, transcription, call), asked.response_format)
+            run, call = await prepare(transcription, "ears", asked.model, **fields)
+            return _transcript(await run.execute(transcription, call), asked.response_format)
 
     @routes.post("/audio/speech", summary="Create speech", openapi_extra=_body(SpeechCreation))
     async def audio_speech(request: Request) -> Response:
         asked = await _json(request, SpeechCreation)
         with _names({"text": "input", "format": "response_format"}):
             fields = {"text": asked.input, "voice": asked.voice, "speed": asked.speed, "format": asked.response_format}
-            run, call = prepare(speech, "voice", asked.model, **fields)
-            audio = (await finished(run, speech, call)).audio
+            run, call = await prepare(speech, "voice", asked.model, **fields)
+            audio = (await run.execute(speech, call)).audio
         return Response(audio.data, media_type=audio.media_type)
 
     return routes

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +12,11 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostErro
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.capabilities import ImageTools, Language, Message, TextToImage
+from deployments.capabilities import Delta, ImageTools, Language, Message, Reply, TextToImage
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory
 from graphs.image_generation import ImageGenerationRequest, image_generation
 from serve_app import run as engine
-from serve_app.errors import ModelFailed, UnknownName
+from serve_app.errors import ModelFailed, RunTimedOut, UnknownName
 from serve_app.graph import graph
 from serve_app.local import LocalHandle
 from serve_app.models import Model, Models
@@ -341,3 +341,30 @@ async def test_a_local_model_is_called_like_a_handle() -> None:
     assert (await chat(run)).text == "one two"
     assert [delta.text for delta in await stream(run)] == ["one", "two", ""]
     assert PICTURE.media_type == "image/png"
+
+
+class Endless(Language):
+    """Never answers, and writes one word before it falls silent."""
+
+    async def chat(self, messages: list[Message], **options: Any) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def stream(self, messages: list[Message], **options: Any) -> AsyncIterator[Delta]:
+        yield Delta(text="well")
+        await asyncio.Event().wait()
+
+
+async def test_a_run_ends_when_its_time_is_over_in_a_call_and_in_a_stream() -> None:
+    for how in ("chat", "stream"):
+        run = Run(models(LocalHandle(Endless())), longest_s=0.05)
+        writer = run.model("writer", Language)
+        said: list[str] = []
+        with pytest.raises(RunTimedOut, match=r"0\.05 s"):
+            if how == "chat":
+                await writer.chat(HELLO)
+            else:
+                async for delta in writer.stream(HELLO):
+                    said.append(delta.text)
+        assert said == ([] if how == "chat" else ["well"])
+        assert [(step.status, step.attempts) for step in run.steps] == [("failed", 1)]
