@@ -12,6 +12,7 @@ from deployments import BACKENDS, audio
 from deployments.capabilities import SpeechToText
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
+from deployments.starter.ears.measure import word_errors
 
 from .harness import offering, reload_in_flight, seconds_to_stop
 
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.asyncio
 NAMES = offering(SpeechToText)
 COUNTING = "one two three four five"
 SPEAKER = "en-us+f2"  # of eSpeak's, the one best understood
+OWN = ("a red circle on a blue background", "what can you do", "does medley run on a laptop")
+ORDINARY = ("please call me when you arrive at the airport", "nobody knew where the noise was coming from")
 
 
 @pytest.fixture(params=NAMES)
@@ -141,3 +144,24 @@ class TestPocketSphinx:
     async def test_a_missing_language_model_is_named(self, options_of: Any) -> None:
         with pytest.raises(ModelUnavailable, match="nowhere"):
             await BACKENDS["pocketsphinx"]().reconfigure(options_of("pocketsphinx", language_model="/nowhere.lm"))
+
+    async def test_a_missing_domain_is_named(self, options_of: Any) -> None:
+        with pytest.raises(ModelUnavailable, match="nowhere"):
+            await BACKENDS["pocketsphinx"]().reconfigure(options_of("pocketsphinx", domain="/nowhere"))
+
+    async def test_a_domain_halves_the_errors_on_its_own_and_leaves_ordinary_speech(
+        self, load: Any, options_of: Any
+    ) -> None:
+        alone, ears, mouth = load("pocketsphinx"), BACKENDS["pocketsphinx"](), load("espeak")
+        await ears.reconfigure(options_of("pocketsphinx", domain="starter/ears"))
+
+        async def errors(sentences: tuple[str, ...]) -> tuple[int, int]:
+            spoken = [await mouth.synthesize(text, voice=SPEAKER) for text in sentences]
+            heard = [[(await model.transcribe(sound)).text for sound in spoken] for model in (alone, ears)]
+            first, second = (sum(map(word_errors, sentences, texts)) for texts in heard)
+            return first, second
+
+        without, with_domain = await errors(OWN)
+        assert with_domain <= without / 2
+        without, with_domain = await errors(ORDINARY)
+        assert with_domain <= without

@@ -43,6 +43,9 @@ def from_url(url: str) -> bytes:
     return base64.b64decode(url[found.end() :])
 
 
+SPOKEN = {"text": "a red circle on a blue background", "voice": "en-us+f2", "speed": 0.9}
+
+
 @dataclass(frozen=True)
 class Samples:
     """Requests by graph, as Python values: media are Media, to be sent as the surface wants them."""
@@ -53,7 +56,7 @@ class Samples:
     @classmethod
     def make(cls, client: httpx.Client, folder: Path) -> "Samples":
         """The recording is spoken by the service itself."""
-        spoken = client.post("/api/v1/graphs/speech", json={"text": "a red circle on blue", "speed": 0.9})
+        spoken = client.post("/api/v1/graphs/speech", json=SPOKEN)
         assert spoken.status_code == 200, spoken.text
         audio = Audio(from_url(spoken.json()["audio"]), "audio/wav")
         return cls(

@@ -13,7 +13,7 @@ from serve_app.graph import Graph
 from serve_app.remote import events
 
 from .live import Live
-from .samples import Samples, from_url, opened
+from .samples import SPOKEN, Samples, from_url, opened
 
 ALL = pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
 
@@ -31,8 +31,13 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
         case "speech" | "voice_assistant":
             assert len(from_url(result["audio"])) > 10_000
         case "speech_to_image":
-            assert opened(result["image"]).size == (256, 256)
-            assert result["transcript"]
+            assert result["transcript"] == SPOKEN["text"]
+            picture = opened(result["image"]).convert("RGB")
+            assert picture.size == (256, 256)
+            red, _, blue = picture.getpixel((128, 128))  # a red circle ...
+            assert red > 2 * blue
+            red, _, blue = picture.getpixel((10, 10))  # ... on blue
+            assert blue > 2 * red
         case "smart_mask":
             mask = opened(result["mask"])
             assert mask.size == (120, 80)

@@ -1,0 +1,163 @@
+"""Measure the ears on eSpeak's voices: word error with and without the domain, on its own and on ordinary sentences.
+
+python -m deployments.starter.ears.measure            # the tables of the README, two to five minutes
+python -m deployments.starter.ears.measure --choose   # what each margin would do, on other sentences and voices
+python -m deployments.starter.ears.measure --sample   # which voice and speed of the sample sentences is heard best
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ... import audio
+from ...speech_to_text import pocketsphinx as ears
+from ...text_to_speech.espeak import ESpeak
+from .sentences import ORDINARY, unseen
+
+WEIGHTS = Path(__file__).parent / "weights"
+VOICES = {
+    "choose": ("en-us+f3", "en-gb+m4", "en-us+m2", "en-us+f4", "en-us+f2"),
+    "measure": ("en-us", "en-us+f2", "en-gb", "en-us+m3"),
+}
+WISHES = {"choose": 40, "measure": 51}
+MARGINS = (-0.6, -0.3, 0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # nats per frame
+SAMPLE = ("a red circle on a blue background", "what can you do")  # serve_app/sample.py
+SAMPLE_VOICES = (
+    "en-us",
+    "en-us+f2",
+    "en-us+f3",
+    "en-us+f4",
+    "en-us+f5",
+    "en-us+Annie",
+    "en-us+m3",
+    "en-gb",
+    "en-gb+f2",
+)
+SPEEDS = (0.8, 0.9, 1.0)
+
+
+class Trial(NamedTuple):
+    """One sentence as both decoders heard it, utterance by utterance, and the seconds each took."""
+
+    text: str
+    voice: str
+    seconds: float
+    heard: list[tuple[ears._Heard, ears._Heard]]
+    general_took: float
+    domain_took: float
+
+    def said(self, margin: float) -> str:
+        """What the backend answers with `margin`, nats per frame."""
+        return " ".join((domain if domain.score - general.score > margin else general).text
+                        for general, domain in self.heard)  # fmt: skip
+
+
+def word_errors(said: str, heard: str) -> int:
+    """Words substituted, left out or put in: the edit distance between two word lists."""
+    right, distances = heard.split(), list(range(len(heard.split()) + 1))
+    for row, word in enumerate(said.split(), 1):
+        diagonal, distances[0] = distances[0], row
+        for column, other in enumerate(right, 1):
+            best = min(distances[column] + 1, distances[column - 1] + 1, diagonal + (word != other))
+            diagonal, distances[column] = distances[column], best
+    return distances[-1]
+
+
+def error_rate(trials: Iterable[Trial], margin: float) -> float:
+    """Word errors per word said: 0 is perfect, 1 is nothing right; infinity as `margin` is the general model alone."""
+    said = list(trials)
+    errors = sum(word_errors(trial.text, trial.said(margin)) for trial in said)
+    return errors / sum(len(trial.text.split()) for trial in said)
+
+
+def chosen(trials: Iterable[Trial], margin: float) -> float:
+    """Share of utterances for which the domain was taken."""
+    gains = [domain.score - general.score for trial in trials for general, domain in trial.heard]
+    return sum(gain > margin for gain in gains) / len(gains)
+
+
+class Bench:
+    """eSpeak beside both decoders."""
+
+    def __init__(self) -> None:
+        pool = ears._Pool(ears.PocketSphinx.Options(domain="starter/ears"))
+        self.decoders = pool._new()
+        self.mouth = ESpeak()
+        asyncio.run(self.mouth.reconfigure(ESpeak.Options()))
+
+    def trial(self, text: str, voice: str, speed: float = 1.0) -> Trial:
+        spoken = asyncio.run(self.mouth.synthesize(text, voice=voice, speed=speed))
+        samples = audio.decode(spoken, ears.RATE, dtype="int16")
+        heard, took = [], [0.0, 0.0]
+        for start, end in ears._utterances(samples):
+            pair = []
+            for index, decoder in enumerate(self.decoders):
+                begun = time.process_time()
+                pair.append(ears._decode(decoder, samples[start:end]))
+                took[index] += time.process_time() - begun
+            heard.append((pair[0], pair[1]))
+        return Trial(text, voice, len(samples) / ears.RATE, heard, *took)
+
+
+def trials(bench: Bench, kind: str) -> tuple[list[Trial], list[Trial]]:
+    """Sentences of the domain, and ordinary ones; voices take turns. `kind` is "choose" or "measure"."""
+    known = frozenset(line.split()[0] for line in (WEIGHTS / "domain.dict").read_text().splitlines())
+    own, voices = unseen(kind, known, WISHES[kind]), VOICES[kind]
+
+    def spoken(texts: Iterable[str]) -> list[Trial]:
+        return [bench.trial(text, voices[index % len(voices)]) for index, text in enumerate(texts)]
+
+    return spoken(own), spoken(ORDINARY[kind])
+
+
+def report(own: list[Trial], ordinary: list[Trial]) -> None:
+    """Word error per voice, share of the domain, and seconds of computing per second of speech."""
+    print("| | sentences | word error, general alone | with the domain | domain taken |\n|---|---|---|---|---|")
+    for name, group in (("wishes and questions", own), ("ordinary sentences", ordinary)):
+        for voice in (*VOICES["measure"], "all"):
+            part = [trial for trial in group if voice in (trial.voice, "all")]
+            alone, both = error_rate(part, float("inf")), error_rate(part, ears.DOMAIN_GAIN)
+            share = chosen(part, ears.DOMAIN_GAIN)
+            print(f"| {name}, {voice} | {len(part)} | {alone:.3f} | {both:.3f} | {share:.2f} |")
+    seconds = sum(trial.seconds for trial in own + ordinary)
+    general = sum(trial.general_took for trial in own + ordinary) / seconds
+    domain = sum(trial.domain_took for trial in own + ordinary) / seconds
+    print(f"real-time factor: general {general:.2f}, domain besides {domain:.2f}")
+
+
+def choose(own: list[Trial], ordinary: list[Trial]) -> None:
+    """What each margin would do."""
+    print("| margin | own: word error | domain taken | ordinary: word error | domain taken |\n|---|---|---|---|---|")
+    for margin in (*MARGINS, float("inf")):
+        cells = [f"{rate(group, margin):.3f}" for group in (own, ordinary) for rate in (error_rate, chosen)]
+        print(f"| {margin} | {' | '.join(cells)} |")
+
+
+def sample(bench: Bench) -> None:
+    """The sample's two sentences by voice and speed: word errors, and what was heard where that was wrong."""
+    for voice in SAMPLE_VOICES:
+        for speed in SPEEDS:
+            heard = [bench.trial(text, voice, speed).said(ears.DOMAIN_GAIN) for text in SAMPLE]
+            errors = sum(word_errors(text, said) for text, said in zip(SAMPLE, heard, strict=True))
+            print(f"{voice} at {speed}: {errors} errors", *(["|", *heard] if errors else []), flush=True)
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--choose", action="store_true")
+    parser.add_argument("--sample", action="store_true")
+    args, bench = parser.parse_args(), Bench()
+    if args.sample:
+        sample(bench)
+    elif args.choose:
+        choose(*trials(bench, "choose"))
+    else:
+        report(*trials(bench, "measure"))
+
+
+if __name__ == "__main__":
+    main()
