@@ -168,7 +168,7 @@ async def _call(
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
                 try:
-                    result = await run.within(_answer(model.caller(method, how)(*args, **kwargs)))
+                    result = await _answer(model.caller(method, how)(*args, **kwargs))
                 except Exception as error:
                     reason, lost = _fault(error, model)
                     if not lost:

@@ -355,16 +355,18 @@ class Endless(Language):
         await asyncio.Event().wait()
 
 
-async def test_a_run_ends_when_its_time_is_over_in_a_call_and_in_a_stream() -> None:
-    for how in ("chat", "stream"):
-        run = Run(models(LocalHandle(Endless())), longest_s=0.05)
-        writer = run.model("writer", Language)
-        said: list[str] = []
-        with pytest.raises(RunTimedOut, match=r"0\.05 s"):
-            if how == "chat":
-                await writer.chat(HELLO)
-            else:
-                async for delta in writer.stream(HELLO):
-                    said.append(delta.text)
-        assert said == ([] if how == "chat" else ["well"])
-        assert [(step.status, step.attempts) for step in run.steps] == [("failed", 1)]
+async def test_a_run_ends_when_its_time_is_over() -> None:
+    run = Run(models(LocalHandle(Endless())), longest_s=0.05)
+    with pytest.raises(RunTimedOut, match=r"0\.05 s"):
+        await run.execute(three, Text())
+    assert [(step.status, step.attempts) for step in run.steps] == [("cancelled", 1)]
+
+
+async def test_a_stream_ends_when_its_time_is_over() -> None:
+    run = Run(models(LocalHandle(Endless())), longest_s=0.05)
+    said: list[str] = []
+    with pytest.raises(RunTimedOut, match=r"0\.05 s"):
+        async for delta in run.model("writer", Language).stream(HELLO):
+            said.append(delta.text)
+    assert said == ["well"]
+    assert [(step.status, step.attempts) for step in run.steps] == [("failed", 1)]
