@@ -1,5 +1,6 @@
 """The gateway: the one deployment that speaks HTTP. It validates, runs graphs over the models' handles, and answers."""
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Gateway:
     def __init__(self, config: AppConfig, handles: dict[str, Any]) -> None:
         self.config = config
         self.service = Service(config, load_graphs(config.graphs), bind_models(config, handles))
+        for engine in ("av", "PIL.Image"):  # what opens media: a second that the first request need not wait for
+            importlib.import_module(engine)
         key, _ = open_key(Settings.from_environment())
         self._authenticator = SingleKey(key)
 
