@@ -60,7 +60,6 @@ class Live:
 
     def deployments(self) -> dict[str, Any]:
         """Serve's own account of every deployment, its replicas with their process ids among it."""
-        os.environ["RAY_AUTH_MODE"] = "token"
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
         details = ServeSubmissionClient(self.state.dashboard).get_serve_details()
