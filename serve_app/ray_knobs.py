@@ -18,7 +18,8 @@ SPEED = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
 
-# Starts the real HAProxy after mending two lines of the configuration Ray's template (2.60) made:
+# Starts the real HAProxy so that it ends with Ray, however Ray ends (it was seen to stay behind and hold its port),
+# after mending two lines of the configuration Ray's template (2.60) made:
 # - its statistics and metrics are bound to every interface: here to loopback;
 # - with `option splice-request` HAProxy does not notice that a client has gone once its body came in a packet of its
 #   own (measured, 2.8.25), and a run nobody waits for would be finished.
@@ -29,6 +30,7 @@ for file; do
         sed -i -E -e 's/^( *bind )[*]?:/\\1127.0.0.1:/' -e '/^ *option splice-request/d' "$file" ;;
     esac
 done
+command -v setpriv >/dev/null && exec setpriv --pdeathsig TERM "{haproxy}" "$@"
 exec "{haproxy}" "$@"
 """
 
