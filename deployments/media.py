@@ -1,8 +1,9 @@
 """`Audio`, `Image`, `Video`: bytes with a media type, checked by really opening them.
 
-A field of one of these types accepts a data URL in JSON, a file in a multipart form and an instance in Python, and is
-written back to JSON as a data URL. Checking happens while pydantic validates, so the error names the field. Limits come
-from the validation context (`{"limits": MediaLimits(...)}`), defaults otherwise.
+A field of one of these types accepts a data URL in JSON, a file in a multipart form, an instance in Python and, where
+the service keeps artifacts, the id of one; it is written back to JSON as a data URL. Checking happens while pydantic
+validates, so the error names the field. The validation context has the limits (`"limits"`: a `MediaLimits`, defaults
+without) and what reads an artifact (`"artifacts"`: from an id to its bytes, blocking).
 
 Bytes are untrusted: only listed container formats are probed (a playlist could name other addresses), headers are read
 before pixels (a small file can claim a huge picture), and packets are counted before anything long is decoded.
@@ -12,14 +13,17 @@ import base64
 import io
 import re
 import typing
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
+from .errors import MedleyError
+
 DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]+)*;base64,", re.IGNORECASE)
+ARTIFACT_ID = re.compile(r"art_[0-9a-f]{28}")
 CONTAINERS = "wav,mp3,ogg,flac,aac,aiff,amr,caf,au,mov,matroska,webm,avi,mpeg,mpegts,w64"
 IMAGE_FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
 
@@ -39,6 +43,7 @@ class Media:
 
     data: bytes
     media_type: str
+    artifact: str | None = field(default=None, compare=False)  # the id it was read from: these bytes are kept already
 
     kind: ClassVar[str] = "media"
 
@@ -70,7 +75,10 @@ class Media:
         def read(value: object, info: ValidationInfo) -> Self:
             if isinstance(value, cls):
                 return value
-            limits = (info.context or {}).get("limits", MediaLimits())
+            context = info.context or {}
+            limits = context.get("limits", MediaLimits())
+            if isinstance(value, str) and ARTIFACT_ID.fullmatch(value):
+                return replace(cls.checked(_artifact(value, context.get("artifacts")), limits), artifact=value)
             return cls.checked(_bytes(value, cls.kind), limits)
 
         return core_schema.with_info_plain_validator_function(
@@ -87,7 +95,8 @@ class Media:
             "format": "data-url",
             "title": cls.__name__,
             "contentMediaType": f"{cls.kind}/*",
-            "description": f"{cls.__name__} as a base64 data URL (`data:{cls.kind}/...;base64,...`) or a form's file",
+            "description": f"{cls.__name__} as a base64 data URL (`data:{cls.kind}/...;base64,...`), "
+            "a form's file, or the id of an artifact (`art_...`)",
         }
 
 
@@ -203,7 +212,9 @@ def _bytes(value: object, kind: str) -> bytes:
         found = DATA_URL.match(value)
         if not found:
             raise PydanticCustomError(
-                "media_reference", "must be a base64 data URL (data:{kind}/...;base64,...)", {"kind": kind}
+                "media_reference",
+                "must be a base64 data URL (data:{kind}/...;base64,...) or the id of an artifact",
+                {"kind": kind},
             )
         try:
             value = base64.b64decode(value[found.end() :], validate=True)
@@ -216,6 +227,17 @@ def _bytes(value: object, kind: str) -> bytes:
     if not value:
         raise PydanticCustomError("media_damaged", "is empty")
     return bytes(value)
+
+
+def _artifact(id: str, load: Callable[[str], bytes] | None) -> bytes:
+    if load is None:
+        raise PydanticCustomError("media_reference", "is the id of an artifact; artifact ids are not taken here")
+    try:
+        return load(id)
+    except MedleyError as error:
+        if error.status >= 500:  # nothing the caller could mend
+            raise
+        raise PydanticCustomError("media_reference", "{reason}", {"reason": error.detail}) from None
 
 
 def _unsupported(kind: str, wanted: str) -> PydanticCustomError:

@@ -3,14 +3,19 @@
 # Ray's functions are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from .config import GATEWAY, AppConfig, load_backend, load_graphs
+from deployments.backend import weights_path
+
+from .config import GATEWAY, WORKER, AppConfig, load_backend, load_graphs
 from .gateway import Gateway
+from .jobs.worker import Worker
 
 
 def build(config: AppConfig) -> Application:
@@ -29,7 +34,15 @@ def build(config: AppConfig) -> Application:
         graceful_shutdown_timeout_s=20,
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    return gateway.bind(config, models)
+    worker = wrap(Worker).options(
+        name=WORKER,
+        ray_actor_options={"num_cpus": 0.1},
+        max_ongoing_requests=16,  # jobs at once: a worker only waits for models
+        graceful_shutdown_timeout_s=20,
+        graceful_shutdown_wait_loop_s=0.1,
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+    return gateway.bind(config, models, worker.bind(config, models))
 
 
 def deployment(name: str, backend: type[Any]) -> serve.Deployment:
@@ -54,7 +67,23 @@ def _replica(backend: type[Any]) -> type[Any]:
 
     class Replica(backend):
         async def reconfigure(self, options: dict[str, Any]) -> None:
-            await super().reconfigure(backend.Options.model_validate(options))
+            checked = backend.Options.model_validate(options)
+            await super().reconfigure(checked)
+            made_of = (
+                f"{backend.__module__}:{backend.__qualname__} {checked.model_dump_json()} {_weights_stamp(checked)}"
+            )
+            self._revision = hashlib.sha256(made_of.encode()).hexdigest()
+
+        async def revision(self) -> str:
+            """Of all that decides an answer: the code's place, its options and its weights."""
+            return self._revision
 
     Replica.__name__ = Replica.__qualname__ = backend.__name__
     return Replica
+
+
+def _weights_stamp(options: Any) -> str:
+    """Name, size and age of every file in the folders that options name: weights that change change the revision."""
+    folders = [Path(weights_path(value)) for value in options.model_dump().values() if isinstance(value, str)]
+    files = sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file())
+    return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)

@@ -59,7 +59,7 @@ class Medley:
         from ray import serve
 
         from .config import APPLICATION, Settings
-        from .gateway import bind_models
+        from .models import bind_models
         from .up import running
 
         if not ray.is_initialized():

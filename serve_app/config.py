@@ -28,6 +28,7 @@ from .graph import Graph
 
 APPLICATION = "medley"
 GATEWAY = "gateway"
+WORKER = "worker"
 
 
 class Strict(BaseModel):
@@ -46,7 +47,8 @@ class GatewayConfig(Strict):
 
     cors_origins: list[str] = Field(default=[], description="Origins whose pages may call; `*` for all")
     max_body_mb: float = Field(default=32, gt=0, le=2048, description="Largest request body, in MB")
-    run_timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest a synchronous run may take")
+    wait_s: float = Field(default=60, gt=0, le=3600, description="After this a run goes on as a job, unless it streams")
+    run_timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest a stream or an OpenAI call may take")
     max_image_pixels: int = Field(default=25_000_000, gt=0)
     max_audio_s: float = Field(default=600, gt=0)
     max_video_s: float = Field(default=300, gt=0)
@@ -56,18 +58,34 @@ class GatewayConfig(Strict):
         return MediaLimits(self.max_image_pixels, self.max_audio_s, self.max_video_s)
 
 
+class JobsConfig(Strict):
+    """How durable runs are run."""
+
+    lease_s: float = Field(default=5, ge=0.5, le=300, description="How long a silent worker keeps a job")
+    per_user: int = Field(default=8, ge=1, le=10_000, description="Jobs of one user that run at once")
+    tries: int = Field(default=3, ge=1, le=100, description="Times a job is run when no model could answer")
+    workers_lost: int = Field(default=5, ge=1, le=100, description="Workers a job may lose before it is given up")
+    timeout_s: float = Field(default=3600, gt=0, le=7 * 86400, description="Longest a job may run, retries included")
+    keep_days: float = Field(default=7, gt=0, le=3650, description="How long ended jobs and artifacts are kept")
+    prices: dict[str, int] = Field(default={}, description="Credits a run of a graph costs; others cost none")
+    step_cache_mb: float = Field(default=0, ge=0, description="Answers of like steps kept for reuse; 0: none")
+    cached_price: float = Field(default=0.1, ge=0, le=1, description="Share of the price for a step from the cache")
+    private_webhooks: list[str] = Field(default=[], description="host or host:port that webhooks may reach privately")
+
+
 class AppConfig(Strict):
     """The `args` of a profile's application."""
 
     models: list[ModelConfig] = Field(min_length=1, description="In order of preference within a capability")
     graphs: list[str] = Field(default=["graphs"], description="`package` with a list GRAPHS, or `package.module:graph`")
     gateway: GatewayConfig = GatewayConfig()
+    jobs: JobsConfig = JobsConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "AppConfig":
         names = [model.name for model in self.models]
         for name in names:
-            if names.count(name) > 1 or name == GATEWAY:
+            if names.count(name) > 1 or name in (GATEWAY, WORKER):
                 raise ValueError(f"the model name {name!r} is taken twice")
         return self
 
@@ -78,12 +96,22 @@ class Settings:
 
     home: Path
     api_key: str | None
+    database_url: str = ""  # without one: an SQLite file in `home`
+    artifacts_url: str = ""  # without one: a folder in `home`
+    signing_key: str | None = None  # without one: a file in `home`
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         home = environment.get("MEDLEY_HOME") or "~/.medley"
         key = environment.get("MEDLEY_API_KEY", "").strip()  # secrets often come with a line end
-        return cls(home=Path(home).expanduser().absolute(), api_key=key or None)
+        place = Path(home).expanduser().absolute()
+        return cls(
+            home=place,
+            api_key=key or None,
+            database_url=environment.get("MEDLEY_DATABASE_URL", "").strip() or f"sqlite:///{place}/medley.db",
+            artifacts_url=environment.get("MEDLEY_ARTIFACTS_URL", "").strip() or str(place / "artifacts"),
+            signing_key=environment.get("MEDLEY_SIGNING_KEY", "").strip() or None,
+        )
 
     def __repr__(self) -> str:
         return f"Settings(home={self.home})"
@@ -140,7 +168,7 @@ class Profile:
 
     @property
     def deployments(self) -> list[str]:
-        return [GATEWAY, *(model.name for model in self.app.models)]
+        return [GATEWAY, WORKER, *(model.name for model in self.app.models)]
 
 
 def load_profile(path: Path) -> Profile:
@@ -176,14 +204,14 @@ def load_profile(path: Path) -> Profile:
         name = entry["name"]
         if name in [other["name"] for other in entries[:index]]:
             raise InvalidConfig(f"{where}.name: {name!r} is there twice")
-        if name != GATEWAY:
+        if name not in (GATEWAY, WORKER):
             _check_options(name, entry.get("user_config") or {}, backends, where)
     return Profile(path, document, app)
 
 
 def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, type[Any]], at: str) -> None:
     if name not in backends:
-        raise InvalidConfig(f"{at}.name: there is no model {name!r}.{nearest(name, [GATEWAY, *backends])}")
+        raise InvalidConfig(f"{at}.name: there is no model {name!r}.{nearest(name, [GATEWAY, WORKER, *backends])}")
     schema = backends[name].Options
     _known(options, schema, f"{at}.user_config")
     _parse(schema, options, f"{at}.user_config")

@@ -5,7 +5,8 @@ One plain ASGI middleware, because each layer of a framework's own costs as much
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +15,7 @@ from deployments.errors import MedleyError
 from .accounts.keys import Authenticator
 from .errors import BodyTooLarge, Unauthorized
 from .responses import error_response
+from .routes.artifacts import is_signed
 
 PUBLIC = frozenset({"/health", "/ready", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"})
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
@@ -22,6 +24,8 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
+SOCKET_PROTOCOL, SOCKET_KEY = "medley", "medley.key."  # browsers can send a WebSocket's key only as a subprotocol
+POLICY_VIOLATION = 1008
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 
 
@@ -31,8 +35,16 @@ class Envelope:
     The identity is left in `scope["identity"]` (None on a public path without a key), the id in `scope["request_id"]`.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, max_body: int, answer_id: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        max_body: int,
+        answer_id: bool = True,
+        origins: Collection[str] = (),
+    ) -> None:
         self.app = app
+        self.origins = origins  # whose pages may open a WebSocket, beside our own
         self.authenticator = authenticator
         self.max_body = max_body
         self.answer_id = answer_id  # off where the server in front puts `x-request-id` into the answer itself
@@ -41,6 +53,8 @@ class Envelope:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await self._socket(scope, receive, send)
             return
         request_id, credential, length = _read(scope["headers"])
         scope["request_id"] = request_id
@@ -59,8 +73,24 @@ class Envelope:
             return
         await self.app(scope, receive if length is not None else self._counted(receive), send_with_headers)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A browser sends no CORS question before it opens a WebSocket, so a foreign page is refused here."""
+        request_id, credential, _ = _read(scope["headers"])
+        offered: list[str] = scope.get("subprotocols", [])
+        keys = [one.removeprefix(SOCKET_KEY) for one in offered if one.startswith(SOCKET_KEY)]
+        credential = credential or (keys[0].encode() if keys else b"")
+        scope["request_id"] = request_id
+        scope["identity"] = self.authenticator.identify(credential) if credential else None
+        scope["subprotocol"] = SOCKET_PROTOCOL if SOCKET_PROTOCOL in offered else None
+        if scope["identity"] is None or not _own_origin(scope["headers"], self.origins):
+            await receive()
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
+        await self.app(scope, receive, send)
+
     def _refusal(self, scope: Scope, length: int | None) -> MedleyError | None:
-        if scope["identity"] is None and scope["path"] not in PUBLIC and scope["method"] != "OPTIONS":
+        public = scope["path"] in PUBLIC or is_signed(scope)
+        if scope["identity"] is None and not public and scope["method"] != "OPTIONS":
             return Unauthorized("Send the API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
         if length is not None and length > self.max_body:
             return BodyTooLarge(f"The body has {length:,} bytes; at most {self.max_body:,} are accepted.")
@@ -79,6 +109,14 @@ class Envelope:
             return message
 
         return counted
+
+
+def _own_origin(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> bool:
+    """Whether a request comes from no page, a page of this service or one that the profile allows."""
+    found = dict(headers)
+    origin = found.get(b"origin", b"").decode("latin-1")
+    host = found.get(b"host", b"").decode("latin-1")
+    return not origin or urlsplit(origin).netloc == host or origin in allowed or "*" in allowed
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes, int | None]:

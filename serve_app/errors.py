@@ -4,11 +4,16 @@ MedleyError
 ├── InvalidInput, ModelUnavailable, ...     what a model raises
 ├── InvalidRequest        422  several fields at once
 ├── Unauthorized          401
+├── InsufficientCredit    402  the run costs more than the account has
 ├── UnknownName           404  a graph, model or route that is not there; says the nearest
+├── NotFound              404  a job, artifact or webhook that is not there, or is another user's
+├── Conflict              409  not in the state for that, or the same is being done already
 ├── BodyTooLarge          413
 ├── Refused               4xx  what the HTTP framework refuses: a method, a form
 ├── ModelFailed           500  a model broke in a way it did not foresee
+├── WorkerLost            500  a job outlived the workers it may lose
 ├── NotOffered            501
+├── StorageUnavailable    503  the database or the artifact store does not answer
 ├── RunTimedOut           504
 └── InvalidConfig         ---  a profile cannot be used; names the key's path
 """
@@ -65,6 +70,35 @@ class UnknownName(MedleyError):
         self.args = (kind, name, names)
 
 
+class NotFound(MedleyError):
+    """There is no such thing, or it is not yours"""
+
+    status = 404
+    type = "not-found"
+
+
+class Conflict(MedleyError):
+    """That cannot be done in the present state"""
+
+    status = 409
+    type = "conflict"
+
+
+class InsufficientCredit(MedleyError):
+    """The run costs more credits than the account has"""
+
+    status = 402
+    type = "insufficient-credit"
+
+
+class StorageUnavailable(MedleyError):
+    """The database or the artifact store does not answer"""
+
+    status = 503
+    type = "storage-unavailable"
+    retry_after = 2
+
+
 class BodyTooLarge(MedleyError):
     """The request is larger than this service accepts"""
 
@@ -88,6 +122,13 @@ class ModelFailed(MedleyError):
 
     status = 500
     type = "model-failed"
+
+
+class WorkerLost(MedleyError):
+    """The job ended the workers that ran it, or they died of something else too often"""
+
+    status = 500
+    type = "worker-lost"
 
 
 class NotOffered(MedleyError):
@@ -140,7 +181,10 @@ def invalid_request(error: ValidationError, known: Sequence[str] = ()) -> Medley
 
 
 def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any]:
-    """The error as an RFC 9457 problem document."""
+    """The error as an RFC 9457 problem document; of a failed job, the one it ended with."""
+    kept: dict[str, Any] | None = getattr(error, "problem", None)
+    if kept is not None:
+        return {**kept, "instance": instance, "request_id": request_id}
     document: dict[str, Any] = {
         "type": PROBLEM_TYPES + error.type,
         "title": error.title,

@@ -9,21 +9,24 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
+from ray import serve
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.capabilities import capabilities_of
 from deployments.errors import MedleyError
 
 from .accounts.keys import Authenticator, SingleKey, open_key
-from .config import AppConfig, Settings, load_backend, load_graphs
+from .config import AppConfig, Settings, load_graphs
 from .envelope import Envelope
 from .errors import Refused, UnknownName
 from .graph import Graph
-from .models import Model, Models
+from .jobs.dispatch import Dispatch
+from .jobs.opening import open_runner
+from .jobs.store import queue_delivery
+from .models import Models, bind_models
 from .responses import error_response, foreseen
-from .routes import native, openai, operations
+from .routes import aliases, artifacts, jobs, native, openai, operations, webhooks
 from .routes.schema import openapi
 
 
@@ -34,6 +37,7 @@ class Service:
     config: AppConfig
     graphs: Mapping[str, Graph[..., Any]]
     models: Models
+    jobs: Dispatch
 
     def graph(self, name: str) -> Graph[..., Any]:
         """The graph of this name.
@@ -52,11 +56,15 @@ class Gateway:
     Args:
         config: the profile's `args`.
         handles: the models' Serve handles by name.
+        worker: the workers' Serve handle.
     """
 
-    def __init__(self, config: AppConfig, handles: dict[str, Any]) -> None:
+    def __init__(self, config: AppConfig, handles: dict[str, Any], worker: Any) -> None:
         self.config = config
-        self.service = Service(config, load_graphs(config.graphs), bind_models(config, handles))
+        graphs, models = load_graphs(config.graphs), bind_models(config, handles)
+        runner = open_runner(config, graphs, models, f"gateway-{serve.get_replica_context().replica_tag}")
+        jobs = Dispatch(runner.database, runner.artifacts, runner, config.jobs, worker.work.remote)
+        self.service = Service(config, graphs, models, jobs)
         for engine in ("av", "PIL.Image"):  # what opens media: a second that the first request need not wait for
             importlib.import_module(engine)
         key, _ = open_key(Settings.from_environment())
@@ -65,17 +73,12 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return http_app(self.service, self._authenticator, answer_id=False)  # Serve does that
 
+    async def __del__(self) -> None:
+        await self.service.jobs.stop()
+
     async def profile(self) -> AppConfig:
         """What the profile says, for clients that come over a handle."""
         return self.config
-
-
-def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
-    """The profile's models over handles (or plain objects that act like them)."""
-    return Models(
-        Model(model.name, model.backend, capabilities_of(load_backend(model.backend)), handles[model.name])
-        for model in config.models
-    )
 
 
 def http_app(service: Service, authenticator: Authenticator, answer_id: bool = True) -> ASGIApp:
@@ -83,17 +86,27 @@ def http_app(service: Service, authenticator: Authenticator, answer_id: bool = T
     app = FastAPI(title="Medley", version="0.1.0", docs_url="/docs", redoc_url=None)
     app.include_router(operations.router(service))
     app.include_router(native.router(service))
+    app.include_router(jobs.router(service))
+    app.include_router(artifacts.router(service.jobs.artifacts, largest, service.config.gateway.limits))
+    app.include_router(webhooks.router(service.jobs.database, service.config.jobs.private_webhooks, queue_delivery))
     app.include_router(openai.router(service))
+    aliases.add_aliases(app)
     app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     gateway = service.config.gateway
-    wrapped: ASGIApp = Envelope(Direct(app), authenticator, int(gateway.max_body_mb * 1_000_000), answer_id)
+    largest = int(gateway.max_body_mb * 1_000_000)
+    wrapped: ASGIApp = Envelope(Direct(app), authenticator, largest, answer_id, gateway.cors_origins)
     if gateway.cors_origins:
         headers = ["authorization", "content-type", "x-api-key", "x-request-id", "prefer"]
+        headers += ["idempotency-key", "last-event-id", "range"]
         wrapped = CORSMiddleware(
-            wrapped, gateway.cors_origins, allow_methods=["*"], allow_headers=headers, expose_headers=["x-request-id"]
+            wrapped,
+            gateway.cors_origins,
+            allow_methods=["*"],
+            allow_headers=headers,
+            expose_headers=["x-request-id", "location"],
         )
     return wrapped
 

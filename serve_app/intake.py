@@ -14,12 +14,17 @@ from deployments.media import MediaLimits
 
 from .errors import BodyTooLarge, invalid_request
 from .graph import MODELS_FIELD, Graph
+from .storage.artifacts import Artifacts
 
 MAX_PARTS = 200
 
 
-async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimits) -> tuple[BaseModel, dict[str, str]]:
+async def read_call(
+    request: Request, graph: Graph[..., Any], limits: MediaLimits, artifacts: Artifacts
+) -> tuple[BaseModel, dict[str, str]]:
     """The graph's validated request, and the models the caller named by parameter.
+
+    An artifact's id in place of media is looked for among the caller's own.
 
     Raises:
         UnsupportedMedia: the body or a file in it has a format not taken here.
@@ -27,7 +32,10 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
         BodyTooLarge: it has too many parts.
     """
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    context = {"limits": limits}
+    context: dict[str, Any] = {"limits": limits}
+    if graph.takes_media:
+        user = request.scope["identity"].user
+        context["artifacts"] = lambda id: artifacts.load_here(user, id)[1]
     try:
         if content_type == "application/json":
             body = await request.body()

@@ -3,14 +3,15 @@
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.capabilities import CAPABILITIES
+from deployments.capabilities import CAPABILITIES, capabilities_of
 from deployments.errors import ModelUnavailable
 from deployments.media import has_media
 
+from .config import AppConfig, load_backend
 from .errors import UnknownName
 
 
@@ -20,19 +21,29 @@ class Method:
 
     streams: bool  # yields instead of returning
     by_reference: bool  # media goes through the object store; small values travel with the call
+    returns: Any  # the answer's type; of a stream, its items'
+    sampled: bool  # takes a seed: without one, two answers differ
 
 
 @functools.cache
 def methods_of(capability: type[Any]) -> dict[str, Method]:
     """Every method a graph may call on a model of this capability."""
     return {
-        name: Method(
-            streams=not inspect.iscoroutinefunction(function),
-            by_reference=any(has_media(hint) for hint in typing.get_type_hints(function).values()),
-        )
+        name: _method(function)
         for name, function in vars(capability).items()
         if inspect.isfunction(function) and not name.startswith("_")
     }
+
+
+def _method(function: Callable[..., Any]) -> Method:
+    hints = typing.get_type_hints(function)
+    streams = not inspect.iscoroutinefunction(function)
+    return Method(
+        streams=streams,
+        by_reference=any(has_media(hint) for hint in hints.values()),
+        returns=typing.get_args(hints["return"])[0] if streams else hints["return"],
+        sampled="seed" in hints,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,3 +106,11 @@ class Models:
             kind = f"{capability.__name__} model" if capability else "model"
             raise UnknownName(kind, name, [model.name for model in known])
         return model
+
+
+def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
+    """The profile's models over handles (or plain objects that act like them)."""
+    return Models(
+        Model(model.name, model.backend, capabilities_of(load_backend(model.backend)), handles[model.name])
+        for model in config.models
+    )

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
@@ -43,6 +43,41 @@ class Step:
     started: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     error: str | None = None
+    cached: bool = False  # answered from what was kept, not by the model
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a step asks: `name` is `parameter.method`, without a number."""
+
+    name: str
+    how: Method
+    candidates: tuple[Model, ...]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Kept(NamedTuple):
+    """An answer that was kept (of a stream: the list of its items), and the model that gave it."""
+
+    value: Any
+    model: str
+
+
+class Journal(Protocol):
+    """Keeps what the steps of a run answered, so that another attempt, or a like step, need not ask again."""
+
+    def tell(self, step: Step) -> None:
+        """A step started or ended."""
+        ...
+
+    async def recall(self, step: Step, call: Call) -> Kept | None:
+        """The answer, if it was kept; the step is marked `cached` where it comes from another run's."""
+        ...
+
+    async def record(self, step: Step, call: Call, value: Any) -> None:
+        """Keep an answer. Returns when it is safe."""
+        ...
 
 
 class Run:
@@ -53,9 +88,10 @@ class Run:
         chosen: parameter name -> model name, for those the caller named; a named model has no fallback.
         on_step: told of each step when it starts and when it ends.
         longest_s: seconds the run may take, a stream included; then what it waits for is cancelled.
+        journal: where answers are kept, if they are.
     """
 
-    __slots__ = ("_chosen", "_deadline", "_longest_s", "_models", "_on_step", "_tasks", "steps")
+    __slots__ = ("_chosen", "_deadline", "_longest_s", "_models", "_on_step", "_tasks", "journal", "steps")
 
     def __init__(
         self,
@@ -63,14 +99,20 @@ class Run:
         chosen: Mapping[str, str] | None = None,
         on_step: Callable[[Step], None] | None = None,
         longest_s: float | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.steps: list[Step] = []
+        self.journal = journal
         self._longest_s = longest_s
         self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
         self._models = models
         self._chosen = chosen or {}
         self._on_step = on_step
         self._tasks: set[asyncio.Task[Any] | None] = set()
+
+    def choose(self, chosen: Mapping[str, str]) -> None:
+        """Name models, before the run is executed."""
+        self._chosen = chosen
 
     async def execute(self, graph: Graph[..., R], request: BaseModel) -> R:
         """Run the graph's function with a proxy for each model.
@@ -109,6 +151,8 @@ class Run:
     def tell(self, step: Step) -> None:
         if self._on_step:
             self._on_step(step)
+        if self.journal:
+            self.journal.tell(step)
 
     async def attempt(self, step: Step, model: Model, attempt: int) -> None:
         """Count one more attempt of a step on a model, after a pause if the last one lost its replica."""
@@ -132,6 +176,11 @@ class Run:
             if not bound.expired():  # the answer's own
                 raise
             raise RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.") from None
+
+    def recalled(self, step: Step, kept: Kept) -> None:
+        """End a step whose answer was kept."""
+        step.model, step.status = kept.model, "succeeded"
+        self.tell(step)
 
     def finish(self, step: Step, error: BaseException | None = None) -> None:
         step.seconds = time.time() - step.started
@@ -162,8 +211,14 @@ async def _call(
     run: Run, candidates: tuple[Model, ...], parameter: str, method: str, how: Method, /, *args: Any, **kwargs: Any
 ) -> Any:
     step = run.start(f"{parameter}.{method}")
-    reason = ""
+    reason, journal = "", run.journal
     try:
+        call = Call(f"{parameter}.{method}", how, candidates, args, kwargs) if journal else None
+        if journal and call and (kept := await journal.recall(step, call)):
+            run.recalled(step, kept)
+            if step.cached:  # another run's: this one has to keep it too
+                await journal.record(step, call, kept.value)
+            return kept.value
         for model in candidates:
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
@@ -175,6 +230,8 @@ async def _call(
                         break
                 else:
                     run.finish(step)
+                    if journal and call:
+                        await journal.record(step, call, result)
                     return result
         raise ModelUnavailable(reason)
     except BaseException as error:
@@ -187,8 +244,17 @@ async def _stream(
 ) -> AsyncIterator[Any]:
     """As `_call`, but once an item has left there is no other attempt: the caller has seen it."""
     step = run.start(f"{parameter}.{method}")
-    reason, begun = "", False
+    reason, begun, journal = "", False, run.journal
+    items_kept: list[Any] = []
     try:
+        call = Call(f"{parameter}.{method}", how, candidates, args, kwargs) if journal else None
+        if journal and call and (kept := await journal.recall(step, call)):
+            run.recalled(step, kept)
+            if step.cached:
+                await journal.record(step, call, kept.value)
+            for item in kept.value:
+                yield item
+            return
         for model in candidates:
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
@@ -198,6 +264,8 @@ async def _stream(
                     items = aiter(response)
                     while (item := await run.within(anext(items, _END))) is not _END:
                         begun = True
+                        if journal:
+                            items_kept.append(item)
                         yield item
                 except Exception as error:
                     if isinstance(error, RunTimedOut) and response is not None:
@@ -213,6 +281,8 @@ async def _stream(
                     raise
                 else:
                     run.finish(step)
+                    if journal and call:
+                        await journal.record(step, call, items_kept)
                     return
         raise ModelUnavailable(reason)
     except BaseException as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,20 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from ..errors import NotOffered, problem
+from ..errors import problem
 from ..graph import Graph
 from ..intake import read_call
+from ..jobs.attended import Attended
+from ..jobs.job import Job
+from ..jobs.journal import step_view
+from ..jobs.submission import new_job, read_asked
+from ..jobs.view import job_view
 from ..responses import foreseen
-from ..run import Run, Step
+from ..run import Step
 from .schema import graph_operation
 
 if TYPE_CHECKING:
     from ..gateway import Service
-
-PREFER_WAIT = re.compile(r"\bwait=(\d+(?:\.\d+)?)")
 
 
 def router(service: "Service") -> APIRouter:
@@ -85,35 +87,39 @@ def describe(service: "Service", graph: Graph[..., Any]) -> dict[str, Any]:
 
 
 def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request], Any]:
-    longest = service.config.gateway.run_timeout_s
-    limits = service.config.gateway.limits
+    limits, longest = service.config.gateway.limits, service.config.gateway.wait_s
+    jobs, private = service.jobs, service.config.jobs.private_webhooks
 
     async def endpoint(request: Request) -> Response:
-        asked = _wait(request.headers.get("prefer"))
-        timeout = longest if asked is None else min(longest, asked)
-        call, chosen = await read_call(request, graph, limits)
+        asked = read_asked(request, private)
+        user = request.scope["identity"].user
+        call, chosen = await read_call(request, graph, limits, jobs.artifacts)
+        if asked.at_once:
+            new, inputs = await new_job(graph, call, user, asked, jobs.config, jobs.artifacts)
+            job, _ = await jobs.create(new, inputs)
+            return accepted(job)
+        wait_s = longest if asked.wait_s is None else min(longest, asked.wait_s)
         if "text/event-stream" in request.headers.get("accept", ""):
 
-            def work(on_step: Callable[[Step], None]) -> Awaitable[BaseModel]:
-                return Run(service.models, chosen, on_step, timeout).execute(graph, call)
+            def begin(on_step: Callable[[Step], None]) -> Awaitable[BaseModel | Job]:
+                return Attended(jobs, service.models, graph, user, call, chosen, asked, on_step).answer(wait_s)
 
-            return StreamingResponse(_events(work, request), media_type="text/event-stream")
-        run = Run(service.models, chosen, longest_s=timeout)
-        result = await run.execute(graph, call)
+            return StreamingResponse(_events(begin, request), media_type="text/event-stream")
+        attended = Attended(jobs, service.models, graph, user, call, chosen, asked)
+        result = await attended.answer(wait_s)
+        if isinstance(result, Job):
+            return accepted(result)
         body = await asyncio.to_thread(result.model_dump_json) if graph.makes_media else result.model_dump_json()
-        return Response(body, media_type="application/json", headers={"server-timing": _timing(run.steps)})
+        timing = {"server-timing": _timing(attended.run.steps)}
+        return Response(body, media_type="application/json", headers=timing)
 
     return endpoint
 
 
-def _wait(prefer: str | None) -> float | None:
-    """The seconds of `Prefer: wait=n` (RFC 7240)."""
-    if prefer is None:
-        return None
-    if "respond-async" in prefer:
-        raise NotOffered("`Prefer: respond-async` needs durable jobs, which this version does not have yet.")
-    found = PREFER_WAIT.search(prefer)
-    return float(found[1]) if found else None
+def accepted(job: Job) -> Response:
+    """202 with the job, and where to ask for it."""
+    headers = {"location": f"/api/v1/jobs/{job.id}", "preference-applied": "respond-async"}
+    return JSONResponse(job_view(job), 202, headers)
 
 
 def _timing(steps: list[Step]) -> str:
@@ -122,16 +128,19 @@ def _timing(steps: list[Step]) -> str:
 
 
 async def _events(
-    work: Callable[[Callable[[Step], None]], Awaitable[BaseModel]], request: Request
+    begin: Callable[[Callable[[Step], None]], Awaitable[BaseModel | Job]], request: Request
 ) -> AsyncIterator[str]:
-    """Server-sent events: `step` whenever one starts or ends, then `result` or `error`."""
+    """Server-sent events: `step` whenever one starts or ends, then `result`, `error`, or `job` if it goes on as one."""
     queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     async def follow() -> None:
         try:
-            result = await work(lambda step: queue.put_nowait(("step", json.dumps(_step(step)))))
-            # ASCII, because clients' line readers (httpx's too) split at U+2028 and its like.
-            queue.put_nowait(("result", await asyncio.to_thread(result.model_dump_json, ensure_ascii=True)))
+            result = await begin(lambda step: queue.put_nowait(("step", json.dumps(step_view(step)))))
+            if isinstance(result, Job):
+                queue.put_nowait(("job", json.dumps(job_view(result))))
+            else:
+                # ASCII, because clients' line readers (httpx's too) split at U+2028 and its like.
+                queue.put_nowait(("result", await asyncio.to_thread(result.model_dump_json, ensure_ascii=True)))
         except Exception as error:
             request_id = request.scope["request_id"]
             told = problem(foreseen(error, request_id), request.url.path, request_id)
@@ -145,14 +154,3 @@ async def _events(
             yield f"event: {kind}\ndata: {data}\n\n"
     finally:
         task.cancel()  # the client has gone, or there is nothing left to cancel
-
-
-def _step(step: Step) -> dict[str, Any]:
-    return {
-        "name": step.name,
-        "model": step.model,
-        "status": step.status,
-        "attempts": step.attempts,
-        "seconds": round(step.seconds, 4),
-        "error": step.error,
-    }

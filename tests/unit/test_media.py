@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as Pillow
 from pydantic import BaseModel, ValidationError
 
+from deployments.errors import MedleyError, ModelUnavailable
 from deployments.media import IMAGE_FORMATS, Audio, Image, Media, MediaLimits, Video
 
 from .fakes import PICTURE, RECORDING, picture_bytes, wav_bytes
@@ -237,6 +238,7 @@ def test_a_repr_shows_no_bytes() -> None:
 def test_the_schema_says_how_media_are_sent() -> None:
     schema = Page.model_json_schema()["properties"]["image"]
     assert (schema["type"], schema["format"], schema["contentMediaType"]) == ("string", "data-url", "image/*")
+    assert "the id of an artifact" in schema["description"]
 
 
 def test_the_limits_of_the_context_hold() -> None:
@@ -325,3 +327,86 @@ def test_what_names_other_addresses_is_never_opened(
 def test_other_formats_of_pictures_are_refused(format: str) -> None:
     kind, text = refusal(Page, picture_bytes(format, (16, 16)))
     assert (kind, text) == ("media_unsupported", "is not image that can be read: one of PNG, JPEG, WEBP, GIF, BMP")
+
+
+class Missing(MedleyError):
+    """Not there"""
+
+    status = 404
+
+
+KEPT = "art_0123456789abcdef0123456789ab"
+
+
+def from_artifacts(model: type[BaseModel], id: object, error: Exception | None = None) -> Any:
+    """The model read where one artifact is kept, a picture, or reading it fails."""
+    limits = MediaLimits(image_pixels=12)
+
+    def load(asked: str) -> bytes:
+        if error:
+            raise error
+        return {KEPT: PICTURE.data}[asked]
+
+    return model.model_validate({next(iter(model.model_fields)): id}, context={"artifacts": load, "limits": limits})
+
+
+def test_the_id_of_an_artifact_stands_for_its_bytes() -> None:
+    image = from_artifacts(Page, KEPT).image
+    assert image == PICTURE
+    assert image.artifact == KEPT
+    assert Page.model_validate({"image": PICTURE.url}).image.artifact is None
+    page = Page.model_validate_json(f'{{"image": "{KEPT}"}}', context={"artifacts": lambda _: PICTURE.data})
+    assert page.model_dump_json() == f'{{"image":"{PICTURE.url}","notes":[]}}'
+
+
+def test_an_artifact_is_opened_like_any_bytes() -> None:
+    with pytest.raises(ValidationError) as caught:
+        from_artifacts(Song, KEPT)
+    assert caught.value.errors()[0]["type"] == "media_unsupported"
+    large = {"artifacts": lambda _: PICTURE.data, "limits": MediaLimits(image_pixels=11)}
+    with pytest.raises(ValidationError) as caught:
+        Page.model_validate({"image": KEPT}, context=large)
+    assert caught.value.errors()[0]["type"] == "media_too_large"
+
+
+def test_an_artifact_that_is_not_there_is_a_wrong_field() -> None:
+    with pytest.raises(ValidationError) as caught:
+        from_artifacts(Page, KEPT, Missing("There is no artifact {of} this %s id."))
+    (error,) = caught.value.errors()
+    assert (error["type"], error["loc"]) == ("media_reference", ("image",))
+    assert error["msg"] == "There is no artifact {of} this %s id."
+
+
+def test_a_store_that_is_away_is_no_fault_of_the_field() -> None:
+    with pytest.raises(ModelUnavailable, match=r"Away\."):
+        from_artifacts(Page, KEPT, ModelUnavailable("Away."))
+
+
+@pytest.mark.parametrize("context", [None, {}, {"limits": MediaLimits()}])
+def test_without_artifacts_an_id_is_refused(context: dict[str, Any] | None) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Page.model_validate({"image": KEPT}, context=context)
+    (error,) = caught.value.errors()
+    assert (error["type"], "artifact ids are not taken here" in error["msg"]) == ("media_reference", True)
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "../../etc/passwd",
+        "art_../..",
+        KEPT[:-1],
+        KEPT + "0",
+        KEPT + "\n",
+        " " + KEPT,
+        KEPT.upper(),
+        f"artifact:{KEPT}",
+        f"job_{KEPT[4:]}",
+        f"../{KEPT}",
+    ],
+)
+def test_what_only_resembles_an_id_is_never_looked_up(id: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        from_artifacts(Page, id, AssertionError("looked up"))
+    (error,) = caught.value.errors()
+    assert (error["type"], "looked up" in error["msg"]) == ("media_reference", False)

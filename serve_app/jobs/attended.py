@@ -1,0 +1,122 @@
+"""A run somebody waits for. It begins here at once; when they stop waiting it goes on as the job it becomes."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from deployments.errors import MedleyError
+
+from ..errors import Conflict, StorageUnavailable
+from ..graph import Graph
+from ..models import Models
+from ..run import Run, Step
+from ..storage.tables import new_id
+from . import store
+from .dispatch import Dispatch
+from .documents import read
+from .job import Job
+from .submission import Asked, new_job
+
+TRY_AGAIN_S = 1.0
+
+
+class JobFailed(MedleyError):
+    """The job failed"""
+
+    type = "job-failed"
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        super().__init__(str(found.get("detail", "")))
+        self.args = (found,)
+        self.problem = found
+        self.status = int(found.get("status", 500))
+
+
+class Attended:
+    """One request for a run of a graph, in the process that received it."""
+
+    def __init__(
+        self,
+        jobs: Dispatch,
+        models: Models,
+        graph: Graph[..., Any],
+        user: str,
+        call: BaseModel,
+        chosen: dict[str, str],
+        asked: Asked,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self._jobs = jobs
+        self._graph = graph
+        self._user = user
+        self._call = call
+        self._asked = asked
+        self._id = new_id("job")
+        self._journal = jobs.runner.journal(user, self._id, graph.name)
+        longest = min(asked.timeout_s or jobs.config.timeout_s, jobs.config.timeout_s)
+        self.run = Run(models, chosen, on_step, longest, self._journal)
+
+    async def answer(self, wait_s: float) -> BaseModel | Job:
+        """The result, or the job that goes on when the wait is over.
+
+        Raises:
+            MedleyError: the run failed; JobFailed if it did as a job.
+        """
+        priced = bool(self._jobs.config.prices.get(self._graph.name))
+        if self._asked.key is not None or priced or self._asked.webhook is not None:
+            job = await self._become_job(lambda: self.run.execute(self._graph, self._call))
+            return await wait_for(self._jobs, self._graph, job, wait_s)
+        work = asyncio.create_task(self.run.execute(self._graph, self._call))
+        try:
+            done, _ = await asyncio.wait((work,), timeout=wait_s)
+            while not done:
+                try:
+                    return await self._become_job(lambda: work)
+                except StorageUnavailable:
+                    done, _ = await asyncio.wait((work,), timeout=TRY_AGAIN_S)
+        except asyncio.CancelledError:
+            if self._journal.held is None:  # nobody waits any more, and it is no job
+                work.cancel()
+            raise
+        return work.result()
+
+    async def _become_job(self, answer: Callable[[], Any]) -> Job:
+        jobs = self._jobs
+        new, inputs = await new_job(
+            self._graph, self._call, self._user, self._asked, jobs.config, jobs.artifacts, self._id
+        )
+        # Shielded: if the client goes away just now, the job is whole or was never there.
+        return await asyncio.shield(jobs.runner.adopt(new, inputs, self._journal, self.run, answer))
+
+
+async def wait_for(jobs: Dispatch, graph: Graph[..., Any], job: Job, wait_s: float) -> BaseModel | Job:
+    """The result of a job if it ends in time, else the job as it is.
+
+    Raises:
+        JobFailed: it failed.
+        Conflict: it was cancelled.
+    """
+    if not job.ended:
+        await jobs.tail.ended(job.id, wait_s)
+        job = await jobs.database.read(store.find, job.user_id, job.id)
+    return await result_of(jobs, graph, job) if job.ended else job
+
+
+async def result_of(jobs: Dispatch, graph: Graph[..., Any], job: Job) -> BaseModel:
+    """What an ended job made, as the graph returned it.
+
+    Raises:
+        JobFailed: it failed.
+        Conflict: it was cancelled, has not ended, or its media are gone.
+    """
+    if job.status == "failed":
+        raise JobFailed(json.loads(job.error or "{}"))
+    if job.status != "succeeded":
+        raise Conflict("The job was cancelled." if job.ended else "The job has not ended yet.")
+    try:
+        return await asyncio.to_thread(read, graph.result, job.output or "{}", jobs.artifacts, job.user_id)
+    except ValueError:
+        raise Conflict("The job's media are no longer kept.") from None

@@ -1,0 +1,48 @@
+"""What is no longer kept goes: ended jobs with artifacts and events, old idempotency keys, unused cache entries."""
+
+from sqlalchemy import Connection, delete, select, update
+
+from ..config import JobsConfig
+from ..storage.artifacts import Artifacts
+from ..storage.database import Database
+from ..storage.tables import events, jobs, now
+from .step_cache import trim
+
+DAY_S = 86400.0
+AT_ONCE = 200
+
+
+def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
+    """Blocks. Returns how many jobs and artifacts went.
+
+    Raises:
+        StorageUnavailable: a store does not answer; what is left goes next time.
+    """
+    gone = 0
+    while expired := database.read_here(_expired):
+        for job_id, user in expired:
+            artifacts.delete_job_here(user, job_id)  # the bytes first: without the row nobody would find them again
+            database.write_here(_delete, job_id)
+        gone += len(expired)
+    while some := artifacts.expire_here(AT_ONCE):
+        gone += some
+    database.write_here(_forget)
+    if config.step_cache_mb:
+        database.write_here(trim, int(config.step_cache_mb * 1_000_000))
+    return gone
+
+
+def _expired(connection: Connection) -> list[tuple[str, str]]:
+    query = select(jobs.c.id, jobs.c.user_id).where(jobs.c.expires_at < now()).limit(AT_ONCE)
+    return [(row.id, row.user_id) for row in connection.execute(query)]
+
+
+def _delete(connection: Connection, job_id: str) -> None:
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+
+def _forget(connection: Connection) -> None:
+    old = jobs.c.created_at < now() - DAY_S
+    connection.execute(update(jobs).where(jobs.c.idempotency_key.is_not(None), old).values(idempotency_key=None))
+    ended = select(jobs.c.id).where(jobs.c.finished_at < now() - DAY_S)
+    connection.execute(delete(events).where(events.c.kind.in_(("progress", "log")), events.c.job_id.in_(ended)))

@@ -1,0 +1,95 @@
+"""Values as JSON documents with media as artifact ids, and back; and the digest that tells whether two are the same.
+
+A field of a media type accepts an artifact's id, so reading back is pydantic's own validation.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import BaseModel, TypeAdapter
+
+from deployments.media import Media, MediaLimits
+
+from ..storage.artifacts import Artifact, Artifacts, Folder
+
+UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # what is read back was within limits when it came in
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes documents of one job into one folder of the artifact store."""
+
+    artifacts: Artifacts
+    user: str
+    job_id: str
+    folder: Folder
+
+    def write(self, value: Any, name: str) -> tuple[Any, list[Artifact]]:
+        """The document, and the artifacts whose rows belong into the same transaction. Blocks; the bytes are stored.
+
+        Raises:
+            StorageUnavailable: the store does not answer.
+        """
+        made: list[Artifact] = []
+
+        def stored(media: Media, path: str) -> str:
+            if media.artifact is not None:  # it came from the store
+                return media.artifact
+            artifact = self.artifacts.write_here(
+                self.user, self.folder, media.data, media.media_type, job_id=self.job_id, name=path
+            )
+            made.append(artifact)
+            return artifact.id
+
+        return document(value, stored, name), made
+
+
+def document(value: Any, media: Callable[[Media, str], Any], name: str = "") -> Any:
+    """A value as JSON, with what `media(value, its name)` says in place of each media."""
+    if isinstance(value, Media):
+        return media(value, name)
+    if isinstance(value, BaseModel):
+        return {key: document(getattr(value, key), media, _join(name, key)) for key in type(value).model_fields}
+    if isinstance(value, Mapping):
+        items = cast(Mapping[str, Any], value).items()
+        return {key: document(inner, media, _join(name, key)) for key, inner in items}
+    if isinstance(value, list | tuple):
+        inside = cast(list[Any], value)
+        return [document(inner, media, _join(name, str(number))) for number, inner in enumerate(inside, 1)]
+    return value
+
+
+def _join(name: str, part: str) -> str:
+    return f"{name}-{part}" if name else part
+
+
+def holds_media(value: Any) -> bool:
+    """Whether there is media anywhere in it: storing that takes a while."""
+    if isinstance(value, Media):
+        return True
+    if isinstance(value, BaseModel):
+        return any(holds_media(getattr(value, name)) for name in type(value).model_fields)
+    if isinstance(value, Mapping):
+        return any(holds_media(inner) for inner in cast(Mapping[str, Any], value).values())
+    return isinstance(value, list | tuple) and any(holds_media(inner) for inner in cast(list[Any], value))
+
+
+def digest(*values: Any) -> str:
+    """SHA-256 over values, media by their bytes: the same for the same input, whatever it came in as."""
+    parts = document(values, lambda media, _: {"media": [media.media_type, hashlib.sha256(media.data).hexdigest()]})
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
+    """A document as a value of a type. Blocks while media are loaded.
+
+    Raises:
+        pydantic.ValidationError: it is none, or an artifact in it is gone.
+        StorageUnavailable: the store does not answer.
+    """
+    context = {"limits": UNLIMITED, "artifacts": lambda id: artifacts.load_here(user, id)[1]}
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    return adapter.validate_json(text, context=context)

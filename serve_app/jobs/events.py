@@ -1,0 +1,191 @@
+"""Following jobs live: one reader for all that a process follows, woken by the database.
+
+PostgreSQL tells of each commit (`LISTEN`). Of SQLite one connection asks whether anything changed; that reads no table.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Integer, String, column, select, values
+
+from ..errors import StorageUnavailable
+from ..storage.database import Database
+from ..storage.tables import events, jobs
+from .job import ENDED, Event
+
+log = logging.getLogger("ray.serve")
+LOOK_S = 0.02  # between two looks at SQLite's counter of changes
+LISTEN_S = 5.0  # PostgreSQL: everything is read this often too, in case a message was lost with a connection
+MOST_WAITING = 10_000  # events for one follower that does not take them
+AT_ONCE = 5_000  # events in one read
+
+
+@dataclass(eq=False)
+class _Follower:
+    job_id: str
+    seen: int
+    queue: "asyncio.Queue[Event | None]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
+
+
+class Tail:
+    """Every event of every followed job, to whoever follows it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._followers: dict[str, set[_Follower]] = {}
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._reader: asyncio.Task[None] | None = None
+        self._ended = threading.Event()
+        self._idle = threading.Event()  # cleared while anybody follows
+
+    async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """The events of a job after number `after`, those that happened and those to come, until it ends.
+
+        Raises:
+            StorageUnavailable: the database does not answer at the start, or the follower took events too slowly.
+        """
+        follower = _Follower(job_id, after)
+        self._followers.setdefault(job_id, set()).add(follower)
+        try:
+            if await self._database.read(_has_ended, job_id):
+                for event in await self._database.read(_read, {job_id: after}):
+                    yield event
+                return
+            self._start()
+            self._tell(job_id)
+            while (event := await follower.queue.get()) is not None:
+                yield event
+                if event.ends and await self._database.read(_has_ended, job_id):
+                    return
+            raise StorageUnavailable("The events were not taken fast enough. Follow again from the last one.")
+        finally:
+            self._followers[job_id].discard(follower)
+            if not self._followers[job_id]:
+                del self._followers[job_id]
+            if not self._followers:
+                self._idle.set()
+
+    async def ended(self, job_id: str, seconds: float) -> bool:
+        """Wait for the end of a job, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async for _ in self.follow(job_id):
+                    pass
+                return True
+        return False
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._idle.clear()
+        if self._reader:
+            self._reader.cancel()
+
+    def _start(self) -> None:
+        self._idle.clear()
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read_on())
+            watch = self._watch_sqlite if self._database.is_sqlite else self._listen
+            threading.Thread(target=watch, name="events", daemon=True).start()
+
+    def _tell(self, job_id: str | None) -> None:
+        """A job has something new; None: any may."""
+        self._changed.update(self._followers if job_id is None else {job_id} & self._followers.keys())
+        if self._changed:
+            self._wake.set()
+
+    def _tell_from_thread(self, job_id: str | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._tell, job_id)
+
+    async def _read_on(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed = self._changed, set()
+            seen = {
+                job_id: min(follower.seen for follower in followers)
+                for job_id in changed
+                if (followers := self._followers.get(job_id))
+            }
+            if not seen:
+                continue
+            try:
+                found = await self._database.read(_read, seen)
+            except StorageUnavailable as error:
+                log.warning("events were not read: %s", error)
+                await asyncio.sleep(0.5)
+                self._tell(None)
+                continue
+            for event in found:
+                for follower in tuple(self._followers.get(event.job_id, ())):
+                    self._give(follower, event)
+            if len(found) == AT_ONCE:
+                self._tell(None)
+
+    def _give(self, follower: _Follower, event: Event) -> None:
+        if event.seq <= follower.seen:
+            return
+        follower.seen = event.seq
+        if follower.queue.qsize() < MOST_WAITING - 1:
+            follower.queue.put_nowait(event)
+        elif not follower.queue.full():
+            follower.queue.put_nowait(None)
+
+    def _watch_sqlite(self) -> None:
+        def look(connection: Connection) -> None:
+            last = None
+            while not self._ended.is_set():
+                if self._idle.is_set():
+                    time.sleep(LOOK_S)
+                    continue
+                version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+                if version != last:
+                    last = version
+                    self._tell_from_thread(None)
+                time.sleep(LOOK_S)
+
+        while not self._ended.is_set():
+            try:
+                self._database.watch_here(look)
+            except StorageUnavailable:
+                time.sleep(0.5)
+
+    def _listen(self) -> None:
+        import psycopg
+
+        while not self._ended.is_set():
+            try:
+                with psycopg.connect(self._database.psycopg_url, autocommit=True, connect_timeout=3) as connection:
+                    connection.execute("LISTEN medley_events")
+                    while not self._ended.is_set():
+                        self._tell_from_thread(None)
+                        for message in connection.notifies(timeout=LISTEN_S):
+                            self._tell_from_thread(message.payload)
+            except psycopg.Error as error:
+                log.warning("no messages of events: %s", type(error).__name__)
+                time.sleep(0.5)
+
+
+def _has_ended(connection: Connection, job_id: str) -> bool:
+    status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar()
+    return status is None or status in ENDED
+
+
+def _read(connection: Connection, seen: dict[str, int]) -> list[Event]:
+    """What came after the number seen of each job, in one statement for all of them."""
+    wanted: Any = values(column("job_id", String), column("seq", Integer), name="wanted").data(list(seen.items()))
+    query = (
+        select(events.c.job_id, events.c.seq, events.c.kind, events.c.data)
+        .join(wanted, (events.c.job_id == wanted.c.job_id) & (events.c.seq > wanted.c.seq))
+        .order_by(events.c.job_id, events.c.seq)
+        .limit(AT_ONCE)
+    )
+    return [Event(**row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,267 @@
+"""The journal of a durable run: what its steps answered and what happened, committed under the owner's fence.
+
+A run begins without a job when someone waits for it: then the journal only remembers. `attach` gives it a job, and from
+there on each step is committed when it is done; what was remembered is committed first.
+"""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from ..errors import StorageUnavailable
+from ..run import Call, Kept, Step
+from ..storage.artifacts import Artifact
+from ..storage.database import Database
+from . import lease
+from .documents import Writer, digest, holds_media, read
+from .estimates import Estimate
+from .job import Claimed, Event, EventKind, Held, Job, Outcome, StepRecord
+from .step_cache import StepCache
+
+T = TypeVar("T")
+log = logging.getLogger("ray.serve")
+FLUSH_S = 0.05  # how long an event waits for a commit that would take it along
+PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # between tries while the database or the store does not answer
+
+
+class Journal:
+    """Of one run.
+
+    Args:
+        temporary: where media between steps are kept.
+        estimate: of the time left.
+        cache: answers of other runs, if the profile keeps them.
+    """
+
+    def __init__(
+        self, database: Database, temporary: Writer, estimate: Estimate, cache: StepCache | None = None
+    ) -> None:
+        self.lost = asyncio.Event()
+        self._database = database
+        self._temporary = temporary
+        self._estimate = estimate
+        self._cache = cache
+        self._held: Held | None = None
+        self._seq = 1
+        self._outbox: list[tuple[EventKind, str]] = []
+        self._remembered: list[tuple[Step, Call, Any]] = []
+        self._done: dict[tuple[str, str], list[StepRecord]] = defaultdict(list)
+        self._digests: dict[str, str] = {}
+        self._order = asyncio.Lock()  # commits of a job are one after the other, in the order of their events
+        self._flushing: asyncio.Task[None] | None = None
+
+    @property
+    def held(self) -> Held | None:
+        return self._held
+
+    async def attach(self, claimed: Claimed) -> None:
+        """From now on this is the journal of a job: of one just claimed, or one made of this run."""
+        async with self._order:
+            self._seq = claimed.next_seq
+            for record in claimed.steps:
+                self._done[record.call, record.digest].append(record)
+            self._held = claimed.held
+            for step in self._estimate.steps:  # told before there was anybody to tell
+                self._say("step", step_view(step))
+            for step, call, value in self._remembered:
+                await self._commit_step(step, call, value)
+            self._remembered.clear()
+        self._flush_soon()
+
+    def tell(self, step: Step) -> None:
+        """Put a step's start or end among the events, and the time left."""
+        self._estimate.follow(step)
+        if self._held is not None:
+            self._say("step", step_view(step))
+            self._say("progress", self._estimate.progress())
+            self._flush_soon()
+
+    def note(self, message: str, level: str = "info") -> None:
+        """Put a line among the events."""
+        self._say("log", {"level": level, "message": message})
+        self._flush_soon()
+
+    async def recall(self, step: Step, call: Call) -> Kept | None:
+        if not self._done and self._cache is None:
+            return None
+        key = await self._digest(step, call)
+        waiting = self._done.get((call.name, key))
+        if waiting:
+            record = waiting.pop(0)
+            step.attempts, step.started, step.seconds = record.attempts, record.started_at, record.seconds
+            return Kept(await self._read(call, record.output), record.model)
+        if self._cache is not None:
+            found = await self._cache.lookup(self._temporary.user, call, key)
+            if found is not None:
+                try:
+                    kept = Kept(await self._read(call, found.output), found.model)
+                except ValueError:  # an artifact in it has gone since
+                    return None
+                step.cached = True
+                return kept
+        return None
+
+    async def record(self, step: Step, call: Call, value: Any) -> None:
+        async with self._order:
+            if self._held is None:
+                self._remembered.append((step, call, value))
+                return
+            await self._commit_step(step, call, value)
+
+    async def finish(self, status: Any, data: Any, charged: int, artifacts: Sequence[Artifact], keep_s: float) -> Job:
+        """End the job.
+
+        Raises:
+            LeaseLost: another owner has it.
+        """
+        async with self._order:
+            held, told = self._owned(), self._take()
+            outcome, seq = Outcome(status, data, charged), self._seq
+            self._seq += 1
+
+            def work(connection: Connection) -> Job:
+                return lease.finish(connection, held, outcome, seq, artifacts, told, keep_s)
+
+            return await self.keep_trying(work)
+
+    async def requeue(self, delay_s: float, reason: str, uncounted: bool = False) -> None:
+        """Give the job back.
+
+        Raises:
+            LeaseLost: another owner has it.
+        """
+        async with self._order:
+            self._say("log", {"level": "warning", "message": reason})
+            self._say("state", {"status": "queued"})
+            held, told = self._owned(), self._take()
+            await self.keep_trying(
+                lambda connection: lease.requeue(connection, held, delay_s, told, uncounted=uncounted)
+            )
+
+    async def keep_trying(self, work: Callable[[Connection], T]) -> T:
+        """Commit, however long the database is away: what was computed is not thrown away.
+
+        Raises:
+            LeaseLost: another owner has the job.
+        """
+        for attempt in range(1_000_000):
+            try:
+                return await self._database.write(work)
+            except StorageUnavailable as error:
+                await self._pause(attempt, error)
+            except lease.LeaseLost:
+                self.lost.set()
+                raise
+        raise AssertionError("a job's time is over before that")
+
+    async def keep(self, writer: Writer, value: Any, name: str) -> tuple[Any, list[Artifact]]:
+        """A value as a document, its media stored, however long the store is away."""
+        if not holds_media(value):
+            return writer.write(value, name)
+        for attempt in range(1_000_000):
+            try:
+                return await asyncio.to_thread(writer.write, value, name)
+            except StorageUnavailable as error:
+                await self._pause(attempt, error)
+        raise AssertionError("a job's time is over before that")
+
+    async def _pause(self, attempt: int, error: Exception) -> None:
+        if self.lost.is_set():
+            raise lease.LeaseLost from error
+        if attempt in (0, 10, 100):
+            log.warning("job %s waits for storage: %s", self._held and self._held.job_id, error)
+        await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
+
+    async def _commit_step(self, step: Step, call: Call, value: Any) -> None:
+        held = self._owned()
+        key = await self._digest(step, call)
+        output, artifacts = await self.keep(self._temporary, value, step.name)
+        record = StepRecord(
+            name=step.name,
+            call=call.name,
+            digest=key,
+            model=step.model,
+            attempts=step.attempts,
+            started_at=step.started,
+            seconds=step.seconds,
+            output=json.dumps(output),
+            cached=step.cached,
+        )
+        told = self._take()
+        progress = json.dumps(self._estimate.progress())
+        size = len(record.output) + sum(artifact.size for artifact in artifacts)
+
+        def work(connection: Connection) -> None:
+            lease.commit_step(connection, held, record, artifacts, told, progress)
+
+        await self.keep_trying(work)
+        if self._cache is not None and not step.cached:
+            await self._cache.keep(self._temporary.user, call, key, record, size)
+
+    async def _digest(self, step: Step, call: Call) -> str:
+        if step.name not in self._digests:
+            asked = (call.name, list(call.args), dict(call.kwargs))
+            heavy = holds_media(asked)
+            self._digests[step.name] = await asyncio.to_thread(digest, asked) if heavy else digest(asked)
+        return self._digests[step.name]
+
+    async def _read(self, call: Call, output: str) -> Any:
+        kind = list[call.how.returns] if call.how.streams else call.how.returns
+        for attempt in range(1_000_000):
+            try:
+                return await asyncio.to_thread(read, kind, output, self._temporary.artifacts, self._temporary.user)
+            except StorageUnavailable as error:
+                await self._pause(attempt, error)
+        raise AssertionError("a job's time is over before that")
+
+    def _owned(self) -> Held:
+        if self._held is None or self.lost.is_set():
+            raise lease.LeaseLost
+        return self._held
+
+    def _say(self, kind: EventKind, data: Any) -> None:
+        if kind == "progress" and self._outbox and self._outbox[-1][0] == "progress":
+            self._outbox.pop()
+        self._outbox.append((kind, json.dumps(data)))
+
+    def _take(self) -> list[Event]:
+        """The events not yet committed; the transaction they are given to is the one that commits them."""
+        job_id = self._owned().job_id
+        told = [Event(job_id, self._seq + number, kind, data) for number, (kind, data) in enumerate(self._outbox)]
+        self._seq += len(told)
+        self._outbox.clear()
+        return told
+
+    def _flush_soon(self) -> None:
+        if self._held is not None and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(FLUSH_S)
+        async with self._order:
+            if not self._outbox or self.lost.is_set() or self._held is None:
+                return
+            held, told = self._held, self._take()
+            progress = json.dumps(self._estimate.progress())
+            try:
+                await self.keep_trying(lambda connection: lease.note(connection, held, told, progress))
+            except lease.LeaseLost:
+                return
+
+
+def step_view(step: Step) -> dict[str, Any]:
+    """A step as its followers see it."""
+    return {
+        "name": step.name,
+        "model": step.model,
+        "status": step.status,
+        "attempts": step.attempts,
+        "seconds": round(step.seconds, 4),
+        "cached": step.cached,
+        "error": step.error,
+    }

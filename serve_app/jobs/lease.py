@@ -1,0 +1,356 @@
+"""What the owner of a running job does to it: claim, renew, commit steps, finish, hand over. Functions of a connection.
+
+A claim gives a lease and a fence. Every write of a run carries the fence, and a write that matches no row means that
+another owner has taken over: stop at once and write nothing.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Double,
+    Integer,
+    String,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
+
+from ..storage.artifacts import Artifact
+from ..storage.artifacts import insert as insert_artifact
+from ..storage.database import CLAIM_LOCK, lock
+from ..storage.statement import Statement
+from ..storage.tables import events, jobs, now, steps
+from . import store
+from .job import GRAPH, SYSTEM, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord
+from .store import write_events
+
+
+class LeaseLost(Exception):
+    """Another owner has the job now"""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a claim is made under.
+
+    Args:
+        lease_s: how long an owner that stays silent keeps the job, in seconds.
+        per_user: graph runs of one user at a time.
+        max_attempts: owners a job may lose before it is given up as the one that kills them.
+    """
+
+    lease_s: float = 5.0
+    per_user: int = 8
+    max_attempts: int = 5
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What a heartbeat learns."""
+
+    lost: frozenset[Held]
+    cancelled: frozenset[Held]
+
+
+NO_LIMIT = 1_000_000_000
+NO_LIMIT = 1_000_000_000
+LAST_SEQ = select(func.max(events.c.seq)).where(events.c.job_id == jobs.c.id).correlate(jobs).scalar_subquery()
+QUEUED_AND_DUE = and_(jobs.c.status == "queued", jobs.c.run_at <= now())
+EXPIRED = and_(jobs.c.status == "running", jobs.c.lease_until < now())
+COLUMNS = (jobs.c.id, jobs.c.fence, jobs.c.user_id)
+IN_ORDER = (jobs.c.rank, jobs.c.run_at, jobs.c.id)
+
+_others = jobs.alias("others")
+# How many graphs run for a job's user.
+RUNNING = (
+    select(func.count())
+    .select_from(_others)
+    .where(_others.c.user_id == jobs.c.user_id, _others.c.status == "running", _others.c.kind == GRAPH)
+    .correlate(jobs)
+    .scalar_subquery()
+)
+MINE = and_(
+    jobs.c.id == bindparam("job_id", type_=String()),
+    jobs.c.fence == bindparam("held_fence", type_=Integer()),
+    jobs.c.status == "running",
+)
+
+NEXT = Statement(
+    lambda _: union_all(
+        select(*COLUMNS, literal(0).label("running"), literal(0).label("turn"))
+        .where(EXPIRED, bindparam("steal", type_=Boolean()))
+        .order_by(jobs.c.lease_until)
+        .limit(1)
+        .subquery()
+        .select(),
+        select(*COLUMNS, RUNNING.label("running"), literal(1).label("turn"))
+        .where(QUEUED_AND_DUE)
+        .order_by(*IN_ORDER)
+        .limit(1)
+        .subquery()
+        .select(),
+    ).order_by("turn")
+)
+TAKE = Statement(
+    lambda _: (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("job_id", type_=String()),
+            jobs.c.fence == bindparam("held_fence", type_=Integer()),
+            or_(
+                and_(EXPIRED, bindparam("steal", type_=Boolean())),
+                and_(QUEUED_AND_DUE, or_(jobs.c.kind != GRAPH, bindparam("per_user", type_=Integer()) > RUNNING)),
+            ),
+        )
+        .values(
+            status="running",
+            owner=bindparam("new_owner", type_=String()),
+            fence=jobs.c.fence + 1,
+            attempts=jobs.c.attempts + 1,
+            lease_until=now() + bindparam("lease_s", type_=Double()),
+            started_at=func.coalesce(jobs.c.started_at, now()),
+        )
+        .returning(*jobs.c, now().label("at"), LAST_SEQ.label("last_seq"))
+    )
+)
+HOLD = Statement(
+    lambda _: (
+        update(jobs)
+        .where(MINE)
+        .values(progress=func.coalesce(bindparam("new_progress", type_=Text()), jobs.c.progress))
+    )
+)
+END = Statement(
+    lambda _: (
+        update(jobs)
+        .where(MINE)
+        .values(
+            status=bindparam("new_status", type_=String()),
+            owner=None,
+            lease_until=None,
+            output=bindparam("new_output", type_=Text()),
+            error=bindparam("new_error", type_=Text()),
+            charged=bindparam("new_charged", type_=Integer()),
+            finished_at=now(),
+            expires_at=now() + bindparam("keep_s", type_=Double()),
+        )
+        .returning(*jobs.c, store.LISTENS.label("listens"))
+    )
+)
+INSERT_STEP = Statement(
+    lambda insert: insert(steps).values({c.name: bindparam(c.name) for c in steps.c}).on_conflict_do_nothing()
+)
+
+
+def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
+    """How many jobs wait for an owner, counted up to `most`; 0 if all of them are of users at their limit."""
+    if candidate(connection, terms) is None:
+        return 0
+    due = select(jobs.c.id).where(QUEUED_AND_DUE).limit(most)
+    expired = select(jobs.c.id).where(EXPIRED).limit(most)
+    return len(connection.execute(expired.union_all(due).limit(most)).all())
+
+
+def candidate(connection: Connection, terms: Terms, steal: bool = True) -> tuple[str, int, str] | None:
+    """Id, fence and user of the job to run next: one whose owner fell silent, else the first that is due.
+
+    Only reads, so an idle owner's question never holds the write lock.
+    """
+    found = NEXT(connection, steal=steal).first()
+    if found is not None and found.turn and found.user_id != SYSTEM and found.running >= terms.per_user:
+        found = _first_of_others(connection, terms)
+    return None if found is None else (found.id, found.fence, found.user_id)
+
+
+def _first_of_others(connection: Connection, terms: Terms) -> Any:
+    """The first job that is due of a user who may run one more."""
+    running = select(jobs.c.user_id).where(jobs.c.status == "running", jobs.c.kind == GRAPH)
+    full = running.group_by(jobs.c.user_id).having(func.count() >= terms.per_user)
+    busy = [user for (user,) in connection.execute(full)]
+    due = select(*COLUMNS).where(QUEUED_AND_DUE, jobs.c.user_id.not_in(busy))
+    return connection.execute(due.order_by(*IN_ORDER).limit(1)).first()
+
+
+def claim(
+    connection: Connection, owner: str, terms: Terms, chosen: tuple[str, int, str], steal: bool = True
+) -> Claimed | None:
+    """Take the candidate, if nobody else did and its user is within the limit.
+
+    A job that lost `max_attempts` owners is failed instead: it is likely what ends them.
+    """
+    job_id, fence, _ = chosen
+    lock(connection, CLAIM_LOCK)  # so that two claims do not both see a user's last free slot
+    taken = TAKE(
+        connection,
+        job_id=job_id,
+        held_fence=fence,
+        steal=steal,
+        per_user=terms.per_user,
+        new_owner=owner,
+        lease_s=terms.lease_s,
+    ).first()
+    if taken is None:
+        return None
+    job, last = store.job_of(taken), taken.last_seq or 0
+    if job.cancel_requested or job.attempts > terms.max_attempts:
+        finish(connection, Held(job.id, job.fence), _ended_without_run(job, terms), last + 1)
+        return None
+    done = store.step_records(connection, job.id) if job.fence > 1 else ()
+    if job.kind == GRAPH:
+        state = {"status": "running", "attempt": job.attempts}
+        write_events(connection, [Event(job.id, last + 1, "state", json.dumps(state))])
+    left = job.timeout_s - (taken.at - (job.started_at or taken.at))
+    return Claimed(job, done, last + 2, left)
+
+
+def _ended_without_run(job: Job, terms: Terms) -> Outcome:
+    if job.cancel_requested:
+        return Outcome("cancelled")
+    from ..errors import WorkerLost, problem
+
+    lost = WorkerLost(f"{terms.max_attempts} workers were lost while they ran this job.")
+    return Outcome("failed", problem(lost, f"/api/v1/jobs/{job.id}", job.id))
+
+
+def adopt(
+    connection: Connection, owner: str, terms: Terms, new: NewJob, artifacts: Sequence[Artifact]
+) -> Claimed | Job:
+    """Make a run that its owner has begun a job of the owner's. An earlier request's with the same key instead.
+
+    Raises:
+        InvalidRequest: the key was used with another request.
+        InsufficientCredit: the user has less than the price.
+    """
+    job, made = store.create(connection, new, artifacts)
+    if not made and not (job.id == new.id and job.status == "queued"):
+        return job
+    claimed = claim(connection, owner, replace(terms, per_user=NO_LIMIT), (job.id, job.fence, job.user_id))
+    if claimed is None:
+        raise LeaseLost
+    return claimed
+
+
+def renew(connection: Connection, held: Iterable[Held], lease_s: float) -> Renewed:
+    """Keep these jobs for another lease; says which are lost and which shall stop."""
+    wanted = {(one.job_id, one.fence): one for one in held}
+    mine = tuple_(jobs.c.id, jobs.c.fence).in_(list(wanted))
+    rows = connection.execute(
+        update(jobs)
+        .where(mine, jobs.c.status == "running")
+        .values(lease_until=now() + lease_s)
+        .returning(jobs.c.id, jobs.c.fence, jobs.c.cancel_requested)
+    ).all()
+    cancelled = frozenset(wanted[row.id, row.fence] for row in rows if row.cancel_requested)
+    kept = {(row.id, row.fence) for row in rows}
+    return Renewed(frozenset(one for key, one in wanted.items() if key not in kept), cancelled)
+
+
+def commit_step(
+    connection: Connection,
+    held: Held,
+    record: StepRecord,
+    artifacts: Sequence[Artifact] = (),
+    told: Sequence[Event] = (),
+    progress: str | None = None,
+) -> None:
+    """A step is done: its output is kept, and no later attempt does it again. Twice is as good as once.
+
+    Raises:
+        LeaseLost: another owner has the job.
+    """
+    _hold(connection, held, progress)
+    for artifact in artifacts:
+        insert_artifact(connection, artifact)
+    # Done before, and the answer was lost: no matter.
+    INSERT_STEP(connection, **vars(record), job_id=held.job_id, fence=held.fence)
+    write_events(connection, told)
+
+
+def note(connection: Connection, held: Held, told: Sequence[Event], progress: str | None = None) -> None:
+    """Events between commits.
+
+    Raises:
+        LeaseLost: another owner has the job.
+    """
+    _hold(connection, held, progress)
+    write_events(connection, told)
+
+
+def finish(
+    connection: Connection,
+    held: Held,
+    outcome: Outcome,
+    seq: int,
+    artifacts: Sequence[Artifact] = (),
+    told: Sequence[Event] = (),
+    keep_s: float | None = None,
+) -> Job:
+    """The job ends: state, output, credits, webhooks and last event in one transaction. Twice is as good as once.
+
+    Args:
+        seq: of the last event; the ones `told` come before it.
+        keep_s: how long the job stays in the history.
+
+    Raises:
+        LeaseLost: another owner has the job, or it ended otherwise.
+    """
+    document = None if outcome.data is None else json.dumps(outcome.data)
+    good = outcome.status == "succeeded"
+    ended = END(
+        connection,
+        job_id=held.job_id,
+        held_fence=held.fence,
+        new_status=outcome.status,
+        new_output=document if good else None,
+        new_error=None if good else document,
+        new_charged=outcome.charged,
+        keep_s=keep_s,
+    ).first()
+    if ended is None:
+        row = connection.execute(select(jobs).where(jobs.c.id == held.job_id, jobs.c.fence == held.fence)).first()
+        if row is None or row.status != outcome.status:
+            raise LeaseLost
+        return store.job_of(row)  # committed before, and the answer was lost
+    job = store.job_of(ended)
+    if job.kind == GRAPH:
+        for artifact in artifacts:
+            insert_artifact(connection, artifact)
+        last = Event(job.id, seq, "state", json.dumps(store.end_state(job)))
+        write_events(connection, [*told, last])
+        store.after_end(connection, job, outcome.charged, bool(ended.listens))
+    return job
+
+
+def requeue(
+    connection: Connection, held: Held, delay_s: float, told: Sequence[Event] = (), *, uncounted: bool = False
+) -> None:
+    """Give the job back: after a failure worth another try, or, `uncounted`, because the owner has to go.
+
+    Raises:
+        LeaseLost: another owner has the job.
+    """
+    back = update(jobs).where(jobs.c.id == held.job_id, jobs.c.fence == held.fence, jobs.c.status == "running")
+    values: dict[str, Any] = {"status": "queued", "owner": None, "lease_until": None, "run_at": now() + delay_s}
+    if uncounted:
+        values["attempts"] = jobs.c.attempts - 1
+    if not connection.execute(back.values(**values)).rowcount:
+        raise LeaseLost
+    write_events(connection, told)
+
+
+def _hold(connection: Connection, held: Held, progress: str | None) -> None:
+    """Check the fence, and lock the row until the transaction ends."""
+    if not HOLD(connection, job_id=held.job_id, held_fence=held.fence, new_progress=progress).rowcount:
+        raise LeaseLost

@@ -1,0 +1,290 @@
+"""Runs jobs in this process: claims them, keeps their leases, sees each one through to its end or hands it over.
+
+The worker deployment claims from the queue. The gateway adopts runs it has begun for somebody who stopped waiting.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from deployments.errors import MedleyError
+
+from ..config import JobsConfig
+from ..errors import StorageUnavailable, UnknownName, invalid_request, problem
+from ..graph import MODELS_FIELD, Graph
+from ..models import Model, Models
+from ..responses import foreseen
+from ..run import Run, Step
+from ..storage.artifacts import Artifact, Artifacts
+from ..storage.database import Database
+from . import estimates, lease
+from .documents import Writer, read
+from .estimates import Estimate
+from .heartbeat import Heartbeat
+from .job import GRAPH, Claimed, Held, Job, NewJob, Outcome
+from .journal import Journal
+from .step_cache import StepCache
+
+log = logging.getLogger("ray.serve")
+DAY_S = 86400.0
+LONGEST_PAUSE_S = 300.0
+LEARN_S = 2.0
+
+# A system job's work: gets its input, returns seconds until it is to be done again, None when it is done.
+Handler = Callable[[Any], Awaitable[float | None]]
+
+
+@dataclass(eq=False)
+class _Active:
+    """A job that runs here, and why it is being stopped, if it is."""
+
+    held: Held
+    task: "asyncio.Task[None] | None" = None
+    stop: Literal["", "cancelled", "lost", "handed over"] = ""
+
+
+class Runner:
+    """
+    Args:
+        owner: name of this process, unique among all there ever are.
+        handlers: what to do for each kind of job that is no graph.
+        revision: asks a model what it is made of, for the step cache.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        artifacts: Artifacts,
+        graphs: Mapping[str, Graph[..., Any]],
+        models: Models,
+        config: JobsConfig,
+        owner: str,
+        handlers: Mapping[str, Handler] | None = None,
+        revision: Callable[[Model], Awaitable[str]] | None = None,
+    ) -> None:
+        self.database = database
+        self.artifacts = artifacts
+        self.owner = owner
+        self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost)
+        self._graphs = graphs
+        self._models = models
+        self._config = config
+        self._handlers = handlers or {}
+        self._active: dict[Held, _Active] = {}
+        self._heartbeat = Heartbeat(database, config.lease_s, self._renewed)
+        self._loop = asyncio.get_running_loop()
+        self._claiming = asyncio.Lock()
+        self._cache = StepCache(database, revision) if config.step_cache_mb and revision else None
+        self._past: dict[str, estimates.Past] = {}
+        self._learned: dict[str, float] = {}
+        self.stopped = False
+
+    @property
+    def running(self) -> int:
+        """Jobs that run here now."""
+        return len(self._active)
+
+    async def claim(self) -> Claimed | None:
+        """The next job, taken; None if none is ready or the database does not answer."""
+        async with self._claiming:  # the slots of one process would only take each other's candidate
+            try:
+                for _ in range(8):
+                    steal = self._heartbeat.may_steal
+                    chosen = await self.database.read(lease.candidate, self.terms, steal)
+                    if chosen is None or self.stopped:
+                        return None
+                    claimed = await self.database.write(lease.claim, self.owner, self.terms, chosen, steal)
+                    if claimed is not None:
+                        return claimed
+            except StorageUnavailable as error:
+                self._heartbeat.failed()
+                log.warning("no job was claimed: %s", error)
+            return None
+
+    async def run(self, claimed: Claimed) -> None:
+        """See a claimed job through. Whoever awaits this may go away; the job does not."""
+        work = self._run_graph if claimed.job.kind == GRAPH else self._run_system
+        await asyncio.shield(self._start(claimed, work))
+
+    def journal(self, user: str, job_id: str, graph: str) -> Journal:
+        """For a run of this graph."""
+        temporary = Writer(self.artifacts, user, job_id, "temp")
+        return Journal(self.database, temporary, Estimate(self._past.get(graph, {})), self._cache)
+
+    async def adopt(
+        self,
+        new: NewJob,
+        artifacts: Sequence[Artifact],
+        journal: Journal,
+        run: Run,
+        answer: Callable[[], Awaitable[BaseModel]],
+    ) -> Job:
+        """Make a run that has begun here a job of this process; an earlier job with the same key, if there is one.
+
+        Raises:
+            StorageUnavailable: the database does not answer; the run is as it was.
+            InvalidRequest: the key was used with another request.
+            InsufficientCredit: the user has less than the price.
+        """
+        claimed = await self.database.write(lease.adopt, self.owner, self.terms, new, artifacts)
+        if isinstance(claimed, Job):
+            return claimed
+
+        async def work(active: _Active, claimed: Claimed) -> None:
+            await journal.attach(claimed)
+            await self._see_through(active, claimed.job, journal, run, answer())
+
+        self._start(claimed, work)
+        return claimed.job
+
+    async def stop(self) -> None:
+        """Hand every job over, at once: the next owner goes on after the last finished step."""
+        self.stopped = True
+        tasks = [active.task for active in self._active.values() if active.task]
+        for active in list(self._active.values()):
+            self._end(active, "handed over")
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._config.lease_s)
+        self._heartbeat.stop()
+
+    def _start(self, claimed: Claimed, work: "Callable[[_Active, Claimed], Awaitable[None]]") -> "asyncio.Task[None]":
+        active = _Active(claimed.held)
+        self._active[claimed.held] = active
+        self._heartbeat.hold(claimed.held)
+
+        async def whole() -> None:
+            try:
+                await work(active, claimed)
+            except lease.LeaseLost:
+                log.warning("job %s: another owner has it now", claimed.job.id)
+            except asyncio.CancelledError:
+                pass
+            except Exception:  # a defect of ours: the lease runs out, and another owner tries
+                log.exception("job %s was left", claimed.job.id)
+            finally:
+                self._heartbeat.release(claimed.held)
+                self._active.pop(claimed.held, None)
+
+        active.task = asyncio.create_task(whole())
+        return active.task
+
+    def _renewed(self, renewed: lease.Renewed) -> None:
+        """In the heartbeat's thread."""
+        for held in renewed.lost:
+            self._loop.call_soon_threadsafe(self._end_held, held, "lost")
+        for held in renewed.cancelled:
+            self._loop.call_soon_threadsafe(self._end_held, held, "cancelled")
+
+    def _end_held(self, held: Held, why: Any) -> None:
+        if held in self._active:
+            self._end(self._active[held], why)
+
+    def _end(self, active: _Active, why: Any) -> None:
+        if not active.stop and active.task:
+            active.stop = why
+            active.task.cancel()
+
+    async def _run_graph(self, active: _Active, claimed: Claimed) -> None:
+        job = claimed.job
+        if job.graph not in self._past:
+            self._past[job.graph] = await self._usual(job.graph)
+        journal = self.journal(job.user_id, job.id, job.graph)
+        await journal.attach(claimed)
+        if claimed.steps:
+            journal.note(f"goes on after {claimed.steps[-1].name}")
+        run = Run(self._models, longest_s=max(0.0, claimed.seconds_left), journal=journal)
+
+        async def answer() -> BaseModel:
+            graph = self._graphs.get(job.graph)
+            if graph is None:
+                raise UnknownName("graph", job.graph, self._graphs)
+            request = await self._request(graph, job)
+            run.choose(getattr(request, MODELS_FIELD).model_dump(exclude_none=True))
+            return await run.execute(graph, request)
+
+        await self._see_through(active, job, journal, run, answer())
+
+    async def _request(self, graph: Graph[..., Any], job: Job) -> Any:
+        try:
+            return await asyncio.to_thread(read, graph.call, job.input, self.artifacts, job.user_id)
+        except ValidationError as error:
+            raise invalid_request(error, graph.fields) from None
+
+    async def _see_through(
+        self, active: _Active, job: Job, journal: Journal, run: Run, answer: Awaitable[BaseModel]
+    ) -> None:
+        """Await the answer and commit how the job ended."""
+        keep_s = self._config.keep_days * DAY_S
+        try:
+            try:
+                result = await answer
+                outputs = Writer(self.artifacts, job.user_id, job.id, "outputs")
+                output, artifacts = await journal.keep(outputs, result, "")
+                charged = price_of(job.price, run.steps, self._config.cached_price)
+                await journal.finish("succeeded", output, charged, artifacts, keep_s)
+            except lease.LeaseLost:
+                raise
+            except asyncio.CancelledError:
+                if active.stop == "cancelled":
+                    await journal.finish("cancelled", None, 0, (), keep_s)
+                elif active.stop == "handed over":
+                    await journal.requeue(0.0, "handed over to another worker", uncounted=True)
+                raise
+            except Exception as error:
+                await self._failed(job, journal, foreseen(error, job.id), keep_s)
+            else:
+                await self._learn(job.graph, run.steps)
+        finally:
+            journal.lost.set()  # whatever still flushes stops
+
+    async def _failed(self, job: Job, journal: Journal, error: MedleyError, keep_s: float) -> None:
+        if error.retry_after is not None and job.attempts < self._config.tries:
+            pause = min(LONGEST_PAUSE_S, max(float(error.retry_after), 2.0**job.attempts)) * random.uniform(0.75, 1.25)
+            await journal.requeue(pause, f"tried again in {pause:.1f} s: {error}")
+            return
+        await journal.finish("failed", problem(error, f"/api/v1/jobs/{job.id}", job.id), 0, (), keep_s)
+
+    async def _run_system(self, active: _Active, claimed: Claimed) -> None:
+        job, held = claimed.job, claimed.held
+        journal = Journal(self.database, Writer(self.artifacts, job.user_id, job.id, "temp"), Estimate({}))
+        try:
+            again = await self._handlers[job.kind](json.loads(job.input))
+        except StorageUnavailable:
+            again = 30.0
+        if again is None:
+            outcome = Outcome("succeeded")
+            await journal.keep_trying(lambda c: lease.finish(c, held, outcome, 0, keep_s=DAY_S))
+        else:
+            await journal.keep_trying(lambda c: lease.requeue(c, held, again, uncounted=True))
+
+    async def _usual(self, graph: str) -> estimates.Past:
+        try:
+            return await self.database.read(estimates.load, graph)
+        except StorageUnavailable:
+            return {}
+
+    async def _learn(self, graph: str, steps: list[Step]) -> None:
+        """Only figures for progress bars: not worth waiting for a database, nor asking it after every run."""
+        if not steps or time.monotonic() - self._learned.get(graph, 0.0) < LEARN_S:
+            return
+        self._learned[graph] = time.monotonic()
+        try:
+            await self.database.write(estimates.learn, graph, steps)
+            self._past[graph] = await self.database.read(estimates.load, graph)
+        except StorageUnavailable:
+            pass
+
+
+def price_of(price: int, steps: Sequence[Step], cached_price: float) -> int:
+    """What a run costs: its price, less for the steps that were answered from the cache."""
+    if not price or not steps:
+        return price
+    shares = [cached_price if step.cached else 1.0 for step in steps]
+    return round(price * sum(shares) / len(shares))

@@ -1,0 +1,97 @@
+"""Answers of steps that were asked before: same owner, model revision, method, parameters, seed and inputs.
+
+A sampled answer without a seed is not kept: whoever asks again wants another one.
+"""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from ..errors import StorageUnavailable
+from ..models import Model
+from ..run import Call
+from ..storage.database import Database, insert_new
+from ..storage.tables import now, step_cache
+from .job import StepRecord
+
+ASKED_AGAIN_S = 1.0  # how long a model's revision is taken for granted
+
+
+class Found(NamedTuple):
+    output: str
+    model: str
+
+
+class StepCache:
+    """
+    Args:
+        revision: asks a model what it is made of: weights, options, version.
+    """
+
+    def __init__(self, database: Database, revision: Callable[[Model], Awaitable[str]]) -> None:
+        self._database = database
+        self._revision = revision
+        self._known: dict[str, tuple[float, str]] = {}
+
+    async def lookup(self, user: str, call: Call, digest: str) -> Found | None:
+        """The kept answer of the first model that would be asked, if there is one and the step may be cached."""
+        if not cacheable(call):
+            return None
+        model = call.candidates[0]
+        try:
+            key = await self._key(user, model, digest)
+            return await self._database.write(_find, key)
+        except StorageUnavailable:
+            return None  # then the model answers
+
+    async def keep(self, user: str, call: Call, digest: str, record: StepRecord, size: int) -> None:
+        """Keep an answer, if the step may be cached."""
+        model = next((one for one in call.candidates if one.name == record.model), None)
+        if model is None or not cacheable(call):
+            return
+        try:
+            key = await self._key(user, model, digest)
+            await self._database.write(_keep, key, user, record, size)
+        except StorageUnavailable:
+            return
+
+    async def _key(self, user: str, model: Model, digest: str) -> str:
+        asked, revision = self._known.get(model.name, (0.0, ""))
+        if time.monotonic() - asked > ASKED_AGAIN_S:
+            revision = await self._revision(model)
+            self._known[model.name] = (time.monotonic(), revision)
+        return hashlib.sha256("\0".join((user, model.name, revision, digest)).encode()).hexdigest()
+
+
+def cacheable(call: Call) -> bool:
+    """Whether the same question has the same answer: nothing is sampled, or by a seed the caller gave."""
+    if not call.how.sampled:
+        return True
+    return call.kwargs.get("seed") is not None or call.kwargs.get("temperature") == 0
+
+
+def trim(connection: Connection, most_bytes: int) -> int:
+    """Drop what was not used for longest, until the rest is within bounds. Returns how many were dropped."""
+    total = connection.execute(select(func.coalesce(func.sum(step_cache.c.size), 0))).scalar() or 0
+    dropped = 0
+    oldest = select(step_cache.c.key, step_cache.c.size).order_by(step_cache.c.used_at)
+    for key, size in connection.execute(oldest).all() if total > most_bytes else ():
+        connection.execute(delete(step_cache).where(step_cache.c.key == key))
+        total, dropped = total - size, dropped + 1
+        if total <= most_bytes:
+            break
+    return dropped
+
+
+def _find(connection: Connection, key: str) -> Found | None:
+    used = update(step_cache).where(step_cache.c.key == key).values(used_at=now())
+    row = connection.execute(used.returning(step_cache.c.output, step_cache.c.model)).first()
+    return None if row is None else Found(row.output, row.model)
+
+
+def _keep(connection: Connection, key: str, user: str, record: StepRecord, size: int) -> None:
+    row = {"key": key, "user_id": user, "model": record.model, "output": record.output, "size": size}
+    connection.execute(insert_new(connection, step_cache, **row, created_at=now(), used_at=now()))

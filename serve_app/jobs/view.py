@@ -1,0 +1,68 @@
+"""A job as its user sees it."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from .job import Job, StepRecord
+
+
+def job_view(job: Job, steps: Sequence[StepRecord] = ()) -> dict[str, Any]:
+    """The job object of the API; times are ISO 8601 in UTC, media are artifact ids."""
+    here = f"/api/v1/jobs/{job.id}"
+    return {
+        "id": job.id,
+        "graph": job.graph,
+        "status": job.status,
+        "priority": -job.rank,
+        "input": json.loads(job.input),
+        "output": _loaded(job.output),
+        "error": _loaded(job.error),
+        "progress": _loaded(job.progress),
+        "steps": [
+            {
+                "name": step.name,
+                "model": step.model,
+                "status": "succeeded",
+                "attempts": step.attempts,
+                "started_at": iso(step.started_at),
+                "seconds": round(step.seconds, 4),
+                "cached": step.cached,
+                "output": json.loads(step.output),
+            }
+            for step in steps
+        ],
+        "metrics": {
+            "attempts": job.attempts,
+            "queued_seconds": _between(job.created_at, job.started_at),
+            "run_seconds": _between(job.started_at, job.finished_at),
+        },
+        "price": job.price,
+        "charged": job.charged,
+        "cancel_requested": job.cancel_requested,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+        "expires_at": iso(job.expires_at),
+        "urls": {
+            "get": here,
+            "cancel": f"{here}/cancel",
+            "retry": f"{here}/retry",
+            "events": f"{here}/events",
+            "result": f"{here}/result",
+        },
+    }
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _loaded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round(end - start, 4)

@@ -1,0 +1,54 @@
+"""The worker deployment: takes jobs from the queue and runs their graphs over the models' handles."""
+
+import asyncio
+import logging
+from typing import Any
+
+import ray
+from ray import serve
+
+from ..config import AppConfig, load_graphs
+from ..models import bind_models
+from .opening import open_runner
+
+log = logging.getLogger("ray.serve")
+LOOK_S = 0.05
+
+
+class Worker:
+    """
+    Args:
+        config: the profile's `args`.
+        handles: the models' Serve handles by name.
+    """
+
+    def __init__(self, config: AppConfig, handles: dict[str, Any]) -> None:
+        replica = serve.get_replica_context().replica_tag
+        self._runner = open_runner(
+            config, load_graphs(config.graphs), bind_models(config, handles), f"worker-{replica}"
+        )
+        self._watching = asyncio.create_task(self._hand_over_when_draining())
+
+    async def work(self) -> None:
+        """Run jobs, one after the other, until none is ready. Each call is one slot."""
+        while not self._runner.stopped:
+            claimed = await self._runner.claim()
+            if claimed is None:
+                return
+            await self._runner.run(claimed)
+
+    async def __del__(self) -> None:
+        await self._runner.stop()
+
+    async def _hand_over_when_draining(self) -> None:
+        """Serve lets a replica finish its calls before it ends it; a job may take an hour, so it is handed over."""
+        while not draining():
+            await asyncio.sleep(LOOK_S)
+        await self._runner.stop()
+
+
+def draining() -> bool:
+    """Whether Serve is ending this replica. Serve tells nobody, so its own note is read (Ray 2.60)."""
+    worker: Any = ray._private.worker.global_worker  # type: ignore[attr-defined]
+    replica = worker.actors.get(worker.actor_id)
+    return bool(getattr(getattr(replica, "_replica_impl", None), "_shutting_down", False))

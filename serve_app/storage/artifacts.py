@@ -1,0 +1,548 @@
+"""Artifacts: the files that go into jobs and come out of them. Bytes in a folder or a bucket, one row each in the
+database.
+
+A row is written after its bytes and deleted after them, so whatever has a row has all of its bytes. Bytes without a row
+are nobody's: `delete_job_here` sweeps those that a job left behind.
+"""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import hashlib
+import hmac
+import importlib
+import os
+import re
+import secrets
+import tempfile
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import ColumnElement, Connection, delete, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from deployments.media import Media
+
+from ..accounts.keys import open_secret
+from ..config import Settings
+from ..errors import InvalidConfig, NotFound, StorageUnavailable
+from . import tables
+from .database import Database
+
+Folder = Literal["inputs", "outputs", "references", "temp"]
+
+FOLDERS: tuple[Folder, ...] = ("inputs", "outputs", "references", "temp")
+ID = re.compile(r"art_[0-9a-f]{28}")
+MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+PATH = "/api/v1/artifacts"
+SIGNING_KEY_FILE = "signing_key"
+KEEP_S = 7 * 86400.0
+# A store that is away is told of within seconds. botocore's own defaults are a minute, five times. Its time limits do
+# not hold while it waits for leave to send (`Expect: 100-continue`), so each request has a last moment of its own too.
+S3_TIMEOUTS = {"connect_timeout": 2, "read_timeout": 4, "retries": {"mode": "standard", "total_max_attempts": 2}}
+S3_LONGEST_S, S3_SLOWEST = 9.0, 1_000_000  # seconds, and the bytes for which there is one second more
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What is known of a file; times are seconds since the epoch."""
+
+    id: str
+    user_id: str
+    job_id: str | None
+    folder: Folder
+    key: str  # where the store keeps the bytes
+    media_type: str
+    size: int  # bytes
+    digest: str  # SHA-256, hexadecimal
+    created_at: float
+    expires_at: float | None  # None: never
+
+    @property
+    def name(self) -> str:
+        """A file name that is safe anywhere."""
+        return self.key.rpartition("/")[2]
+
+
+class Artifacts:
+    """The artifacts of a service.
+
+    Args:
+        database: has the rows.
+        url: an absolute folder, or `s3://bucket/prefix` with endpoint and credentials from the usual AWS_* environment.
+        signing_key: signs the folder's URLs; S3 signs its own.
+        keep_s: seconds until a new artifact expires; None keeps it until it is deleted.
+
+    Raises:
+        InvalidConfig: the URL is neither.
+    """
+
+    def __init__(self, database: Database, url: str, signing_key: bytes, keep_s: float | None = KEEP_S) -> None:
+        self._database = database
+        self._store = _open_store(url)
+        self._signing_key = signing_key
+        self._keep_s = keep_s
+
+    def write_here(
+        self, user: str, folder: Folder, data: bytes, media_type: str, *, job_id: str | None = None, name: str = ""
+    ) -> Artifact:
+        """Store all of the bytes, in the calling thread. The row is the caller's to `insert`.
+
+        Raises:
+            StorageUnavailable: the store does not answer or is full; nothing was stored.
+        """
+        id = tables.new_id("art")
+        media_type = media_type if MEDIA_TYPE.fullmatch(media_type) else "application/octet-stream"
+        label = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60]
+        suffix = re.sub(r"[^A-Za-z0-9.+-]+", "-", Media(b"", media_type).suffix)[:20]
+        key = f"{_prefix(folder, user, job_id)}{id}{'-' if label else ''}{label}{suffix}"
+        self._store.put(key, data)
+        created = time.time()  # only the difference counts: `insert` goes by the database's clock
+        expires = None if self._keep_s is None else created + self._keep_s
+        digest = hashlib.sha256(data).hexdigest()
+        return Artifact(id, user, job_id, folder, key, media_type, len(data), digest, created, expires)
+
+    async def write(
+        self, user: str, folder: Folder, data: bytes, media_type: str, *, job_id: str | None = None, name: str = ""
+    ) -> Artifact:
+        """`write_here`, in a thread."""
+        write = functools.partial(self.write_here, user, folder, data, media_type, job_id=job_id, name=name)
+        return await asyncio.to_thread(write)
+
+    async def add(
+        self, user: str, folder: Folder, data: bytes, media_type: str, *, job_id: str | None = None, name: str = ""
+    ) -> Artifact:
+        """Store bytes and row.
+
+        Raises:
+            StorageUnavailable: the store or the database does not answer.
+        """
+        artifact = await self.write(user, folder, data, media_type, job_id=job_id, name=name)
+        try:
+            return await self._database.write(_insert_and_read, artifact)
+        except BaseException:
+            with contextlib.suppress(StorageUnavailable):
+                await asyncio.to_thread(self._store.delete, [artifact.key])
+            raise
+
+    async def find(self, user: str, id: str) -> Artifact:
+        """The user's artifact of this id.
+
+        Raises:
+            NotFound: there is none, it is another user's or it has expired; nobody can tell which.
+            StorageUnavailable: the database does not answer.
+        """
+        return _there(id, await self._database.read(_read, id, user))
+
+    def find_here(self, user: str, id: str) -> Artifact:
+        """`find`, in the calling thread."""
+        return _there(id, self._database.read_here(_read, id, user))
+
+    async def find_signed(self, id: str) -> Artifact:
+        """As `find` for whoever holds a signed URL: only after `verify`."""
+        return _there(id, await self._database.read(_read, id, None))
+
+    async def page(self, user: str, limit: int, before: str | None = None) -> list[Artifact]:
+        """The user's artifacts, newest first; `before` is the id of the last one already seen."""
+        return await self._database.read(_page, user, limit, before)
+
+    def load_here(self, user: str, id: str) -> tuple[Artifact, bytes]:
+        """The user's artifact with its bytes, in the calling thread.
+
+        Raises:
+            NotFound: as `find`.
+            StorageUnavailable: store or database does not answer, or the bytes are not those that were stored.
+        """
+        artifact = self.find_here(user, id)
+        data = self._read(artifact, 0, artifact.size)
+        if hashlib.sha256(data).hexdigest() != artifact.digest:
+            raise _damaged(artifact)
+        return artifact, data
+
+    async def load(self, user: str, id: str) -> tuple[Artifact, bytes]:
+        """`load_here`, in a thread."""
+        return await asyncio.to_thread(self.load_here, user, id)
+
+    async def chunks(self, artifact: Artifact, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` to `end`, both included, piece by piece; never all of them in memory.
+
+        Raises:
+            NotFound: it was deleted.
+            StorageUnavailable: the store does not answer, or has lost some of the bytes.
+        """
+        stop = artifact.size if end is None else min(end + 1, artifact.size)
+        for at in range(start, stop, self._store.piece):
+            yield await asyncio.to_thread(self._read, artifact, at, min(at + self._store.piece, stop))
+
+    def _read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        data = self._store.read(artifact.key, start, stop) if stop > start else b""
+        if data is None:
+            raise _not_found(artifact.id)
+        if len(data) != stop - start:
+            raise _damaged(artifact)
+        return data
+
+    async def url(self, artifact: Artifact, seconds: int) -> str:
+        """Where anyone may read it for so long: the bucket's own address (at most a week), or a path of this service.
+
+        Raises:
+            StorageUnavailable: S3 has no credentials to sign with.
+        """
+        address = await asyncio.to_thread(self._store.sign, artifact, seconds)
+        if address:
+            return address
+        expires = int(time.time()) + seconds
+        return f"{PATH}/{artifact.id}?expires={expires}&signature={self._signature(artifact.id, expires)}"
+
+    def verify(self, id: str, expires: int, signature: str) -> bool:
+        """Whether this service signed that, and the time is not over."""
+        wanted = self._signature(id, expires).encode()
+        # The comparison comes first: how long an answer takes tells nothing of either.
+        matches = hmac.compare_digest(signature.encode(errors="replace"), wanted)
+        return matches and time.time() < expires
+
+    def _signature(self, id: str, expires: int) -> str:
+        return hmac.new(self._signing_key, f"artifact\n{id}\n{expires}".encode(), hashlib.sha256).hexdigest()
+
+    def delete_here(self, artifacts: Sequence[Artifact]) -> None:
+        """Delete bytes, then rows; what is gone already is fine.
+
+        Raises:
+            StorageUnavailable: some may be left, and all that are have their rows.
+        """
+        if artifacts:
+            self._store.delete([artifact.key for artifact in artifacts])
+            self._database.write_here(_delete, [artifact.id for artifact in artifacts])
+
+    def delete_job_here(self, user: str, job_id: str) -> None:
+        """Delete every file of a job, also those that never got a row because a worker died."""
+        rows = self._database.read_here(_of_job, user, job_id)
+        files = [key for folder in FOLDERS for key in self._store.names(_prefix(folder, user, job_id))]
+        self._store.delete(sorted({*files, *(artifact.key for artifact in rows)}))
+        if rows:
+            self._database.write_here(_delete, [artifact.id for artifact in rows])
+
+    def expire_here(self, limit: int = 500) -> int:
+        """Delete the artifacts whose time is over by the database's clock, at most `limit`; how many there were."""
+        artifacts = self._database.read_here(_expired, limit)
+        self.delete_here(artifacts)
+        return len(artifacts)
+
+
+def open_signing_key(settings: Settings) -> bytes:
+    """MEDLEY_SIGNING_KEY, else a file only its owner reads, made once."""
+    if settings.signing_key:
+        return settings.signing_key.encode()
+    key, _ = open_secret(settings.home / SIGNING_KEY_FILE, lambda: secrets.token_urlsafe(32))
+    return key.encode()
+
+
+def _prefix(folder: Folder, user: str, job_id: str | None) -> str:
+    return f"{folder}/{_segment(user)}/{_segment(job_id or 'uploads')}/"
+
+
+def _segment(text: str) -> str:
+    """Any text as one part of a path: no slash, no dot, never empty, at most 120 characters, no two alike."""
+    quoted = urllib.parse.quote(text, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
+    if 0 < len(quoted) <= 120:
+        return quoted
+    return "%" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+# The rows ------------------------------------------------------------------------------------------------------------
+
+
+def insert(connection: Connection, artifact: Artifact) -> None:
+    """The row, in the caller's transaction; a second time is fine. Its times are by the database's clock."""
+    kind = postgresql if connection.dialect.name == "postgresql" else sqlite
+    keep = None if artifact.expires_at is None else artifact.expires_at - artifact.created_at
+    row = kind.insert(tables.artifacts).values(
+        id=artifact.id,
+        user_id=artifact.user_id,
+        job_id=artifact.job_id,
+        folder=artifact.folder,
+        key=artifact.key,
+        media_type=artifact.media_type,
+        size=artifact.size,
+        digest=artifact.digest,
+        created_at=tables.now(),
+        expires_at=None if keep is None else tables.now() + keep,
+    )
+    connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))
+
+
+def _insert_and_read(connection: Connection, artifact: Artifact) -> Artifact:
+    insert(connection, artifact)
+    row = connection.execute(select(tables.artifacts).where(tables.artifacts.c.id == artifact.id)).one()
+    return Artifact(**row._mapping)  # pyright: ignore[reportPrivateUsage]  # public, but for its name
+
+
+def _lives() -> ColumnElement[bool]:
+    expires = tables.artifacts.c.expires_at
+    return or_(expires.is_(None), expires > tables.now())
+
+
+def _select(connection: Connection, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Artifact]:
+    found = select(tables.artifacts).where(*conditions).order_by(tables.artifacts.c.id.desc()).limit(limit)
+    return [Artifact(**row) for row in connection.execute(found).mappings()]
+
+
+def _read(connection: Connection, id: str, user: str | None) -> Artifact | None:
+    if not ID.fullmatch(id):
+        return None
+    mine = [] if user is None else [tables.artifacts.c.user_id == user]
+    return next(iter(_select(connection, tables.artifacts.c.id == id, _lives(), *mine)), None)
+
+
+def _page(connection: Connection, user: str, limit: int, before: str | None) -> list[Artifact]:
+    older = [] if before is None else [tables.artifacts.c.id < before]
+    return _select(connection, tables.artifacts.c.user_id == user, _lives(), *older, limit=limit)
+
+
+def _of_job(connection: Connection, user: str, job_id: str) -> list[Artifact]:
+    return _select(connection, tables.artifacts.c.user_id == user, tables.artifacts.c.job_id == job_id)
+
+
+def _expired(connection: Connection, limit: int) -> list[Artifact]:
+    return _select(connection, tables.artifacts.c.expires_at <= tables.now(), limit=limit)
+
+
+def _delete(connection: Connection, ids: Sequence[str]) -> None:
+    connection.execute(delete(tables.artifacts).where(tables.artifacts.c.id.in_(ids)))
+
+
+def _there(id: str, artifact: Artifact | None) -> Artifact:
+    if artifact is None:
+        raise _not_found(id)
+    return artifact
+
+
+def _not_found(id: str) -> NotFound:
+    return NotFound(f"There is no artifact {id[:64]!r}.")
+
+
+# The bytes -----------------------------------------------------------------------------------------------------------
+
+
+class _Store(Protocol):
+    """Bytes by key. Keys have `/` in them and come from `_prefix`, which lets nothing out of the root."""
+
+    piece: int  # bytes to read at a time
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store all of it, or nothing."""
+        ...
+
+    def read(self, key: str, start: int, stop: int) -> bytes | None:
+        """The bytes from `start` up to `stop`; None where the store answers and has nothing of this key."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> None: ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Every key that begins so; the prefix ends with `/`."""
+        ...
+
+    def sign(self, artifact: Artifact, seconds: int) -> str | None:
+        """A URL of the store's own, if it has such."""
+        ...
+
+
+def _open_store(url: str) -> _Store:
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3" and bucket:
+        return _Bucket(bucket, prefix.strip("/"))
+    if not Path(url).is_absolute():
+        raise InvalidConfig("MEDLEY_ARTIFACTS_URL must be an absolute folder, or s3://bucket/prefix.")
+    return _Directory(Path(url))
+
+
+class _Directory:
+    """A folder. One that goes away, with the disk it is on, is not made anew: the files are elsewhere."""
+
+    piece = 256 * 1024
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._made = False
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._root / key
+        with self._answering():
+            descriptor, draft = self._draft(path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(draft, path)
+            except BaseException:
+                Path(draft).unlink(missing_ok=True)
+                raise
+            _sync(path.parent)  # the name too outlives a power cut
+
+    def _draft(self, folder: Path) -> tuple[int, str]:
+        for _ in range(20):
+            # Either may be raised where `delete` takes the empty folder away in between.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                return tempfile.mkstemp(dir=folder, prefix=".")
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def read(self, key: str, start: int, stop: int) -> bytes | None:
+        with self._answering():
+            try:
+                with open(self._root / key, "rb") as file:
+                    file.seek(start)
+                    return file.read(stop - start)
+            except FileNotFoundError:
+                return None
+
+    def delete(self, keys: Sequence[str]) -> None:
+        with self._answering():
+            for key in keys:
+                (self._root / key).unlink(missing_ok=True)
+            for folder in {(self._root / key).parent for key in keys}:
+                with contextlib.suppress(OSError):  # others are in it, or it is gone
+                    folder.rmdir()
+
+    def names(self, prefix: str) -> list[str]:
+        with self._answering():
+            try:
+                return [prefix + name for name in os.listdir(self._root / prefix)]
+            except FileNotFoundError:
+                return []
+
+    def sign(self, artifact: Artifact, seconds: int) -> str | None:
+        return None
+
+    @contextlib.contextmanager
+    def _answering(self) -> Generator[None]:
+        try:
+            if not self._made:
+                self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._made = True
+            elif not self._root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            yield
+        except OSError as error:
+            raise _unavailable(error) from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Bucket:
+    """S3, or what speaks like it."""
+
+    piece = 2 * 1024 * 1024  # each piece is a request
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        try:
+            # Loaded here, because most services have a folder and need not wait for botocore.
+            library: Any = importlib.import_module("s3fs")
+        except ImportError:
+            raise InvalidConfig("MEDLEY_ARTIFACTS_URL: s3:// needs s3fs (pip install s3fs).") from None
+        # An instance and listings of one's own: fsspec shares both, and would remember what was before an outage.
+        self._files: Any = library.S3FileSystem(
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            config_kwargs={**S3_TIMEOUTS, "signature_version": "s3v4"},
+        )
+        self._files.retries = 1  # botocore repeats already
+        self._wait: Any = importlib.import_module("fsspec.asyn").sync  # runs a coroutine in fsspec's own event loop
+        self._failures = (
+            OSError,
+            importlib.import_module("botocore.exceptions").BotoCoreError,
+            importlib.import_module("botocore.exceptions").ClientError,
+            importlib.import_module("aiohttp").ClientError,
+        )
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._answering():
+            self._ask(self._files._pipe_file, len(data), self._path(key), data)
+
+    def read(self, key: str, start: int, stop: int) -> bytes | None:
+        with self._answering():
+            try:
+                return self._ask(self._files._cat_file, stop - start, self._path(key), start=start, end=stop)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error.__cause__):  # s3fs says the same where the whole bucket is missing
+                    raise
+                return None
+
+    def delete(self, keys: Sequence[str]) -> None:
+        with self._answering():
+            for at in range(0, len(keys), 1000):  # as many as S3 takes at a time
+                objects = [{"Key": self._prefix + key} for key in keys[at : at + 1000]]
+                wanted = {"Objects": objects, "Quiet": True}
+                answer = self._ask(self._files._call_s3, 0, "delete_objects", Bucket=self._bucket, Delete=wanted)
+                if answer.get("Errors"):
+                    raise OSError(errno.EIO, answer["Errors"][0].get("Code", ""))
+
+    def names(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        more: dict[str, str] = {}
+        with self._answering():
+            while True:
+                where = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **more}
+                answer = self._ask(self._files._call_s3, 0, "list_objects_v2", **where)
+                found += [entry["Key"].removeprefix(self._prefix) for entry in answer.get("Contents", [])]
+                if not answer.get("IsTruncated"):
+                    return found
+                more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def sign(self, artifact: Artifact, seconds: int) -> str | None:
+        with self._answering():
+            return self._ask(
+                self._files._url,
+                0,
+                self._path(artifact.key),
+                expires=seconds,
+                ResponseContentType=artifact.media_type,
+                ResponseContentDisposition=f'attachment; filename="{artifact.name}"',
+            )
+
+    def _ask(self, method: Callable[..., Awaitable[Any]], size: int, /, *args: Any, **kwargs: Any) -> Any:
+        """What s3fs's method answers; fsspec names the asynchronous ones with an underscore. `size` is in bytes."""
+
+        async def limited() -> Any:
+            async with asyncio.timeout(S3_LONGEST_S + size / S3_SLOWEST):
+                return await method(*args, **kwargs)
+
+        return self._wait(self._files.loop, limited)
+
+    def _path(self, key: str) -> str:
+        return f"{self._bucket}/{self._prefix}{key}"
+
+    @contextlib.contextmanager
+    def _answering(self) -> Generator[None]:
+        try:
+            yield
+        except self._failures as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> StorageUnavailable:
+    """In words that name no key, address or path: what libraries say may."""
+    number = error.errno if isinstance(error, OSError) else None
+    return StorageUnavailable(
+        f"The artifact store does not answer: {os.strerror(number) if number else type(error).__name__}."
+    )
+
+
+def _damaged(artifact: Artifact) -> StorageUnavailable:
+    return StorageUnavailable(f"The artifact store has other bytes for {artifact.id} than were stored.")

@@ -1,0 +1,22 @@
+"""Bring a database's tables to this version with Alembic."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from ..database import UPGRADE_LOCK, lock
+
+
+def upgrade(connection: Connection) -> None:
+    """Run what is missing, inside the connection's transaction: all of it or nothing."""
+    lock(connection, UPGRADE_LOCK)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    wanted = ScriptDirectory.from_config(config).get_current_head()
+    if MigrationContext.configure(connection).get_current_revision() != wanted:
+        command.upgrade(config, "head")
