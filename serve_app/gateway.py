@@ -84,19 +84,19 @@ class Gateway:
 def http_app(service: Service, authenticator: Authenticator, answer_id: bool = True) -> ASGIApp:
     """Every HTTP surface of a service."""
     app = FastAPI(title="Medley", version="0.1.0", docs_url="/docs", redoc_url=None)
+    gateway, private = service.config.gateway, service.config.jobs.private_webhooks
+    largest = int(gateway.max_body_mb * 1_000_000)
     app.include_router(operations.router(service))
     app.include_router(native.router(service))
     app.include_router(jobs.router(service))
-    app.include_router(artifacts.router(service.jobs.artifacts, largest, service.config.gateway.limits))
-    app.include_router(webhooks.router(service.jobs.database, service.config.jobs.private_webhooks, queue_delivery))
+    app.include_router(artifacts.router(service.jobs.artifacts, largest, gateway.limits))
+    app.include_router(webhooks.router(service.jobs.database, private, queue_delivery))
     app.include_router(openai.router(service))
     aliases.add_aliases(app)
     app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
-    gateway = service.config.gateway
-    largest = int(gateway.max_body_mb * 1_000_000)
     wrapped: ASGIApp = Envelope(Direct(app), authenticator, largest, answer_id, gateway.cors_origins)
     if gateway.cors_origins:
         headers = ["authorization", "content-type", "x-api-key", "x-request-id", "prefer"]

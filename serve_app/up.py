@@ -140,7 +140,7 @@ def deploy(state: Running, profile: Profile, port: int) -> None:
     document = {**profile.document, "http_options": {**profile.document.get("http_options", {}), "port": port}}
     try:
         _serve_client(state.dashboard).deploy_applications(document)
-    except (RuntimeError, ConnectionError) as error:
+    except (RuntimeError, OSError) as error:
         raise MedleyError(f"Ray refused the profile: {str(error)[:2000]}") from None
 
 
@@ -155,7 +155,7 @@ def deployment_states(dashboard: str) -> list[DeploymentState]:
     """Every deployment of Medley's application; empty while Serve starts."""
     try:
         details = _serve_client(dashboard).get_serve_details()
-    except (RuntimeError, ConnectionError):
+    except (RuntimeError, OSError):
         return []
     application = details.get("applications", {}).get(APPLICATION, {})
     states = [

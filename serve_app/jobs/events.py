@@ -181,7 +181,7 @@ def _has_ended(connection: Connection, job_id: str) -> bool:
 
 def _read(connection: Connection, seen: dict[str, int]) -> list[Event]:
     """What came after the number seen of each job, in one statement for all of them."""
-    wanted: Any = values(column("job_id", String), column("seq", Integer), name="wanted").data(list(seen.items()))
+    wanted: Any = values(column("job_id", String), column("seq", Integer), name="wanted").data(list(seen.items())).cte()
     query = (
         select(events.c.job_id, events.c.seq, events.c.kind, events.c.data)
         .join(wanted, (events.c.job_id == wanted.c.job_id) & (events.c.seq > wanted.c.seq))

@@ -209,7 +209,7 @@ def announce(
     return len(chosen)
 
 
-def test(connection: Connection, user: str, webhook_id: str, queue: Queue) -> Delivery:
+def send_test(connection: Connection, user: str, webhook_id: str, queue: Queue) -> Delivery:
     """Queue a `webhook.test` event for one endpoint, whatever its filter.
 
     Raises:
@@ -370,7 +370,7 @@ class Deliverer:
         row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id).with_for_update()).first()
         if row is None:  # deleted meanwhile
             return None
-        number = row.attempts + 1
+        number = int(row.attempts) + 1
         entry = {"number": number, "at": at, "seconds": seconds}
         connection.execute(
             delivery_attempts.insert().values(

@@ -89,7 +89,7 @@ def router(database: Database, allowed: Collection[str], queue: Queue) -> APIRou
 
     @routes.post("/{webhook_id}/test", summary="Send it a `webhook.test` event")
     async def test(request: Request, webhook_id: str) -> Response:
-        queued = await database.write(webhooks.test, _user(request), webhook_id, queue)
+        queued = await database.write(webhooks.send_test, _user(request), webhook_id, queue)
         return JSONResponse(describe_delivery(queued), 202)
 
     @routes.get("/{webhook_id}/deliveries", summary="What was sent to it, with every attempt, newest first")

@@ -60,8 +60,9 @@ class Database:
         else:
             raise InvalidConfig("MEDLEY_DATABASE_URL must begin with sqlite:/// or postgresql://.")
         self._readers = ThreadPoolExecutor(threads, "database-read")
-        # Reads need no transaction: it would be two more trips to the server.
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Reads need no transaction: it would be two more trips to the server. (SQLite's driver is told by `_begin`.)
+        mode = {"medley_reads": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._reading = self._engine.execution_options(**mode)
 
     def __repr__(self) -> str:
         return f"Database({self._engine.url.render_as_string(hide_password=True)})"
@@ -173,7 +174,7 @@ def _sqlite(url: sqlalchemy.URL, threads: int) -> sqlalchemy.Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if connection.get_isolation_level() != "AUTOCOMMIT":
+        if "medley_reads" not in connection.get_execution_options():
             # The write lock first: a transaction that reads before it writes may find that it never gets it.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -189,7 +189,14 @@ async def test_a_public_name_gives_its_address(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     "found",
-    [["127.0.0.1"], [PUBLIC, "10.0.0.1"], ["10.0.0.1", PUBLIC], [PUBLIC, "::1"], ["::ffff:127.0.0.1"], ["fe80::1%eth0"]],
+    [
+        ["127.0.0.1"],
+        [PUBLIC, "10.0.0.1"],
+        ["10.0.0.1", PUBLIC],
+        [PUBLIC, "::1"],
+        ["::ffff:127.0.0.1"],
+        ["fe80::1%eth0"],
+    ],
 )
 async def test_one_address_that_is_not_public_is_enough(monkeypatch: pytest.MonkeyPatch, found: list[str]) -> None:
     answers(monkeypatch, found)
@@ -266,14 +273,14 @@ class FakeStream(httpcore.AsyncNetworkStream):
         self.sent = b""
         self._answer = [b"HTTP/1.1 204 No Content\r\n\r\n"]
 
-    async def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: Any = None) -> Any:
+    async def start_tls(self, ssl_context: Any, server_hostname: str | None = None, *args: Any, **kwargs: Any) -> Any:
         self.server_name, self.verifies = server_hostname, ssl_context.check_hostname
         return self
 
-    async def write(self, buffer: bytes, timeout: Any = None) -> None:
+    async def write(self, buffer: bytes, *args: Any, **kwargs: Any) -> None:
         self.sent += buffer
 
-    async def read(self, max_bytes: int, timeout: Any = None) -> bytes:
+    async def read(self, max_bytes: int, *args: Any, **kwargs: Any) -> bytes:
         return self._answer.pop() if self._answer else b""
 
     async def aclose(self) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import boto3
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from moto.server import ThreadedMotoServer
@@ -518,9 +521,11 @@ class Callers:
         await self.app(scope, receive, send)
 
 
-def http_client(artifacts: Artifacts, user: str | None = "ann", max_bytes: int = 10_000_000) -> httpx.AsyncClient:
+def http_client(
+    artifacts: Artifacts, user: str | None = "ann", max_bytes: int = 10_000_000, video_s: float = 300
+) -> httpx.AsyncClient:
     app = FastAPI()
-    app.include_router(router(artifacts, max_bytes, MediaLimits(image_pixels=10_000)))
+    app.include_router(router(artifacts, max_bytes, MediaLimits(image_pixels=10_000, video_seconds=video_s)))
 
     async def answer(request: Any, error: Exception) -> Any:
         assert isinstance(error, MedleyError)
@@ -628,6 +633,32 @@ async def test_an_upload_has_a_largest_size(in_folder: tuple[Place, Artifacts]) 
         assert (await client.post(PATH, files={"file": ("x", data)})).status_code == 413
     async with http_client(in_folder[1], max_bytes=len(data)) as client:
         assert (await client.post(PATH, files={"file": ("x", data)})).status_code == 201
+
+
+def film_with_sound() -> bytes:
+    """One second of both."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as file:
+        pictures: Any = file.add_stream("mpeg4", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        sound: Any = file.add_stream("pcm_s16le", rate=8000)
+        sound.layout = "mono"
+        for _ in range(10):
+            file.mux(pictures.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        file.mux(sound.encode(frame))
+        file.mux(pictures.encode(None))
+        file.mux(sound.encode(None))
+    return buffer.getvalue()
+
+
+async def test_a_film_that_is_too_long_is_no_recording(in_folder: tuple[Place, Artifacts]) -> None:
+    async with http_client(in_folder[1]) as client:
+        assert (await upload(client, film_with_sound()))["media_type"] == "video/webm"
+    async with http_client(in_folder[1], video_s=0.5) as client:
+        answer = await client.post(PATH, files={"file": ("x", film_with_sound())})
+        assert (answer.status_code, "longer than the 0.5 s" in answer.json()["detail"]) == (422, True)
 
 
 async def test_nobody_reads_or_deletes_anothers(artifacts: Artifacts, ann: httpx.AsyncClient) -> None:
