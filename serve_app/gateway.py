@@ -100,13 +100,13 @@ def http_app(service: Service, authenticator: Authenticator, answer_id: bool = T
     wrapped: ASGIApp = Envelope(Direct(app), authenticator, largest, answer_id, gateway.cors_origins)
     if gateway.cors_origins:
         headers = ["authorization", "content-type", "x-api-key", "x-request-id", "prefer"]
-        headers += ["idempotency-key", "last-event-id", "range"]
+        headers += ["idempotency-key", "last-event-id", "range", "if-none-match"]
         wrapped = CORSMiddleware(
             wrapped,
             gateway.cors_origins,
             allow_methods=["*"],
             allow_headers=headers,
-            expose_headers=["x-request-id", "location"],
+            expose_headers=["x-request-id", "location", "etag", "content-range", "accept-ranges"],
         )
     return wrapped
 

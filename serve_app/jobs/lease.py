@@ -158,9 +158,8 @@ def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
     """How many jobs wait for an owner, counted up to `most`; 0 if all of them are of users at their limit."""
     if candidate(connection, terms) is None:
         return 0
-    due = select(jobs.c.id).where(QUEUED_AND_DUE).limit(most)
-    expired = select(jobs.c.id).where(EXPIRED).limit(most)
-    return len(connection.execute(expired.union_all(due).limit(most)).all())
+    some = [select(jobs.c.id).where(waits).limit(most).subquery().select() for waits in (EXPIRED, QUEUED_AND_DUE)]
+    return min(most, len(connection.execute(union_all(*some)).all()))
 
 
 def candidate(connection: Connection, terms: Terms, steal: bool = True) -> tuple[str, int, str] | None:

@@ -28,7 +28,7 @@ from sqlalchemy import update as update_row
 from deployments.errors import InvalidInput
 
 from ..errors import Conflict, NotFound, nearest
-from ..storage.database import Database, lock
+from ..storage.database import ENDPOINTS_LOCK, Database, lock
 from ..storage.tables import deliveries, delivery_attempts, new_id, now, webhooks
 from .addresses import PublicTransport, check_url
 
@@ -39,7 +39,6 @@ MAX_ENDPOINTS = 20  # a user
 SCHEDULE_S = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 LONGEST_WAIT_S = 86400.0  # that a receiver may ask for
 TIMEOUT_S = 15.0
-ENDPOINTS_LOCK = 7_310_003  # PostgreSQL's advisory lock for adding an endpoint; next to those of `storage.database`
 MAX_REASON = 200  # characters of an attempt's error
 
 Queue = Callable[[Connection, str, float], None]  # (connection, delivery, delay in seconds): an entry on the job queue

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from ..errors import problem
 from ..graph import Graph
 from ..intake import read_call
+from ..jobs.addresses import check_endpoint
 from ..jobs.attended import Attended
 from ..jobs.job import Job
 from ..jobs.journal import step_view
@@ -91,7 +92,9 @@ def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request],
     jobs, private = service.jobs, service.config.jobs.private_webhooks
 
     async def endpoint(request: Request) -> Response:
-        asked = read_asked(request, private)
+        asked = read_asked(request)
+        if asked.webhook is not None:
+            await check_endpoint(asked.webhook, private)
         user = request.scope["identity"].user
         call, chosen = await read_call(request, graph, limits, jobs.artifacts)
         if asked.at_once:

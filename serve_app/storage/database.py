@@ -28,7 +28,8 @@ Work = Callable[Concatenate[Connection, P], T]
 
 BUSY_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
-UPGRADE_LOCK, CLAIM_LOCK = 7_310_001, 7_310_002  # PostgreSQL's advisory locks
+DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
+UPGRADE_LOCK, CLAIM_LOCK, ENDPOINTS_LOCK = 7_310_001, 7_310_002, 7_310_003  # PostgreSQL's advisory locks
 
 
 class Database:
@@ -106,6 +107,8 @@ class Database:
             with self._engine.begin() as connection:
                 return work(connection, *args, **kwargs)
         except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+            if any(defect in str(error) for defect in DEFECTS):
+                raise
             raise StorageUnavailable(f"The database does not answer: {_reason(error)}") from error
         except ProgrammingError as error:
             if "closed" in str(error.orig):  # the connection, under the transaction's hands

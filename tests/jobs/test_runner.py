@@ -109,3 +109,18 @@ async def test_a_job_whose_model_is_away_is_tried_again_and_one_with_bad_input_i
     await database.write(lambda c: c.execute(update(tables.jobs).values(run_at=0.0)))
     await drain(runner)
     assert (await found(database, away.id)).status == "succeeded"
+
+
+async def test_jobs_that_can_be_claimed_are_counted_and_those_over_a_users_limit_are_not(database: Database) -> None:
+    terms = lease.Terms(per_user=1)
+    assert await database.read(lease.ready, terms) == 0
+    for _ in range(3):
+        await database.write(store.create, wish())
+    assert await database.read(lease.ready, terms) == 3
+    chosen = await database.read(lease.candidate, terms)
+    assert chosen and await database.write(lease.claim, "me", terms, chosen)
+    assert await database.read(lease.ready, terms) == 0
+    await database.write(store.create, wish(user="bob"))
+    assert await database.read(lease.ready, terms) == 3
+    await database.write(lambda c: c.execute(update(tables.jobs).values(lease_until=0.0)))
+    assert await database.read(lease.ready, terms) == 4

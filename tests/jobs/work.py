@@ -94,7 +94,9 @@ def runner_of(database: Database, artifacts: Artifacts, scribe: Scribe, **config
 def wish(graph: str = "steps", user: str = "ann", key: str | None = None, **fields: Any) -> NewJob:
     options = {name: fields.pop(name) for name in ("priority", "price", "delay_s", "timeout_s") if name in fields}
     text = json.dumps(fields)
-    return NewJob(new_id("job"), user, graph, text, idempotency_key=key, request_digest=text if key else None, **options)
+    return NewJob(
+        new_id("job"), user, graph, text, idempotency_key=key, request_digest=text if key else None, **options
+    )
 
 
 async def drain(runner: Runner) -> int:
