@@ -34,8 +34,7 @@ async def read_call(
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     context: dict[str, Any] = {"limits": limits}
     if graph.takes_media:
-        user = request.scope["identity"].user
-        context["artifacts"] = lambda id: artifacts.load_here(user, id)[1]
+        context["artifacts"] = artifacts.opener(request.scope["identity"].user)
     try:
         if content_type == "application/json":
             body = await request.body()

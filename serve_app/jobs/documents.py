@@ -90,6 +90,6 @@ def read(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
         pydantic.ValidationError: it is none, or an artifact in it is gone.
         StorageUnavailable: the store does not answer.
     """
-    context = {"limits": UNLIMITED, "artifacts": lambda id: artifacts.load_here(user, id)[1]}
+    context = {"limits": UNLIMITED, "artifacts": artifacts.opener(user)}
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     return adapter.validate_json(text, context=context)

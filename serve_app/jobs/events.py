@@ -188,4 +188,4 @@ def _read(connection: Connection, seen: dict[str, int]) -> list[Event]:
         .order_by(events.c.job_id, events.c.seq)
         .limit(AT_ONCE)
     )
-    return [Event(**row._mapping) for row in connection.execute(query)]
+    return [Event(row.job_id, row.seq, row.kind, row.data) for row in connection.execute(query)]

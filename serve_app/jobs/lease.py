@@ -4,6 +4,9 @@ A claim gives a lease and a fence. Every write of a run carries the fence, and a
 another owner has taken over: stop at once and write nothing.
 """
 
+# SQLAlchemy leaves the kinds of its number types open.
+# pyright: reportUnknownArgumentType=false
+
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +67,6 @@ class Renewed:
     cancelled: frozenset[Held]
 
 
-NO_LIMIT = 1_000_000_000
 NO_LIMIT = 1_000_000_000
 LAST_SEQ = select(func.max(events.c.seq)).where(events.c.job_id == jobs.c.id).correlate(jobs).scalar_subquery()
 QUEUED_AND_DUE = and_(jobs.c.status == "queued", jobs.c.run_at <= now())

@@ -3,6 +3,9 @@
 Whose job it is stands in every condition, so another user's job is as absent as one that never was.
 """
 
+# SQLAlchemy leaves the kinds of its number types open.
+# pyright: reportUnknownArgumentType=false
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,13 +37,13 @@ class Filters:
     text: str | None = None  # in what went in or came out
 
 
-GIVEN = ("id", "kind", "user_id", "graph", "input", "rank", "timeout_s", "price", "idempotency_key")
-GIVEN = (*GIVEN, "request_digest", "webhook_url")
+GIVEN = ("id", "kind", "user_id", "graph", "input", "rank", "timeout_s", "price")
+GIVEN_IF_ANY = ("idempotency_key", "request_digest", "webhook_url")
 QUEUED = json.dumps({"status": "queued"})
 
 
 def _insert_job(insert: Any) -> Any:
-    given = {name: bindparam(name, type_=jobs.c[name].type) for name in GIVEN}
+    given = {name: bindparam(name, type_=jobs.c[name].type) for name in GIVEN + GIVEN_IF_ANY}
     times = {"created_at": now(), "run_at": now() + bindparam("delay_s", type_=Double())}
     counts = {"submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False, "status": "queued"}
     return insert(jobs).values(**given, **times, **counts).on_conflict_do_nothing().returning(*jobs.c)
@@ -57,8 +60,9 @@ INSERT_EVENT = Statement(
 
 
 def job_of(row: Row[Any]) -> Job:
-    found = {name: getattr(row, name) for name in Job.__dataclass_fields__}
-    return Job(**{**found, "cancel_requested": bool(row.cancel_requested)})  # SQLite's is a number
+    found: dict[str, Any] = {name: getattr(row, name) for name in Job.__dataclass_fields__}
+    found["cancel_requested"] = bool(row.cancel_requested)  # SQLite's is a number
+    return Job(**found)
 
 
 def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
@@ -148,7 +152,7 @@ def page(connection: Connection, user: str, filters: Filters, limit: int, before
 def step_records(connection: Connection, job_id: str) -> tuple[StepRecord, ...]:
     """The finished steps of a job, in the order they began."""
     query = select(*STEP_COLUMNS).where(steps.c.job_id == job_id).order_by(steps.c.started_at, steps.c.name)
-    return tuple(StepRecord(**row._mapping) for row in connection.execute(query))
+    return tuple(StepRecord(**row) for row in connection.execute(query).mappings())
 
 
 def cancel(connection: Connection, user: str, job_id: str, keep_s: float) -> Job:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import serve
@@ -42,13 +42,13 @@ class Worker:
 
     async def _hand_over_when_draining(self) -> None:
         """Serve lets a replica finish its calls before it ends it; a job may take an hour, so it is handed over."""
-        while not draining():
+        while not draining():  # noqa: ASYNC110  # nobody sets an event for it
             await asyncio.sleep(LOOK_S)
         await self._runner.stop()
 
 
 def draining() -> bool:
     """Whether Serve is ending this replica. Serve tells nobody, so its own note is read (Ray 2.60)."""
-    worker: Any = ray._private.worker.global_worker  # type: ignore[attr-defined]
-    replica = worker.actors.get(worker.actor_id)
+    process: Any = cast(Any, ray)._private.worker.global_worker
+    replica: Any = process.actors.get(process.actor_id)
     return bool(getattr(getattr(replica, "_replica_impl", None), "_shutting_down", False))

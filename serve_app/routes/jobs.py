@@ -41,7 +41,7 @@ def router(service: "Service") -> APIRouter:
 
     @routes.get("", summary="Your jobs, newest first")
     async def listed(request: Request) -> Response:
-        """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. `limit` is 1 to 100, `cursor` the page's."""
+        """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. `limit` 1 to 100, `cursor` the page's."""
         query = request.query_params
         limit = int(number(query.get("limit"), "limit", 1, 100) or 20)
         filters, before = read_filters(query, list(service.graphs)), read_cursor(query.get("cursor"))

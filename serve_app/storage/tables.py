@@ -3,6 +3,9 @@
 Times are seconds since the epoch by the database's clock (`now()`), never a host's. JSON is text: only Python reads it.
 """
 
+# SQLAlchemy leaves the kinds of its number and foreign-key types open.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import secrets
 import time
 from typing import Any

