@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pyarrow.parquet
@@ -34,9 +34,9 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
             assert result["transcript"] == SPOKEN["text"]
             picture = opened(result["image"]).convert("RGB")
             assert picture.size == (256, 256)
-            red, _, blue = picture.getpixel((128, 128))  # a red circle ...
+            red, _, blue = cast(tuple[int, int, int], picture.getpixel((128, 128)))  # a red circle ...
             assert red > 2 * blue
-            red, _, blue = picture.getpixel((10, 10))  # ... on blue
+            red, _, blue = cast(tuple[int, int, int], picture.getpixel((10, 10)))  # ... on blue
             assert blue > 2 * red
         case "smart_mask":
             mask = opened(result["mask"])

@@ -1,0 +1,251 @@
+"""Part `jobs`: durable jobs on SQLite and on PostgreSQL, beside DBOS with the same work, two worker processes each."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+from sqlalchemy import func, insert, select
+
+from serve_app.jobs import lease, store
+from serve_app.jobs.job import NewJob
+from serve_app.ray_knobs import free_port
+from serve_app.storage import tables
+from serve_app.storage.database import Database
+from serve_app.storage.tables import new_id
+from tests.jobs.databases import fresh, postgresql
+
+from .report import Row, at_least, at_most, console, info, save
+
+ROUNDS, JOBS, STEPS, BACKLOG, USERS, CLIENTS = 3, 400, 300, 100_000, 1_000, 200
+LEASE_S = 5.0
+
+
+def run(quick: bool = False) -> list[Row]:
+    rows: list[Row] = []
+    rounds, jobs, steps, backlog, clients = (1, 40, 30, 5_000, 20) if quick else (ROUNDS, JOBS, STEPS, BACKLOG, CLIENTS)
+    with postgresql() as server, tempfile.TemporaryDirectory() as folder:
+
+        def place(kind: str) -> str:
+            return fresh(server) if kind == "PostgreSQL" else f"sqlite:///{folder}/{new_id('db')}.db"
+
+        for kind in ("SQLite", "PostgreSQL"):
+            rates: dict[str, list[float]] = {"medley": [], "dbos": []}
+            costs: dict[str, list[float]] = {"medley": [], "dbos": []}
+            for number in range(rounds):
+                rates["medley"].append(medley_rate(place(kind), folder, jobs))
+                rates["dbos"].append(dbos_rate(place(kind), jobs))
+                costs["medley"].append(medley_step_ms(place(kind), folder, steps))
+                costs["dbos"].append(dbos_step_ms(place(kind), steps))
+                console.print(f"{kind}, round {number + 1} of {rounds}", style="dim")
+            for what, unit, found in (("trivial jobs", "jobs/s", rates), ("a checkpointed step", "ms", costs)):
+                for name, values in found.items():
+                    spread = (max(values) - min(values)) / statistics.median(values) * 100
+                    label = f"{kind}: {what}, {name}, median of {rounds} (spread {spread:.0f} %)"
+                    rows.append(info(label, statistics.median(values), unit))
+            rate, cost = ({name: statistics.median(v) for name, v in found.items()} for found in (rates, costs))
+            rows.append(at_least(f"{kind}: trivial jobs, medley / dbos", rate["medley"] / rate["dbos"], 1.5))
+            rows.append(
+                at_most(f"{kind}: checkpointed step, medley / dbos", cost["medley"] / cost["dbos"], 0.5, "ratio")
+            )
+            killed = statistics.median(resumed_after(place(kind), folder, signal.SIGKILL) for _ in range(rounds))
+            stopped = statistics.median(resumed_after(place(kind), folder, signal.SIGTERM) for _ in range(rounds))
+            rows.append(at_most(f"{kind}: killed worker's job goes on after", killed, LEASE_S + 1, "s"))
+            rows.append(at_most(f"{kind}: gracefully stopped worker's job goes on after", stopped, 0.5, "s"))
+            rows.append(
+                at_most(f"{kind}: claim among {backlog:,} queued jobs", claim_ms(place(kind), backlog), 20, "ms")
+            )
+            late = asyncio.run(event_ms(place(kind), folder, clients))
+            rows.append(
+                info(f"{kind}: {clients} SSE clients, event after its commit, median", late[len(late) // 2], "ms")
+            )
+            rows.append(at_most(f"{kind}: {clients} SSE clients, event after its commit, last", late[-1], 250, "ms"))
+    save("jobs", rows)
+    return rows
+
+
+@contextlib.contextmanager
+def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A Python module that says `ready` and its name, ended with the block."""
+    command = [sys.executable, "-m", *arguments]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert running.stdout
+        said = running.stdout.readline().split()
+        assert said[:1] == ["ready"], f"{arguments[0]} did not start"
+        yield running, said[-1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGCONT)
+        running.kill()
+        running.wait()
+
+
+def opened(url: str) -> Database:
+    database = Database(url)
+    database.upgrade()
+    return database
+
+
+def job(user: str = "bench", **fields: object) -> NewJob:
+    return NewJob(new_id("job"), user, "trivial", json.dumps(fields))
+
+
+def medley_rate(url: str, folder: str, count: int) -> float:
+    """Jobs a second, from the first one created to the last one ended."""
+    database = opened(url)
+    jobs = tables.jobs
+    ended = select(func.count()).where(jobs.c.status == "succeeded", jobs.c.kind == "graph")
+    with process("bench.job_worker", "work", url, folder), process("bench.job_worker", "work", url, folder):
+        began = time.perf_counter()
+        for _ in range(count):
+            database.write_here(store.create, job())
+        while database.read_here(lambda connection: connection.execute(ended).scalar()) != count:
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+    database.dispose()
+    return count / seconds
+
+
+def dbos_rate(url: str, count: int) -> float:
+    from dbos import DBOSClient
+
+    with process("bench.dbos_worker", "work", url, "1"), process("bench.dbos_worker", "work", url, "2"):
+        client = DBOSClient(system_database_url=url)
+        began = time.perf_counter()
+        options = {"queue_name": "work", "workflow_name": "trivial", "app_version": "1"}
+        handles = [client.enqueue(options, 0) for _ in range(count)]  # type: ignore[arg-type]
+        while client.list_workflows(status=["ENQUEUED", "PENDING"], limit=1, load_input=False, load_output=False):
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+        assert handles[-1].get_result() == 0
+        client.destroy()
+    return count / seconds
+
+
+def medley_step_ms(url: str, folder: str, count: int) -> float:
+    from .job_worker import open_runner
+
+    async def measured() -> float:
+        runner = open_runner(url, folder)
+        for steps in (5, count):
+            await runner.database.write(store.create, job(steps=steps))
+            claimed = await runner.claim()
+            assert claimed
+            began = time.perf_counter()
+            await runner.run(claimed)
+        seconds = time.perf_counter() - began
+        done = await runner.database.read(store.step_records, claimed.job.id)
+        assert len(done) == count
+        await runner.stop()
+        runner.database.dispose()
+        return seconds / count * 1000
+
+    return asyncio.run(measured())
+
+
+def dbos_step_ms(url: str, count: int) -> float:
+    command = [sys.executable, "-m", "bench.dbos_worker", "steps", url, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.split()[-1]) * 1000
+
+
+def resumed_after(url: str, folder: str, how: signal.Signals) -> float:
+    """Seconds from the end of a worker in the middle of step 2 until step 2 begins on another one."""
+    database = opened(url)
+    log = Path(folder) / new_id("log")
+    work = ("bench.job_worker", "work", url, folder)
+    with process(*work) as (first, name), process(*work) as (second, _):
+        created, _ = database.write_here(store.create, job(steps=3, seconds=1.0, log=str(log)))
+        while len(database.read_here(store.step_records, created.id)) < 1:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        owner = database.read_here(store.find, "bench", created.id).owner
+        at = time.time()
+        (first if owner == name else second).send_signal(how)
+        while not database.read_here(store.find, "bench", created.id).ended:
+            time.sleep(0.05)
+    starts = [line.split() for line in log.read_text().splitlines()]
+    assert [number for number, _ in starts] == ["0", "1", "1", "2"], starts  # the finished step is not done again
+    database.dispose()
+    return float(starts[2][1]) - at
+
+
+def claim_ms(url: str, count: int) -> float:
+    """Median of 50 claims (the look for a candidate and the claim) in a long queue of many users."""
+    database = opened(url)
+    new = vars(job())
+    row = {name: new[name] for name in ("kind", "graph", "input", "timeout_s", "price")}
+    row |= {"status": "queued", "rank": 0, "run_at": 0.0, "created_at": 0.0, "submission": 1, "attempts": 0, "fence": 0}
+    row |= {"cancel_requested": False}
+    rows = [{**row, "id": new_id("job"), "user_id": f"user-{number % USERS}"} for number in range(count)]
+    database.write_here(lambda connection: connection.execute(insert(tables.jobs), rows))
+    terms, times = lease.Terms(per_user=2), list[float]()
+    for _ in range(50):
+        began = time.perf_counter()
+        chosen = database.read_here(lease.candidate, terms)
+        assert chosen and database.write_here(lease.claim, "bench", terms, chosen)
+        times.append((time.perf_counter() - began) * 1000)
+    database.dispose()
+    return statistics.median(times)
+
+
+async def event_ms(url: str, folder: str, clients: int) -> list[float]:
+    """How long after its commit each event reached each client, sorted."""
+    port, key = free_port(), secrets.token_urlsafe(16)
+    command = [sys.executable, "-m", "bench.job_worker", "serve", url, folder, str(port), key]
+    database = opened(url)
+    gateway = await asyncio.to_thread(subprocess.Popen, command, stderr=subprocess.DEVNULL)
+    late: list[float] = []
+    committed: dict[tuple[str, int], float] = {}
+    arrived: list[tuple[str, int, float]] = []
+    headers = {"authorization": f"Bearer {key}"}
+    limits = httpx.Limits(max_connections=clients + 5)
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60, limits=limits
+        ) as client:
+            for _ in range(200):
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get("/api/v1/jobs")).status_code == 200:
+                        break
+                await asyncio.sleep(0.1)
+            made = [
+                (await asyncio.to_thread(database.write_here, store.create, job("local", steps=5, seconds=0.5)))[0]
+                for _ in range(20)
+            ]
+
+            async def follow(job_id: str) -> None:
+                async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as answer:
+                    assert answer.status_code == 200
+                    async for line in answer.aiter_lines():
+                        if line.startswith("id: "):
+                            arrived.append((job_id, int(line[4:]), time.time()))
+
+            following = [asyncio.create_task(follow(made[number % 20].id)) for number in range(clients)]
+            await asyncio.sleep(3)
+            start = await asyncio.to_thread(lambda: process("bench.job_worker", "work", url, folder))
+            with start:
+                await asyncio.wait_for(asyncio.gather(*following), 60)
+        query = select(tables.events.c.job_id, tables.events.c.seq, tables.events.c.created_at)
+        for row in database.read_here(lambda connection: connection.execute(query).all()):
+            committed[row.job_id, row.seq] = row.created_at
+        # The first event of each job was there before anybody followed.
+        late = sorted((at - committed[job_id, seq]) * 1000 for job_id, seq, at in arrived if seq > 1)
+        assert len(late) > clients * 10
+        return late
+    finally:
+        gateway.terminate()
+        gateway.wait()
+        database.dispose()
