@@ -9,7 +9,7 @@ another owner has taken over: stop at once and write nothing.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -67,11 +67,10 @@ class Renewed:
     cancelled: frozenset[Held]
 
 
-NO_LIMIT = 1_000_000_000
 LAST_SEQ = select(func.max(events.c.seq)).where(events.c.job_id == jobs.c.id).correlate(jobs).scalar_subquery()
 QUEUED_AND_DUE = and_(jobs.c.status == "queued", jobs.c.run_at <= now())
 EXPIRED = and_(jobs.c.status == "running", jobs.c.lease_until < now())
-COLUMNS = (jobs.c.id, jobs.c.fence, jobs.c.user_id)
+COLUMNS = (jobs.c.id, jobs.c.user_id)
 IN_ORDER = (jobs.c.rank, jobs.c.run_at, jobs.c.id)
 
 _others = jobs.alias("others")
@@ -94,38 +93,32 @@ NEXT = Statement(
         select(*COLUMNS, literal(0).label("running"), literal(0).label("turn"))
         .where(EXPIRED, bindparam("steal", type_=Boolean()))
         .order_by(jobs.c.lease_until)
-        .limit(1)
+        .limit(bindparam("most", type_=Integer()))
         .subquery()
         .select(),
         select(*COLUMNS, RUNNING.label("running"), literal(1).label("turn"))
         .where(QUEUED_AND_DUE)
         .order_by(*IN_ORDER)
-        .limit(1)
+        .limit(bindparam("most", type_=Integer()))
         .subquery()
         .select(),
     ).order_by("turn")
 )
-TAKE = Statement(
-    lambda _: (
-        update(jobs)
-        .where(
-            jobs.c.id == bindparam("job_id", type_=String()),
-            jobs.c.fence == bindparam("held_fence", type_=Integer()),
-            or_(
-                and_(EXPIRED, bindparam("steal", type_=Boolean())),
-                and_(QUEUED_AND_DUE, or_(jobs.c.kind != GRAPH, bindparam("per_user", type_=Integer()) > RUNNING)),
-            ),
-        )
-        .values(
-            status="running",
-            owner=bindparam("new_owner", type_=String()),
-            fence=jobs.c.fence + 1,
-            attempts=jobs.c.attempts + 1,
-            lease_until=now() + bindparam("lease_s", type_=Double()),
-            started_at=func.coalesce(jobs.c.started_at, now()),
-        )
-        .returning(*jobs.c, now().label("at"), LAST_SEQ.label("last_seq"))
+TAKE = (
+    update(jobs)
+    .where(
+        jobs.c.id.in_(bindparam("ids", expanding=True)),
+        or_(QUEUED_AND_DUE, and_(EXPIRED, bindparam("steal", type_=Boolean()))),
     )
+    .values(
+        status="running",
+        owner=bindparam("new_owner", type_=String()),
+        fence=jobs.c.fence + 1,
+        attempts=jobs.c.attempts + 1,
+        lease_until=now() + bindparam("lease_s", type_=Double()),
+        started_at=func.coalesce(jobs.c.started_at, now()),
+    )
+    .returning(*jobs.c, now().label("at"), LAST_SEQ.label("last_seq"))
 )
 HOLD = Statement(
     lambda _: (
@@ -158,62 +151,76 @@ INSERT_STEP = Statement(
 
 def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
     """How many jobs wait for an owner, counted up to `most`; 0 if all of them are of users at their limit."""
-    if candidate(connection, terms) is None:
+    if not candidates(connection, terms):
         return 0
     some = [select(jobs.c.id).where(waits).limit(most).subquery().select() for waits in (EXPIRED, QUEUED_AND_DUE)]
     return min(most, len(connection.execute(union_all(*some)).all()))
 
 
-def candidate(connection: Connection, terms: Terms, steal: bool = True) -> tuple[str, int, str] | None:
-    """Id, fence and user of the job to run next: one whose owner fell silent, else the first that is due.
+def candidates(connection: Connection, terms: Terms, most: int = 1, steal: bool = True) -> list[str]:
+    """The jobs to run next: those whose owner fell silent, then those that are due, in order, within users' limits.
 
     Only reads, so an idle owner's question never holds the write lock.
     """
-    found = NEXT(connection, steal=steal).first()
-    if found is not None and found.turn and found.user_id != SYSTEM and found.running >= terms.per_user:
-        found = _first_of_others(connection, terms)
-    return None if found is None else (found.id, found.fence, found.user_id)
+    rows = NEXT(connection, steal=steal, most=most).all()
+    chosen = _within_limits(rows, terms)
+    if not chosen and rows:  # the first in line are all of users at their limit
+        chosen = _within_limits(_of_other_users(connection, most, terms), terms)
+    return chosen[:most]
 
 
-def _first_of_others(connection: Connection, terms: Terms) -> Any:
-    """The first job that is due of a user who may run one more."""
+def _within_limits(rows: Iterable[Any], terms: Terms) -> list[str]:
+    running: dict[str, int] = {}
+    chosen: list[str] = []
+    for row in rows:
+        if row.turn and row.user_id != SYSTEM:
+            count = running.setdefault(row.user_id, row.running)
+            if count >= terms.per_user:
+                continue
+            running[row.user_id] = count + 1
+        chosen.append(row.id)
+    return chosen
+
+
+def _of_other_users(connection: Connection, most: int, terms: Terms) -> Sequence[Any]:
+    """The first jobs that are due of users who may run one more."""
     running = select(jobs.c.user_id).where(jobs.c.status == "running", jobs.c.kind == GRAPH)
     full = running.group_by(jobs.c.user_id).having(func.count() >= terms.per_user)
     busy = [user for (user,) in connection.execute(full)]
-    due = select(*COLUMNS).where(QUEUED_AND_DUE, jobs.c.user_id.not_in(busy))
-    return connection.execute(due.order_by(*IN_ORDER).limit(1)).first()
+    due = select(*COLUMNS, RUNNING.label("running"), literal(1).label("turn")).where(QUEUED_AND_DUE)
+    return connection.execute(due.where(jobs.c.user_id.not_in(busy)).order_by(*IN_ORDER).limit(most)).all()
 
 
-def claim(
-    connection: Connection, owner: str, terms: Terms, chosen: tuple[str, int, str], steal: bool = True
-) -> Claimed | None:
-    """Take the candidate, if nobody else did and its user is within the limit.
+def claim(connection: Connection, owner: str, terms: Terms, most: int = 1, steal: bool = True) -> list[Claimed]:
+    """Take the jobs to run next, at most so many.
 
     A job that lost `max_attempts` owners is failed instead: it is likely what ends them.
     """
-    job_id, fence, _ = chosen
-    lock(connection, CLAIM_LOCK)  # so that two claims do not both see a user's last free slot
-    taken = TAKE(
-        connection,
-        job_id=job_id,
-        held_fence=fence,
-        steal=steal,
-        per_user=terms.per_user,
-        new_owner=owner,
-        lease_s=terms.lease_s,
-    ).first()
-    if taken is None:
-        return None
-    job, last = store.job_of(taken), taken.last_seq or 0
-    if job.cancel_requested or job.attempts > terms.max_attempts:
-        finish(connection, Held(job.id, job.fence), _ended_without_run(job, terms), last + 1)
-        return None
-    done = store.step_records(connection, job.id) if job.fence > 1 else ()
-    if job.kind == GRAPH:
-        state = {"status": "running", "attempt": job.attempts}
-        write_events(connection, [Event(job.id, last + 1, "state", json.dumps(state))])
-    left = job.timeout_s - (taken.at - (job.started_at or taken.at))
-    return Claimed(job, done, last + 2, left)
+    lock(connection, CLAIM_LOCK)  # so that two owners want different jobs, and only one a user's last free slot
+    while chosen := candidates(connection, terms, most, steal):
+        if claimed := take(connection, owner, terms, chosen, steal):
+            return claimed
+    return []
+
+
+def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str], steal: bool = True) -> list[Claimed]:
+    """Take these jobs, but for those that are another's by now or end here."""
+    given = {"ids": chosen, "steal": steal, "new_owner": owner, "lease_s": terms.lease_s}
+    rows = connection.execute(TAKE, given).all()
+    claimed: list[Claimed] = []
+    told: list[Event] = []
+    for row in sorted(rows, key=lambda row: chosen.index(row.id)):
+        job, last = store.job_of(row), row.last_seq or 0
+        if job.cancel_requested or job.attempts > terms.max_attempts:
+            finish(connection, Held(job.id, job.fence), _ended_without_run(job, terms), last + 1)
+            continue
+        done = store.step_records(connection, job.id) if job.fence > 1 else ()
+        if job.kind == GRAPH:
+            told.append(Event(job.id, last + 1, "state", json.dumps({"status": "running", "attempt": job.attempts})))
+        left = job.timeout_s - (row.at - (job.started_at or row.at))
+        claimed.append(Claimed(job, done, last + 2, left))
+    write_events(connection, told)
+    return claimed
 
 
 def _ended_without_run(job: Job, terms: Terms) -> Outcome:
@@ -237,10 +244,10 @@ def adopt(
     job, made = store.create(connection, new, artifacts)
     if not made and not (job.id == new.id and job.status == "queued"):
         return job
-    claimed = claim(connection, owner, replace(terms, per_user=NO_LIMIT), (job.id, job.fence, job.user_id))
-    if claimed is None:
+    claimed = take(connection, owner, terms, [job.id])
+    if not claimed:
         raise LeaseLost
-    return claimed
+    return claimed[0]
 
 
 def renew(connection: Connection, held: Iterable[Held], lease_s: float) -> Renewed:

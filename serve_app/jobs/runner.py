@@ -80,10 +80,12 @@ class Runner:
         self._active: dict[Held, _Active] = {}
         self._heartbeat = Heartbeat(database, config.lease_s, self._renewed)
         self._loop = asyncio.get_running_loop()
-        self._claiming = asyncio.Lock()
+        self._slots: list[asyncio.Future[Claimed | None]] = []
+        self._claiming: asyncio.Task[None] | None = None
         self._cache = StepCache(database, revision) if config.step_cache_mb and revision else None
         self._past: dict[str, estimates.Past] = {}
         self._learned: dict[str, float] = {}
+        self._idle = True
         self.stopped = False
 
     @property
@@ -92,21 +94,47 @@ class Runner:
         return len(self._active)
 
     async def claim(self) -> Claimed | None:
-        """The next job, taken; None if none is ready or the database does not answer."""
-        async with self._claiming:  # the slots of one process would only take each other's candidate
+        """The next job, taken; None if none is ready or the database does not answer.
+
+        Slots that ask while a claim is under way are served together by the next one.
+        """
+        slot: asyncio.Future[Claimed | None] = self._loop.create_future()
+        self._slots.append(slot)
+        if self._claiming is None:
+            self._claiming = asyncio.create_task(self._claim())
+        return await slot
+
+    async def _claim(self) -> None:
+        while self._slots:
+            slots, self._slots = self._slots, []
             try:
-                for _ in range(8):
-                    steal = self._heartbeat.may_steal
-                    chosen = await self.database.read(lease.candidate, self.terms, steal)
-                    if chosen is None or self.stopped:
-                        return None
-                    claimed = await self.database.write(lease.claim, self.owner, self.terms, chosen, steal)
-                    if claimed is not None:
-                        return claimed
+                claimed = await self._claim_for(len(slots))
             except StorageUnavailable as error:
                 self._heartbeat.failed()
                 log.warning("no job was claimed: %s", error)
-            return None
+                claimed = []
+            except BaseException as error:
+                for slot in slots:
+                    if not slot.done():
+                        slot.set_exception(error)
+                self._claiming = None
+                raise
+            for slot in slots:
+                if not slot.done():  # a slot may have gone meanwhile
+                    slot.set_result(claimed.pop(0) if claimed else None)
+            for one in claimed:
+                await self.database.write(lease.requeue, one.held, 0.0, uncounted=True)
+        self._claiming = None
+
+    async def _claim_for(self, slots: int) -> list[Claimed]:
+        steal = self._heartbeat.may_steal
+        # An idle process only reads: its looks must not take the write lock, nor hold it when it is stopped.
+        idle = self._idle and not await self.database.read(lease.candidates, self.terms, 1, steal)
+        if idle or self.stopped:
+            return []
+        claimed = await self.database.write_apart(lease.claim, self.owner, self.terms, slots, steal)
+        self._idle = not claimed
+        return claimed
 
     async def run(self, claimed: Claimed) -> None:
         """See a claimed job through. Whoever awaits this may go away; the job does not."""

@@ -1,16 +1,21 @@
 """The database: SQLite in MEDLEY_HOME, or PostgreSQL by URL; one way to use either.
 
-What is asked of it are plain functions of a SQLAlchemy connection. `read` and `write` run one in a thread, inside one
-transaction; the heartbeat, a thread itself, calls `write_here`. Threads, not SQLAlchemy's asyncio: a transaction then
-changes threads once instead of at every statement (measured: half the time on SQLite, the same on PostgreSQL).
+What is asked of it are plain functions of a SQLAlchemy connection. `read` and `write` run one in a thread; the
+heartbeat, a thread itself, calls `write_here`. Writes that wait for the same writer share its next transaction.
+
+Threads, not SQLAlchemy's asyncio: a transaction then changes threads once instead of at every statement (measured: half
+the time on SQLite, the same on PostgreSQL).
 """
 
 import asyncio
+import contextlib
 import functools
 import os
 import subprocess
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -26,10 +31,31 @@ T = TypeVar("T")
 P = ParamSpec("P")
 Work = Callable[Concatenate[Connection, P], T]
 
+PARALLEL_WRITES = 3  # on PostgreSQL; fewer make larger groups
+MOST_SHARED = 32  # writes in one transaction
 BUSY_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
 DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
 UPGRADE_LOCK, CLAIM_LOCK, ENDPOINTS_LOCK = 7_310_001, 7_310_002, 7_310_003  # PostgreSQL's advisory locks
+
+
+@dataclass(frozen=True)
+class _Write:
+    """Work that waits for a transaction, and who waits for its answer."""
+
+    work: Callable[[Connection], Any]
+    answer: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+
+    def answer_with(self, value: Any) -> None:
+        self._later(lambda: self.answer.done() or self.answer.set_result(value))
+
+    def fail(self, error: Exception) -> None:
+        self._later(lambda: self.answer.done() or self.answer.set_exception(error))
+
+    def _later(self, then: Callable[[], Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(then)
 
 
 class Database:
@@ -57,9 +83,10 @@ class Database:
                 pool_timeout=5,
                 connect_args={"connect_timeout": 3, "prepare_threshold": 2},
             )
-            self._writers = ThreadPoolExecutor(threads, "database-write")
+            self._writers = ThreadPoolExecutor(PARALLEL_WRITES, "database-write")
         else:
             raise InvalidConfig("MEDLEY_DATABASE_URL must begin with sqlite:/// or postgresql://.")
+        self._waiting: deque[_Write] = deque()
         self._readers = ThreadPoolExecutor(threads, "database-read")
         # Reads need no transaction: it would be two more trips to the server. (SQLite's driver is told by `_begin`.)
         mode = {"medley_reads": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -83,7 +110,18 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def write(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `read`, in a transaction that is committed when `work` returns, and undone when it raises."""
+        """As `read`, in a transaction that is committed when `work` has returned, and undone if it raises.
+
+        The transaction may be shared: if another's work in it raises, `work` is undone and run again on its own.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(_Write(lambda connection: work(connection, *args, **kwargs), answer, loop))
+        self._writers.submit(self._write_some)
+        return await answer
+
+    async def write_apart(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, in a transaction of its own: for work that holds a lock others wait for."""
         call = functools.partial(self._run, True, work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
@@ -118,6 +156,30 @@ class Database:
             if error.connection_invalidated:
                 raise StorageUnavailable(f"The database does not answer: {_reason(error)}") from error
             raise
+
+    def _write_some(self) -> None:
+        """Everything that waits, in one transaction. Called once for each write; most calls find nothing left."""
+        group: list[_Write] = []
+        with contextlib.suppress(IndexError):
+            while len(group) < MOST_SHARED:
+                group.append(self._waiting.popleft())
+        if not group:
+            return
+        try:
+            answers = self._run(True, lambda connection: [write.work(connection) for write in group])
+        except Exception as error:
+            if len(group) == 1 or isinstance(error, StorageUnavailable):
+                for write in group:
+                    write.fail(error)
+                return
+            for write in group:  # one of them raised: each for itself
+                try:
+                    write.answer_with(self._run(True, write.work))
+                except Exception as own:
+                    write.fail(own)
+        else:
+            for write, answer in zip(group, answers, strict=True):
+                write.answer_with(answer)
 
     def upgrade(self) -> None:
         """Bring the tables to this version; several processes may do it at once.

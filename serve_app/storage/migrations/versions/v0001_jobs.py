@@ -75,8 +75,30 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_expiry", "jobs", ["expires_at"], unique=False)
     op.create_index("ix_jobs_history", "jobs", ["user_id", "kind", "id"], unique=False)
-    op.create_index("ix_jobs_ready", "jobs", ["status", "rank", "run_at", "id", "user_id"], unique=False)
-    op.create_index("ix_jobs_running", "jobs", ["status", "lease_until", "user_id"], unique=False)
+    op.create_index(
+        "ix_jobs_lease",
+        "jobs",
+        ["lease_until"],
+        unique=False,
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
+    )
+    op.create_index(
+        "ix_jobs_ready",
+        "jobs",
+        ["rank", "run_at", "id", "user_id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'queued'"),
+        postgresql_where=sa.text("status = 'queued'"),
+    )
+    op.create_index(
+        "ix_jobs_running",
+        "jobs",
+        ["user_id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
+    )
     op.create_table(
         "ledger",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -187,8 +209,24 @@ def downgrade() -> None:
     op.drop_table("step_cache")
     op.drop_index("ix_ledger_user", table_name="ledger")
     op.drop_table("ledger")
-    op.drop_index("ix_jobs_running", table_name="jobs")
-    op.drop_index("ix_jobs_ready", table_name="jobs")
+    op.drop_index(
+        "ix_jobs_running",
+        table_name="jobs",
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
+    )
+    op.drop_index(
+        "ix_jobs_ready",
+        table_name="jobs",
+        sqlite_where=sa.text("status = 'queued'"),
+        postgresql_where=sa.text("status = 'queued'"),
+    )
+    op.drop_index(
+        "ix_jobs_lease",
+        table_name="jobs",
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
+    )
     op.drop_index("ix_jobs_history", table_name="jobs")
     op.drop_index("ix_jobs_expiry", table_name="jobs")
     op.drop_table("jobs")
