@@ -30,6 +30,7 @@ from .report import Row, at_least, at_most, console, info, save
 ROUNDS, JOBS, STEPS, BACKLOG, USERS, CLIENTS = 3, 400, 300, 100_000, 1_000, 200
 LEASE_S = 5.0
 CREATORS = 16
+PATIENCE_S = 120
 
 
 def run(quick: bool = False) -> list[Row]:
@@ -111,6 +112,7 @@ def medley_rate(url: str, folder: str, count: int) -> float:
         began = time.perf_counter()
         asyncio.run(at_once(count, lambda: database.write(store.create, job())))
         while database.read_here(lambda connection: connection.execute(ended).scalar()) != count:
+            assert time.perf_counter() - began < PATIENCE_S, "the jobs do not end"
             time.sleep(0.02)
         seconds = time.perf_counter() - began
     database.dispose()

@@ -18,6 +18,8 @@ from rich.table import Table
 from deployments.errors import MedleyError
 
 from .config import Profile, Settings, load_profile
+from .jobs_cli import app as jobs_app
+from .remote import UrlOption
 
 if TYPE_CHECKING:
     from .up import DeploymentState, Running
@@ -28,15 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(jobs_app, name="jobs")
 console = Console()
 errors = Console(stderr=True)
 
 STARTER = Path(__file__).parent.parent / "serve_config.yaml"
 ProfileOption = Annotated[
     Path, typer.Option(help="A Serve config file, or the name of one in configs/.", envvar="MEDLEY_PROFILE")
-]
-UrlOption = Annotated[
-    str | None, typer.Option(help="Of a Medley; without it the one started here.", envvar="MEDLEY_URL")
 ]
 
 
@@ -131,16 +131,21 @@ def run(
     graph: Annotated[str, typer.Argument(help="Name of a graph, such as speech_to_image.")],
     fields: Annotated[list[str] | None, typer.Argument(help="name=value, or name=@file for media.")] = None,
     out: Annotated[Path, typer.Option(help="Where media are saved.")] = Path("output"),
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return with the job's id at once.")] = False,
     url: UrlOption = None,
 ) -> None:
     """Run a graph, showing its steps live. Media are saved to --out, the rest is printed.
 
     Example: medley run speech_to_image audio=@wish.wav style=watercolour --out pictures
     """
-    from .remote import key_for, run_graph, service_url
+    from .remote import key_for, run_graph, service_url, start_job
 
     settings = Settings.from_environment()
-    run_graph(service_url(settings, url), key_for(settings), graph, fields or [], out, console)
+    where = service_url(settings, url), key_for(settings)
+    if detach:
+        start_job(*where, graph, fields or [], console)
+    else:
+        run_graph(*where, graph, fields or [], out, console)
 
 
 @app.command()

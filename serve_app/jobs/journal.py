@@ -20,7 +20,7 @@ from ..storage.database import Database
 from . import lease
 from .documents import Writer, digest, holds_media, read
 from .estimates import Estimate
-from .job import Claimed, Event, EventKind, Held, Job, Outcome, StepRecord
+from .job import Claimed, Event, EventKind, Held, Outcome, StepRecord
 from .step_cache import StepCache
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Journal:
                 return
             await self._commit_step(step, call, value)
 
-    async def finish(self, status: Any, data: Any, charged: int, artifacts: Sequence[Artifact], keep_s: float) -> Job:
+    async def finish(self, status: Any, data: Any, charged: int, artifacts: Sequence[Artifact], keep_s: float) -> None:
         """End the job.
 
         Raises:
@@ -124,10 +124,10 @@ class Journal:
             outcome, seq = Outcome(status, data, charged), self._seq
             self._seq += 1
 
-            def work(connection: Connection) -> Job:
-                return lease.finish(connection, held, outcome, seq, artifacts, told, keep_s)
+            def work(connection: Connection) -> None:
+                lease.finish(connection, held, outcome, seq, artifacts, told, keep_s)
 
-            return await self.keep_trying(work)
+            await self.keep_trying(work)
 
     async def requeue(self, delay_s: float, reason: str, uncounted: bool = False) -> None:
         """Give the job back.

@@ -13,7 +13,7 @@ import functools
 import os
 import subprocess
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,10 @@ class _Write:
     def _later(self, then: Callable[[], Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self.loop.call_soon_threadsafe(then)
+
+
+def _all(connection: Connection, group: Sequence[_Write]) -> list[Any]:
+    return [write.work(connection) for write in group]
 
 
 class Database:
@@ -116,7 +120,11 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Write(lambda connection: work(connection, *args, **kwargs), answer, loop))
+
+        def call(connection: Connection) -> T:
+            return work(connection, *args, **kwargs)
+
+        self._waiting.append(_Write(call, answer, loop))
         self._writers.submit(self._write_some)
         return await answer
 
@@ -166,7 +174,7 @@ class Database:
         if not group:
             return
         try:
-            answers = self._run(True, lambda connection: [write.work(connection) for write in group])
+            answers = self._run(True, _all, group)
         except Exception as error:
             if len(group) == 1 or isinstance(error, StorageUnavailable):
                 for write in group:

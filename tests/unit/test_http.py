@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +17,16 @@ from starlette.types import ASGIApp
 from deployments.capabilities import Language
 from deployments.errors import InvalidInput, ModelUnavailable
 from graphs import GRAPHS
-from serve_app.accounts.keys import SingleKey
 from serve_app.config import AppConfig, load_graphs
-from serve_app.gateway import Direct, Service, bind_models, http_app
+from serve_app.gateway import Direct
 from serve_app.graph import graph
 from serve_app.local import LocalHandle
+from serve_app.models import bind_models
 from serve_app.remote import events
 
 from .fakes import PICTURE, RECORDING, Ears, Painter, Speaker, Tools, Writer
+from .services import KEY, Services, connect
 
-KEY = "the-key"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 BEARER = {"authorization": f"Bearer {KEY}"}
 BACKENDS = {
@@ -58,35 +58,34 @@ async def waits(request: Text) -> Text:
     return request
 
 
-def app_of(writer: Writer | None = None, **gateway: Any) -> ASGIApp:
-    """The whole gateway over fakes."""
-    models: dict[str, Any] = {
-        "writer": writer or Writer("A glowing circle."),
-        "second": Writer("The second one."),
-        "painter": Painter(),
-        "ears": Ears(),
-        "speaker": Speaker(),
-        "segmenter": object(),
-        "tools": Tools(),
-    }
-    config = AppConfig.model_validate(
-        {"models": [{"name": name, "backend": BACKENDS[name]} for name in models], "gateway": gateway}
-    )
-    handles = {name: LocalHandle(model) for name, model in models.items()}
-    graphs = {**load_graphs(config.graphs), "breaks": breaks, "waits": waits}
-    return http_app(Service(config, graphs, bind_models(config, handles)), SingleKey(KEY))
-
-
-def connect(app: ASGIApp, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-    # The framework answers an unforeseen error and raises it again, for the server's log.
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(
-        transport=transport, base_url="http://medley", headers=BEARER if headers is None else headers
-    )
+AppOf = Callable[..., ASGIApp]
 
 
 @pytest.fixture
-def client() -> httpx.AsyncClient:
+def app_of(services: Services) -> AppOf:
+    """The whole gateway over fakes."""
+
+    def made(writer: Writer | None = None, jobs: dict[str, Any] | None = None, **gateway: Any) -> ASGIApp:
+        models: dict[str, Any] = {
+            "writer": writer or Writer("A glowing circle."),
+            "second": Writer("The second one."),
+            "painter": Painter(),
+            "ears": Ears(),
+            "speaker": Speaker(),
+            "segmenter": object(),
+            "tools": Tools(),
+        }
+        rows = [{"name": name, "backend": BACKENDS[name]} for name in models]
+        config = AppConfig.model_validate({"models": rows, "gateway": gateway, "jobs": jobs or {}})
+        handles = {name: LocalHandle(model) for name, model in models.items()}
+        graphs = {**load_graphs(config.graphs), "breaks": breaks, "waits": waits}
+        return services.make(config, graphs, bind_models(config, handles)).app
+
+    return made
+
+
+@pytest.fixture
+async def client(app_of: AppOf) -> httpx.AsyncClient:
     return connect(app_of())
 
 
@@ -115,7 +114,7 @@ def refused(answer: httpx.Response, status: int, field: str = "") -> dict[str, A
     ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/identity", "/api/v1/graphs/nothing", "/nowhere", "/api/v1/graphs/speech"])
-async def test_without_the_key_nothing_is_told(headers: dict[str, str], path: str) -> None:
+async def test_without_the_key_nothing_is_told(headers: dict[str, str], path: str, app_of: AppOf) -> None:
     answer = await connect(app_of(), headers).get(path)
     assert refused(answer, 401)["type"].endswith("/unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -125,17 +124,17 @@ async def test_without_the_key_nothing_is_told(headers: dict[str, str], path: st
     "headers",
     [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY} "}, {"x-api-key": KEY}],
 )
-async def test_the_key_opens_in_each_of_its_headers(headers: dict[str, str]) -> None:
+async def test_the_key_opens_in_each_of_its_headers(headers: dict[str, str], app_of: AppOf) -> None:
     answer = await connect(app_of(), headers).get("/api/v1/identity")
     assert answer.json() == {"user": "local"}
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
-async def test_the_documents_need_no_key(path: str) -> None:
+async def test_the_documents_need_no_key(path: str, app_of: AppOf) -> None:
     assert (await connect(app_of(), {}).get(path)).status_code == 200
 
 
-async def test_openais_clients_are_refused_in_their_form() -> None:
+async def test_openais_clients_are_refused_in_their_form(app_of: AppOf) -> None:
     answer = await connect(app_of(), {}).get("/v1/models")
     assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
 
@@ -155,7 +154,7 @@ async def test_a_request_gets_a_new_id_where_its_own_cannot_be_used(given: Any, 
     assert ids == {answer.json()["request_id"] for answer in answers}
 
 
-async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient) -> None:
+async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, app_of: AppOf) -> None:
     for answer in (
         await client.get("/api/v1/identity"),
         await client.get("/nowhere"),
@@ -195,7 +194,7 @@ async def test_another_method_is_405_and_says_which_is_allowed(method: str, clie
     assert answer.headers["allow"]
 
 
-async def test_a_body_over_the_limit_is_413_announced_or_not() -> None:
+async def test_a_body_over_the_limit_is_413_announced_or_not(app_of: AppOf) -> None:
     client = connect(app_of(max_body_mb=0.001))
     refused(await client.post("/api/v1/graphs/chat", content=b"x" * 1001), 413)
 
@@ -230,31 +229,44 @@ async def test_an_unknown_field_is_422_with_the_nearest(client: httpx.AsyncClien
     assert "'voice'" in document["detail"]
 
 
-async def test_what_a_model_refuses_is_told_by_field() -> None:
+async def test_what_a_model_refuses_is_told_by_field(app_of: AppOf) -> None:
     client = connect(app_of(Writer(InvalidInput("temperature", "is too hot"))))
     refused(await client.post("/api/v1/graphs/chat", json=HELLO), 422, "temperature")
     answer = await client.post("/v1/chat/completions", json=HELLO)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "temperature")
 
 
-async def test_durable_jobs_are_501(client: httpx.AsyncClient) -> None:
-    refused(await client.post("/api/v1/graphs/chat", json=HELLO, headers={"prefer": "respond-async"}), 501)
+async def test_what_openai_offers_and_we_do_not_is_501(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/chat/completions", json={**HELLO, "tools": [{}]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not-offered")
 
 
 @pytest.mark.parametrize("prefer", ["wait=0.01", "wait=0", "handling=strict, wait=0.01"])
-async def test_a_run_that_outlasts_the_callers_patience_is_504(prefer: str, client: httpx.AsyncClient) -> None:
+async def test_a_run_that_outlasts_the_callers_patience_is_202_with_the_job(
+    prefer: str, client: httpx.AsyncClient
+) -> None:
     async with asyncio.timeout(5):
-        refused(await client.post("/api/v1/graphs/waits", json={}, headers={"prefer": prefer}), 504)
+        answer = await client.post("/api/v1/graphs/waits", json={}, headers={"prefer": prefer})
+    job = answer.json()
+    assert (answer.status_code, job["status"], job["graph"]) == (202, "running", "waits")
+    assert answer.headers["location"] == job["urls"]["get"] == f"/api/v1/jobs/{job['id']}"
 
 
-async def test_a_run_that_outlasts_the_profiles_limit_is_504() -> None:
+async def test_a_run_that_outlasts_the_services_patience_is_202_with_the_job(app_of: AppOf) -> None:
     async with asyncio.timeout(5):
-        refused(await connect(app_of(run_timeout_s=0.01)).post("/api/v1/graphs/waits", json={}), 504)
+        answer = await connect(app_of(wait_s=0.01)).post("/api/v1/graphs/waits", json={})
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
 
 
-async def test_a_model_that_cannot_answer_is_503_with_a_time_to_come_again() -> None:
+async def test_a_run_that_outlasts_the_profiles_limit_is_504(app_of: AppOf) -> None:
+    client = connect(app_of(jobs={"timeout_s": 0.05}))
+    async with asyncio.timeout(5):
+        refused(await client.post("/api/v1/graphs/waits", json={}), 504)
+    async with asyncio.timeout(5):
+        refused(await connect(app_of()).post("/api/v1/graphs/waits?timeout_s=0.1", json={}), 504)
+
+
+async def test_a_model_that_cannot_answer_is_503_with_a_time_to_come_again(app_of: AppOf) -> None:
     client = connect(app_of(Writer(ModelUnavailable("no weights"))))
     answer = await client.post("/api/v1/graphs/chat", json={**HELLO, "models": {"writer": "writer"}})
     assert "no weights" in refused(answer, 503)["detail"]
@@ -313,7 +325,7 @@ async def test_events_are_steps_in_order_and_then_the_result(client: httpx.Async
     assert result == ("result", expected)
 
 
-async def test_the_last_event_of_a_run_that_fails_is_the_problem() -> None:
+async def test_the_last_event_of_a_run_that_fails_is_the_problem(app_of: AppOf) -> None:
     client = connect(app_of(Writer(InvalidInput("seed", "is odd"))))
     *steps, (kind, document) = await steps_of(client, "chat", HELLO)
     assert [step["status"] for _, step in steps] == ["running", "failed"]
@@ -327,7 +339,7 @@ async def test_a_mistake_in_a_graph_ends_its_events_and_tells_nothing(client: ht
     assert "/secret/path" not in document["detail"]
 
 
-async def test_a_text_with_line_separators_is_one_event() -> None:
+async def test_a_text_with_line_separators_is_one_event(app_of: AppOf) -> None:
     text = "one\u2028two\u2029three\x85four"
     assert (await steps_of(connect(app_of(Writer(text))), "chat", HELLO))[-1][1]["text"] == text
 
@@ -351,7 +363,7 @@ async def test_openais_chat_answers_at_once_and_as_it_is_written(client: httpx.A
     assert usage["usage"]["total_tokens"] == 3
 
 
-async def test_an_error_before_the_first_word_has_its_status() -> None:
+async def test_an_error_before_the_first_word_has_its_status(app_of: AppOf) -> None:
     client = connect(app_of(Writer(InvalidInput("seed", "is odd"))))
     answer = await client.post("/v1/chat/completions", json={**HELLO, "stream": True})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "seed")
@@ -451,7 +463,7 @@ async def test_every_graph_is_in_the_openapi_document(found: Any, client: httpx.
 @pytest.mark.parametrize(
     ("allowed", "origin"), [(["*"], "https://any.example"), (["https://a.example"], "https://a.example")]
 )
-async def test_a_page_of_an_allowed_origin_may_call(allowed: list[str], origin: str) -> None:
+async def test_a_page_of_an_allowed_origin_may_call(allowed: list[str], origin: str, app_of: AppOf) -> None:
     client = connect(app_of(cors_origins=allowed), {})
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     preflight = await client.options("/api/v1/graphs/chat", headers={"origin": origin, **asked})
@@ -465,7 +477,7 @@ async def test_a_page_of_an_allowed_origin_may_call(allowed: list[str], origin: 
     assert (failed.status_code, "access-control-allow-origin" in failed.headers) == (401, True)
 
 
-async def test_a_page_of_another_origin_may_not_call() -> None:
+async def test_a_page_of_another_origin_may_not_call(app_of: AppOf) -> None:
     headers = {"origin": "https://b.example", "access-control-request-method": "POST"}
     preflight = await connect(app_of(cors_origins=["https://a.example"])).options(
         "/api/v1/graphs/chat", headers=headers
@@ -483,7 +495,12 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/api/v1/graphs/chat", {"json": HELLO}),
     ("POST", "/api/v1/graphs/chat", {"json": {}}),
     ("POST", "/api/v1/graphs/chat", {"content": b"x", "headers": {"content-type": "text/plain"}}),
-    ("POST", "/api/v1/graphs/chat", {"json": HELLO, "headers": {"prefer": "respond-async"}}),
+    ("POST", "/api/v1/graphs/chat", {"json": HELLO, "headers": {"prefer": "wait=x"}}),
+    ("POST", "/api/v1/graphs/chat", {"json": HELLO, "headers": {"idempotency-key": "ä".encode("latin-1")}}),
+    ("GET", "/api/v1/jobs", {}),
+    ("GET", "/api/v1/jobs?limit=0", {}),
+    ("GET", "/api/v1/artifacts", {}),
+    ("GET", "/api/v1/webhooks", {}),
     ("POST", "/api/v1/graphs/chat", {"json": {**HELLO, "models": {"writer": "nobody"}}}),
     ("POST", "/api/v1/graphs/transcription", {"files": {"audio": ("a.wav", RECORDING.data)}}),
     ("POST", "/api/v1/graphs/transcription", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),
@@ -502,7 +519,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("method", "path", "options"), REQUESTS)
 async def test_the_short_way_answers_as_the_frameworks_own(
-    method: str, path: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    method: str, path: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, app_of: AppOf
 ) -> None:
     async def ask() -> tuple[int, dict[str, str], str]:
         client = connect(app_of(), {**BEARER, "x-request-id": "id-1"})
@@ -541,7 +558,7 @@ def serve_says(monkeypatch: pytest.MonkeyPatch, **status: str) -> Iterator[None]
     ],
 )
 async def test_health_says_whether_every_capability_has_a_model(
-    status: dict[str, str], word: str, code: int, waiting: list[str], monkeypatch: pytest.MonkeyPatch
+    status: dict[str, str], word: str, code: int, waiting: list[str], monkeypatch: pytest.MonkeyPatch, app_of: AppOf
 ) -> None:
     with serve_says(monkeypatch, **status):
         app = app_of()
