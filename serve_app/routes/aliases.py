@@ -95,7 +95,7 @@ def at_once(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
     """The endpoint, asked not to wait."""
 
     async def asked(request: Request) -> Response:
-        request.scope["headers"] = [*request.scope["headers"], (b"prefer", b"respond-async")]
+        request.scope["headers"] = [(b"prefer", b"respond-async"), *request.scope["headers"]]  # the first one counts
         return await endpoint(Request(request.scope, request.receive))
 
     return asked

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from deployments.errors import InvalidInput
 
 from ..errors import problem
 from ..graph import Graph
@@ -94,7 +96,7 @@ def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request],
     async def endpoint(request: Request) -> Response:
         asked = read_asked(request)
         if asked.webhook is not None:
-            await check_endpoint(asked.webhook, private)
+            await check_webhook(asked.webhook, private)
         user = request.scope["identity"].user
         call, chosen = await read_call(request, graph, limits, jobs.artifacts)
         if asked.at_once:
@@ -117,6 +119,17 @@ def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request],
         return Response(body, media_type="application/json", headers=timing)
 
     return endpoint
+
+
+async def check_webhook(url: str, private: Collection[str]) -> None:
+    """
+    Raises:
+        InvalidInput: at `webhook`, the parameter's name here.
+    """
+    try:
+        await check_endpoint(url, private)
+    except InvalidInput as error:
+        raise InvalidInput("webhook", error.detail) from None
 
 
 def accepted(job: Job) -> Response:

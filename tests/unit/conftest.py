@@ -1,11 +1,19 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deployments.capabilities import ImageTools, Language, SpeechToText, TextToImage, TextToSpeech
+from graphs import GRAPHS as SHIPPED
+from serve_app.config import AppConfig
+from serve_app.local import LocalHandle
+from serve_app.models import Model, Models
 from serve_app.storage.database import Database
+from tests.jobs.work import GRAPHS
 
-from .services import Services
+from .fakes import Ears, Speaker, Tools
+from .services import Author, Make, Served, Services
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +31,33 @@ async def services(tmp_path: Path, empty_database: Path) -> AsyncIterator[Servic
     made = Services(tmp_path, empty_database)
     yield made
     await made.stop()
+
+
+@pytest.fixture
+def author() -> Author:
+    return Author()
+
+
+@pytest.fixture
+def make(services: Services, author: Author) -> Make:
+    """A gateway and a worker over the author, and fakes for what it cannot do."""
+
+    def made(gateway: dict[str, Any] | None = None, **jobs: Any) -> Served:
+        models = Models(
+            [
+                Model("author", "fake", (Language, TextToImage), LocalHandle(author)),
+                Model("ears", "fake", (SpeechToText,), LocalHandle(Ears())),
+                Model("speaker", "fake", (TextToSpeech,), LocalHandle(Speaker())),
+                Model("tools", "fake", (ImageTools,), LocalHandle(Tools())),
+            ]
+        )
+        rows = [{"name": "author", "backend": "transformers"}]
+        config = AppConfig.model_validate({"models": rows, "gateway": gateway or {}, "jobs": jobs})
+        return services.make(config, {**{one.name: one for one in SHIPPED}, **GRAPHS}, models)
+
+    return made
+
+
+@pytest.fixture
+async def served(make: Make) -> Served:
+    return make()

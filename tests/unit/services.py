@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
+from deployments.errors import InvalidInput
 from serve_app.accounts.keys import Identity
 from serve_app.config import AppConfig
 from serve_app.gateway import Service, http_app
@@ -25,9 +26,12 @@ from serve_app.ray_knobs import free_port
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
+from tests.jobs.work import Scribe
 
 KEY, OTHER_KEY = "the-key", "the-other-key"
 USERS = {KEY: "local", OTHER_KEY: "bob"}
+ASYNC = {"prefer": "respond-async"}
+RUN, JOBS = "/api/v1/graphs/steps", "/api/v1/jobs"
 
 
 class Keys:
@@ -129,3 +133,38 @@ class Services:
     async def stop(self) -> None:
         for served in self._made:
             await served.stop()
+
+
+class Author(Scribe):
+    """A scribe that refuses what is in `broken`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(seconds=seconds)
+        self.broken: set[str] = set()
+
+    async def _called(self, what: str) -> None:
+        if what in self.broken:
+            raise InvalidInput("text", "is rude")
+        await super()._called(what)
+
+
+Make = Callable[..., Served]
+
+
+async def started(client: httpx.AsyncClient, path: str = RUN, headers: Any = None, **body: Any) -> str:
+    answer = await client.post(path, json=body, headers={**ASYNC, **(headers or {})})
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+async def until(client: httpx.AsyncClient, id: str, done: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while not done(job := (await client.get(f"{JOBS}/{id}")).json()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return job
+
+
+async def ended(client: httpx.AsyncClient, id: str, status: str = "succeeded") -> dict[str, Any]:
+    job = await until(client, id, lambda job: job["finished_at"])
+    assert job["status"] == status, job["error"]
+    return job

@@ -439,7 +439,7 @@ async def test_a_full_or_broken_disk_leaves_nothing_half(
         raise OSError(number, os.strerror(number), "/secret/path")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"serve_app.storage.artifacts.os.{call}", fail)
+        patch.setattr(f"serve_app.storage.stores.os.{call}", fail)
         with pytest.raises(StorageUnavailable) as caught:
             await artifacts.add("ann", "inputs", DATA, "image/png")
     assert caught.value.detail == f"The artifact store does not answer: {os.strerror(number)}."
@@ -468,7 +468,7 @@ def test_no_reader_sees_part_of_a_file(in_folder: tuple[Place, Artifacts], monke
         seen.append([Path(name).name[:4] for name in place.files()])
         real(descriptor)
 
-    monkeypatch.setattr("serve_app.storage.artifacts.os.fsync", watched)
+    monkeypatch.setattr("serve_app.storage.stores.os.fsync", watched)
     artifacts.write_here("ann", "inputs", DATA, "image/png")
     assert "art_" not in seen[0]
     assert seen[-1] == ["art_"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,98 +10,27 @@ import pytest
 import websockets
 from sqlalchemy import select
 
-from deployments.capabilities import ImageTools, Language, Message, SpeechToText, TextToImage, TextToSpeech
+from deployments.capabilities import Message
 from deployments.errors import InvalidInput
-from graphs import GRAPHS as SHIPPED
 from serve_app.accounts import ledger
-from serve_app.config import AppConfig
 from serve_app.errors import StorageUnavailable
 from serve_app.jobs import attended
-from serve_app.local import LocalHandle
-from serve_app.models import Model, Models
 from serve_app.remote import Told, told
 from serve_app.routes.aliases import ALIASES
 from serve_app.storage import tables
-from tests.jobs.work import GRAPHS, Scribe
 
-from .fakes import PICTURE, RECORDING, Ears, Speaker, Tools
-from .services import KEY, OTHER_KEY, Served, Services
+from .fakes import PICTURE, RECORDING
+from .services import ASYNC, JOBS, KEY, OTHER_KEY, RUN, Author, Make, Served, ended, started, until
 from .test_http import refused
 
-ASYNC = {"prefer": "respond-async"}
-RUN, JOBS, ARTIFACTS = "/api/v1/graphs/steps", "/api/v1/jobs", "/api/v1/artifacts"
+ARTIFACTS = "/api/v1/artifacts"
 MADE_UP = "job_" + "0" * 28
 CALLS = [f"circle {number}" for number in range(3)]
-
-
-class Author(Scribe):
-    """A scribe that refuses what is in `broken`."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__(seconds=seconds)
-        self.broken: set[str] = set()
-
-    async def _called(self, what: str) -> None:
-        if what in self.broken:
-            raise InvalidInput("text", "is rude")
-        await super()._called(what)
-
-
-@pytest.fixture
-def author() -> Author:
-    return Author()
-
-
-Make = Callable[..., Served]
-
-
-@pytest.fixture
-def make(services: Services, author: Author) -> Make:
-    """A gateway and a worker over the author, and fakes for what it cannot do."""
-
-    def made(gateway: dict[str, Any] | None = None, **jobs: Any) -> Served:
-        models = Models(
-            [
-                Model("author", "fake", (Language, TextToImage), LocalHandle(author)),
-                Model("ears", "fake", (SpeechToText,), LocalHandle(Ears())),
-                Model("speaker", "fake", (TextToSpeech,), LocalHandle(Speaker())),
-                Model("tools", "fake", (ImageTools,), LocalHandle(Tools())),
-            ]
-        )
-        rows = [{"name": "author", "backend": "transformers"}]
-        config = AppConfig.model_validate({"models": rows, "gateway": gateway or {}, "jobs": jobs})
-        return services.make(config, {**{one.name: one for one in SHIPPED}, **GRAPHS}, models)
-
-    return made
-
-
-@pytest.fixture
-async def served(make: Make) -> Served:
-    return make()
 
 
 @pytest.fixture
 async def client(served: Served) -> httpx.AsyncClient:
     return served.client()
-
-
-async def started(client: httpx.AsyncClient, path: str = RUN, headers: Any = None, **body: Any) -> str:
-    answer = await client.post(path, json=body, headers={**ASYNC, **(headers or {})})
-    assert answer.status_code == 202, answer.text
-    return answer.json()["id"]
-
-
-async def until(client: httpx.AsyncClient, id: str, done: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        while not done(job := (await client.get(f"{JOBS}/{id}")).json()):
-            await asyncio.sleep(0.02)
-    return job
-
-
-async def ended(client: httpx.AsyncClient, id: str, status: str = "succeeded") -> dict[str, Any]:
-    job = await until(client, id, lambda job: job["finished_at"])
-    assert job["status"] == status, job["error"]
-    return job
 
 
 async def rows(served: Served, table: Any) -> list[Any]:
@@ -166,7 +95,7 @@ async def leave(client: httpx.AsyncClient, author: Author, headers: dict[str, st
     """A client that goes away when the first step is done: the server in front then cancels the request's task."""
     task = asyncio.create_task(client.post(RUN, json={"text": "circle"}, headers=headers))
     async with asyncio.timeout(5):
-        while not author.calls:
+        while not author.calls:  # noqa: ASYNC110  # it sets no event
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -269,7 +198,7 @@ async def test_pages_have_every_job_once_also_while_new_ones_come(client: httpx.
             break
         await started(client, steps=0)  # newer than all of them
     assert [len(page) for page in pages] == [20, 20, 5]
-    assert sum(pages, []) == sorted(made, reverse=True)
+    assert [id for page in pages for id in page] == sorted(made, reverse=True)
 
 
 async def test_filters_choose(client: httpx.AsyncClient, author: Author) -> None:
@@ -498,12 +427,11 @@ async def test_a_socket_is_refused_to_strangers_and_foreign_pages(served: Served
                     pass
             assert caught.value.response.status_code == 403
         theirs = {"authorization": f"Bearer {OTHER_KEY}"}
-        async with websockets.connect(address, additional_headers=theirs) as socket:
-            assert [message async for message in socket] == []
-        assert socket.close_code == 4404
-        async with websockets.connect(f"{address}?last_event_id=x", additional_headers=bearer) as socket:
-            assert [message async for message in socket] == []
-        assert socket.close_code == 4422
+        for place, headers, code in ((address, theirs, 4404), (f"{address}?last_event_id=x", bearer, 4422)):
+            async with websockets.connect(place, additional_headers=headers) as socket:
+                with pytest.raises(websockets.ConnectionClosedError):
+                    await socket.recv()
+            assert socket.close_code == code
 
 
 # Artifacts as input --------------------------------------------------------------------------------------------------
@@ -590,7 +518,7 @@ async def test_a_webhook_to_a_private_place_is_refused_before_there_is_a_job(
 ) -> None:
     for headers in (ASYNC, {}):
         answer = await client.post(RUN, json={}, params={"webhook": url}, headers=headers)
-        assert refused(answer, 422, answer.json()["errors"][0]["field"])["errors"][0]["field"] in ("webhook", "url")
+        refused(answer, 422, "webhook")
     assert (await client.get(JOBS)).json()["jobs"] == []
     assert author.calls == []
 
@@ -722,6 +650,8 @@ async def test_an_alias_answers_like_its_native_route(alias: Any, client: httpx.
     native = await client.post(alias.native, json=body, headers=ASYNC if alias.at_once else {})
     assert same(answer) == same(native)
     assert ("location" in answer.headers) == ("location" in native.headers)
+    if alias.at_once:  # whatever else the client says
+        assert (await client.post(alias.path, json=body, headers={"prefer": "wait=9"})).status_code == 202
     wrong = [await client.post(path, json={"nothing": 1}) for path in (alias.path, alias.native)]
     assert same(wrong[0])[0] == same(wrong[1])[0] == 422
     if alias.at_once:
