@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 TESTED := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down test check bench train-starter manifest clean
+.PHONY: help install up down test check chaos bench train-starter manifest clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -40,6 +40,9 @@ check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+chaos: $(TESTED)  ## the long forms of the failure tests: kills, outages, stalls (about half an hour)
+	MEDLEY_CHAOS=long $(BIN)/python -m pytest -q -s tests/chaos $(ARGS)
 
 bench: $(TESTED)  ## the benchmark, beside its peers; PART=gateway for one part
 	$(BIN)/python -m bench $(PART)

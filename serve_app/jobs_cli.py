@@ -249,28 +249,29 @@ def drawn(watched: Iterable[Watched]) -> RenderableType:
     """One job with its steps and log; several as a row each."""
     jobs = list(watched)
     if len(jobs) > 1:
-        table = Table(id_column(), "graph", "status", "progress", "", box=None)
+        names = ("graph", "status", "", "", "", "")
+        table = Table(id_column(), *(Column(name, no_wrap=True) for name in names), box=None)
         for one in jobs:
             said = one.error or one.step or (one.log[-1] if one.log and one.status == "queued" else "")
-            table.add_row(one.id, one.graph, coloured(one.status), bar(one, 20), Text(said, overflow="ellipsis"))
+            table.add_row(one.id, one.graph, coloured(one.status), *progress(one, 10), Text(said, overflow="ellipsis"))
         return table
     (one,) = jobs
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(*progress(one, 40))
     parts: list[RenderableType] = [
         Text.assemble((one.id, "bold"), f"  {one.graph}  ", coloured(one.status)),
         step_table(one.steps.values()),
-        bar(one, 40),
+        bar,
         *(Text(line, "dim") for line in one.log[-LOG_LINES:]),
     ]
     return Group(*parts, *([Text(one.error, "red")] if one.error else []))
 
 
-def bar(one: Watched, width: int) -> RenderableType:
-    """How far it is and the time left, as far as that is known."""
+def progress(one: Watched, width: int) -> tuple[RenderableType, str, Text]:
+    """A bar, how far it is and the time left, as far as that is known."""
     if one.fraction is None:
-        return Text("" if one.status != "running" else "...", "dim")
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(1.0, one.fraction, width=width), f"{one.fraction:4.0%}", Text(one.left, "dim"))
-    return grid
+        return "", "", Text()
+    return ProgressBar(1.0, one.fraction, width=width), f"{one.fraction:4.0%}", Text(one.left, "dim")
 
 
 def step_table(steps: Iterable[dict[str, Any]]) -> Table:

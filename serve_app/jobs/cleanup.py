@@ -1,12 +1,15 @@
 """What is no longer kept goes: ended jobs with artifacts and events, old idempotency keys, unused cache entries."""
 
+import json
+
 from sqlalchemy import Connection, delete, select, update
 
 from ..config import JobsConfig
 from ..storage.artifacts import Artifacts
 from ..storage.database import Database
-from ..storage.tables import events, jobs, now
+from ..storage.tables import deliveries, events, jobs, now, webhooks
 from .step_cache import trim
+from .webhooks import OWN
 
 DAY_S = 86400.0
 AT_ONCE = 200
@@ -26,7 +29,7 @@ def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
         gone += len(expired)
     while some := artifacts.expire_here(AT_ONCE):
         gone += some
-    database.write_here(_forget)
+    database.write_here(_forget, config.keep_days * DAY_S)
     if config.step_cache_mb:
         database.write_here(trim, int(config.step_cache_mb * 1_000_000))
     return gone
@@ -41,8 +44,13 @@ def _delete(connection: Connection, job_id: str) -> None:
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
 
-def _forget(connection: Connection) -> None:
+def _forget(connection: Connection, keep_s: float) -> None:
     old = jobs.c.created_at < now() - DAY_S
     connection.execute(update(jobs).where(jobs.c.idempotency_key.is_not(None), old).values(idempotency_key=None))
+    over = deliveries.c.status != "pending"
+    connection.execute(delete(deliveries).where(over, deliveries.c.created_at < now() - keep_s))
+    # What a job's own URL left behind, once its deliveries are gone.
+    unused = webhooks.c.id.not_in(select(deliveries.c.webhook_id)) & (webhooks.c.created_at < now() - keep_s)
+    connection.execute(delete(webhooks).where(webhooks.c.events == json.dumps(list(OWN)), unused))
     ended = select(jobs.c.id).where(jobs.c.finished_at < now() - DAY_S)
     connection.execute(delete(events).where(events.c.kind.in_(("progress", "log")), events.c.job_id.in_(ended)))

@@ -13,9 +13,9 @@ from ..models import Method, Model, Models
 from ..storage.artifacts import Artifacts, open_signing_key
 from ..storage.database import Database
 from .cleanup import clean
+from .deliverer import Deliverer
 from .job import CLEANUP, WEBHOOK
 from .runner import DAY_S, Runner
-from .webhooks import Deliverer
 
 log = logging.getLogger("ray.serve")
 PATIENCE_S = 120.0  # with a database that starts at the same time

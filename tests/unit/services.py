@@ -17,10 +17,10 @@ from serve_app.accounts.keys import Identity
 from serve_app.config import AppConfig
 from serve_app.gateway import Service, http_app
 from serve_app.graph import Graph
+from serve_app.jobs.deliverer import Deliverer
 from serve_app.jobs.dispatch import Dispatch
 from serve_app.jobs.job import CLEANUP, WEBHOOK
 from serve_app.jobs.runner import Runner
-from serve_app.jobs.webhooks import Deliverer
 from serve_app.models import Models
 from serve_app.ray_knobs import free_port
 from serve_app.storage.artifacts import Artifacts

@@ -2,14 +2,17 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deployments.errors import InvalidInput, MedleyError
+from serve_app import remote
 from serve_app.config import Settings
-from serve_app.remote import events, form, key_for, save_media
+from serve_app.remote import NoAnswer, Remote, RequestFailed, Told, events, form, key_for, save_media, told
 
 from .fakes import PICTURE, RECORDING
 
@@ -51,6 +54,121 @@ def test_events_are_read_as_they_come() -> None:
     found = events(lines)
     assert next(found) == ("step", {"name": "a"})
     assert list(found) == [("result", {"text": "b"})]
+
+
+def test_an_event_that_was_cut_off_is_left_out() -> None:
+    lines = [
+        "id: 7",
+        "event: step",
+        'data: {"name": "a"}',
+        "",
+        ": keep-alive",
+        "",
+        "id: 8",
+        "event: step",
+        'data: {"na',
+    ]
+    assert list(told(iter(lines))) == [Told(7, "step", {"name": "a"})]
+    assert list(told(iter(lines[4:]))) == []
+
+
+class Flaky:
+    """A service whose answers are scripted; `last` are the numbers its events were asked after."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers, self.last = list(answers), list[str]()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events"):
+            self.last.append(request.headers["last-event-id"])
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def remote(self) -> Remote:
+        return Remote("http://medley", "key", httpx.Client(transport=httpx.MockTransport(self)))
+
+
+class Cut(httpx.SyncByteStream):
+    """A body whose connection is lost after what is there."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._text.encode()
+        raise httpx.ReadError("connection reset")
+
+
+def sse(*numbers: int, status: str = "running") -> str:
+    data = json.dumps({"status": status})
+    return "".join(f"id: {number}\nevent: state\ndata: {data}\n\n" for number in numbers)
+
+
+def problem(status: int) -> httpx.Response:
+    return httpx.Response(status, json={"status": status, "detail": f"It is {status}."})
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr("serve_app.remote.time.sleep", slept.append)
+    return slept
+
+
+def test_a_job_is_followed_over_lost_connections_and_each_event_comes_once(pauses: list[float]) -> None:
+    flaky = Flaky(
+        httpx.Response(200, stream=Cut(sse(1, 2) + "id: 3\nevent: st")),
+        httpx.ConnectError("refused"),
+        httpx.Response(503, text="<html>no server is available"),
+        httpx.Response(404, text="no route"),  # of what stands before the service while that starts
+        problem(503),
+        httpx.Response(200, text=sse(3, 4)),
+        httpx.Response(200, json={"status": "running"}),  # it has not ended: the gateway was
+        httpx.Response(200, text='event: error\ndata: {"detail": "too slow"}\n\n'),
+        httpx.Response(200, json={"status": "running"}),
+        httpx.Response(200, text=sse(5, status="succeeded")),
+        httpx.Response(200, json={"status": "succeeded"}),
+    )
+    assert [event.seq for event in flaky.remote().follow("job_1")] == [1, 2, 3, 4, 5]
+    assert flaky.last == ["0", "2", "2", "2", "2", "2", "4", "4"]
+    assert flaky.answers == []
+    assert pauses[:5] == [0.2, 0.4, 0.8, 1.6, 3.2]
+    assert pauses[5] == 0.2  # it was heard again
+
+
+def test_a_retried_jobs_first_end_is_not_its_last(pauses: list[float]) -> None:
+    flaky = Flaky(
+        httpx.Response(200, stream=Cut(sse(1, status="failed"))),
+        httpx.Response(200, text=sse(2, status="succeeded")),
+        httpx.Response(200, json={"status": "succeeded"}),
+    )
+    assert [event.data["status"] for event in flaky.remote().follow("job_1")] == ["failed", "succeeded"]
+
+
+@pytest.mark.parametrize("status", [401, 404, 422, 500])
+def test_a_refusal_ends_the_following(status: int, pauses: list[float]) -> None:
+    with pytest.raises(RequestFailed, match=f"It is {status}") as caught:
+        list(Flaky(problem(status)).remote().follow("job_1"))
+    assert not isinstance(caught.value, NoAnswer)
+    assert pauses == []
+
+
+def test_a_service_that_stays_away_is_given_up(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PATIENCE_S", 0.0)
+    with pytest.raises(NoAnswer, match="did not answer"):
+        list(Flaky(httpx.ConnectError("refused")).remote().follow("job_1"))
+
+
+@pytest.mark.parametrize("id", ["../identity", "a/b", "a?b", "a b", "ä"])
+def test_an_id_is_one_part_of_a_path(id: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.raw_path.decode().count("/") == 4
+        return httpx.Response(200, json={"path": request.url.path})
+
+    asked = Remote("http://medley", "key", httpx.Client(transport=httpx.MockTransport(answer)))
+    assert asked.job(id)["path"] == f"/api/v1/jobs/{id}"
 
 
 def test_media_become_files_and_the_rest_stays(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from sqlalchemy import Connection, func, select
 from deployments.errors import InvalidInput, MedleyError
 from serve_app.accounts.keys import Identity
 from serve_app.errors import Conflict, NotFound
-from serve_app.jobs import webhooks
-from serve_app.jobs.webhooks import SCHEDULE_S, Deliverer, Delivery, Webhook
+from serve_app.jobs import deliverer, webhooks
+from serve_app.jobs.deliverer import SCHEDULE_S, Deliverer
+from serve_app.jobs.webhooks import Delivery, Webhook
 from serve_app.responses import error_response
 from serve_app.routes.webhooks import router
 from serve_app.storage import tables
@@ -283,11 +284,11 @@ def test_retry_after_may_be_a_date() -> None:
     def date(seconds: float) -> str:
         return format_datetime(datetime.fromtimestamp(at + seconds, UTC), usegmt=True)
 
-    assert webhooks.retry_after(date(90), at) == 90
-    assert webhooks.retry_after(date(-90), at) == 0
-    assert webhooks.retry_after(date(10 * DAY), at) == DAY
-    assert webhooks.retry_after("Fri, 99 Foo 2027 99:99:99 GMT", at) == 0
-    assert webhooks.retry_after(None, at) == 0
+    assert deliverer.retry_after(date(90), at) == 90
+    assert deliverer.retry_after(date(-90), at) == 0
+    assert deliverer.retry_after(date(10 * DAY), at) == DAY
+    assert deliverer.retry_after("Fri, 99 Foo 2027 99:99:99 GMT", at) == 0
+    assert deliverer.retry_after(None, at) == 0
 
 
 async def test_an_endless_answer_is_not_read(database: Database, receiver: Receiver, queue: Entries) -> None:
