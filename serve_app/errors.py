@@ -12,6 +12,7 @@ MedleyError
 ├── Refused               4xx  what the HTTP framework refuses: a method, a form
 ├── ModelFailed           500  a model broke in a way it did not foresee
 ├── WorkerLost            500  a job outlived the workers it may lose
+├── JobFailed             any  a job failed, and its result is asked for: as its problem says
 ├── NotOffered            501
 ├── StorageUnavailable    503  the database or the artifact store does not answer
 ├── RunTimedOut           504
@@ -74,7 +75,7 @@ class NotFound(MedleyError):
     """There is no such thing, or it is not yours"""
 
     status = 404
-    type = "not-found"
+    type = "unknown-id"
 
 
 class Conflict(MedleyError):
@@ -129,6 +130,18 @@ class WorkerLost(MedleyError):
 
     status = 500
     type = "worker-lost"
+
+
+class JobFailed(MedleyError):
+    """The job has failed, and its result is asked for"""
+
+    type = "job-failed"
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        super().__init__(str(found.get("detail", "")))
+        self.args = (found,)
+        self.problem = found
+        self.status = int(found.get("status", 500))
 
 
 class NotOffered(MedleyError):

@@ -9,6 +9,8 @@ import yaml
 from .config import Profile
 from .ray_knobs import SPEED
 
+# In a cluster every node shares these: the key, the database, the bucket and what signs URLs.
+SECRETS = ("MEDLEY_API_KEY", "MEDLEY_DATABASE_URL", "MEDLEY_ARTIFACTS_URL", "MEDLEY_SIGNING_KEY")
 IMAGE = "medley:0.1.0"  # built from cluster/images; set yours with kustomize's `images:`
 
 
@@ -94,13 +96,16 @@ def _workers(group: NodeGroup) -> dict[str, Any]:
 
 
 def _container(name: str, resources: dict[str, str]) -> dict[str, Any]:
-    key = {"secretKeyRef": {"name": "medley", "key": "api-key"}}
+    secrets = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": "medley", "key": name[7:].lower().replace("_", "-")}}}
+        for name in SECRETS
+    ]
     return {
         "name": name,
         "image": IMAGE,
         "env": [
             *({"name": knob, "value": value} for knob, value in SPEED.items()),
-            {"name": "MEDLEY_API_KEY", "valueFrom": key},
+            *secrets,
         ],
         "resources": {"requests": dict(resources), "limits": resources},
     }

@@ -7,9 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deployments.errors import MedleyError
-
-from ..errors import Conflict, StorageUnavailable
+from ..errors import Conflict, JobFailed, StorageUnavailable
 from ..graph import Graph
 from ..models import Models
 from ..run import Run, Step
@@ -21,18 +19,6 @@ from .job import Job
 from .submission import Asked, new_job
 
 TRY_AGAIN_S = 1.0
-
-
-class JobFailed(MedleyError):
-    """The job failed"""
-
-    type = "job-failed"
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        super().__init__(str(found.get("detail", "")))
-        self.args = (found,)
-        self.problem = found
-        self.status = int(found.get("status", 500))
 
 
 class Attended:

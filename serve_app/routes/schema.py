@@ -39,6 +39,8 @@ PROBLEM: dict[str, Any] = {
 }
 PROBLEMS = {
     "401": "No valid API key",
+    "402": "The run costs more credits than are left",
+    "409": "The job of this idempotency key was cancelled",
     "413": "Body too large",
     "415": "Unsupported media type",
     "422": "A field is missing, unknown or wrong",
@@ -47,6 +49,47 @@ PROBLEMS = {
     "503": "No model can answer now",
     "504": "The run took too long",
 }
+
+
+# How a run shall be run, for every graph.
+PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`respond-async`: answer with the job at once. `wait=10`: wait so many seconds for the result",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The same key with the same request gets the same job for 24 hours",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    },
+    {
+        "name": "wait",
+        "in": "query",
+        "description": "As `Prefer: wait`",
+        "schema": {"type": "number", "minimum": 0, "maximum": 3600},
+    },
+    {
+        "name": "priority",
+        "in": "query",
+        "description": "Of the job; higher first",
+        "schema": {"type": "integer", "minimum": -10, "maximum": 10, "default": 0},
+    },
+    {
+        "name": "timeout_s",
+        "in": "query",
+        "description": "Longest the job may run, retries included",
+        "schema": {"type": "number", "minimum": 0.1, "maximum": 604800},
+    },
+    {
+        "name": "webhook",
+        "in": "query",
+        "description": "A public URL that is told when the job has ended",
+        "schema": {"type": "string", "format": "uri"},
+    },
+]
 
 
 def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
@@ -60,8 +103,16 @@ def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
     }
     answer: dict[str, Any] = {"application/json": {"schema": {}}, "text/event-stream": {"schema": {"type": "string"}}}
     return {
+        "parameters": PARAMETERS,
         "requestBody": {"required": True, "content": content},
-        "responses": {"200": {"description": "The result", "content": answer}, **problems},
+        "responses": {
+            "200": {"description": "The result", "content": answer},
+            "202": {
+                "description": "The job the run is",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            },
+            **problems,
+        },
     }
 
 

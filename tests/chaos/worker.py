@@ -22,7 +22,7 @@ from serve_app.config import JobsConfig
 from serve_app.jobs import lease, store
 from serve_app.jobs.job import WEBHOOK, NewJob
 from serve_app.jobs.runner import Runner
-from serve_app.jobs.webhooks import Deliverer
+from serve_app.jobs.deliverer import Deliverer
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ..unit.fakes import wav_bytes
+from .live import until
 from .samples import Samples, disc
 
 WITHIN_S = 1.0
@@ -183,17 +184,47 @@ def test_keys(live: Any) -> None:
         assert anonymous.get("/api/v1/identity", headers={"x-api-key": live.key}).json() == {"user": "local"}
 
 
-def test_respond_async_is_not_offered_yet(client: httpx.Client) -> None:
-    answer = client.post("/api/v1/graphs/speech", json={"text": "x"}, headers={"prefer": "respond-async"})
-    refused(answer, 501, "")
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/api/v1/jobs?status=done", "status"),
+        ("GET", "/api/v1/jobs?cursor=x", "cursor"),
+        ("GET", "/api/v1/jobs?limit=1000", "limit"),
+        ("GET", "/api/v1/jobs?since=yesterday", "since"),
+        ("POST", "/api/v1/graphs/speech?webhook=http://127.0.0.1/x", "webhook"),
+        ("POST", "/api/v1/graphs/speech?webhook=https://169.254.169.254/x", "webhook"),
+        ("POST", "/api/v1/graphs/speech?priority=99", "priority"),
+        ("POST", "/api/v1/graphs/speech?timeout_s=-1", "timeout_s"),
+    ],
+)
+@pytest.mark.parametrize("prefer", ["respond-async", "wait"])
+def test_bad_questions_about_jobs(method: str, path: str, field: str, prefer: str, client: httpx.Client) -> None:
+    body = {"text": "x"} if method == "POST" else None
+    refused(client.request(method, path, json=body, headers={"prefer": prefer}), 422, field)
 
 
-def test_a_run_that_takes_too_long_is_ended(client: httpx.Client) -> None:
+def test_bad_input_makes_no_job(client: httpx.Client) -> None:
+    newest = client.get("/api/v1/jobs?limit=1").json()["jobs"]
+    headers = {"prefer": "respond-async"}
+    refused(client.post("/api/v1/graphs/speech", json={"text": "hello", "speed": 100}, headers=headers), 422, "speed")
+    body = {"audio": "art_" + "0" * 28}
+    refused(client.post("/api/v1/graphs/transcription", json=body, headers=headers), 422, "audio")
+    for bad in ("job_" + "0" * 28, "nothing", "..%2F..%2Fidentity"):
+        refused(client.get(f"/api/v1/jobs/{bad}"), 404, "")
+        refused(client.post(f"/api/v1/jobs/{bad}/cancel"), 404, "")
+    assert client.get("/api/v1/jobs?limit=1").json()["jobs"] == newest
+
+
+def test_a_run_that_takes_too_long_goes_on_as_a_job_that_can_be_ended(client: httpx.Client) -> None:
     began = time.monotonic()
     body = {"prompt": "a circle", "steps": 100, "count": 4}
     answer = client.post("/api/v1/graphs/image_generation", json=body, headers={"prefer": "wait=0.5"})
-    assert answer.status_code == 504, answer.text
+    assert answer.status_code == 202, answer.text
     assert time.monotonic() - began < 3
+    url = answer.headers["location"]
+    assert client.get(url).json()["status"] == "running"
+    assert client.post(f"{url}/cancel").status_code == 202
+    until(lambda: client.get(url).json()["status"] == "cancelled", 10)
 
 
 def test_the_next_good_request_works(client: httpx.Client, samples: Samples) -> None:

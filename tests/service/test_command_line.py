@@ -36,6 +36,21 @@ def test_run_says_what_is_wrong(live: Live, tmp_path: Path) -> None:
         assert "Traceback" not in ran.stderr
 
 
+def test_jobs_says_what_is_wrong(live: Live) -> None:
+    for arguments, wanted in (
+        (["list", "--status", "done"], "status"),
+        (["list", "--graph", "speeech"], "Did you mean 'speech'?"),
+        (["show", "nothing"], "There is no job 'nothing'."),
+        (["watch", "nothing"], "There is no job 'nothing'."),
+        (["cancel", "nothing"], "There is no job 'nothing'."),
+        (["list", "--url", "http://127.0.0.1:9"], "did not answer"),
+    ):
+        ran = live.medley("jobs", *arguments)
+        assert ran.returncode == 1
+        assert wanted in ran.stderr, ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
 def test_doctor_finds_nothing_to_mend(live: Live) -> None:
     ran = live.medley("doctor")
     assert ran.returncode == 0, ran.stdout

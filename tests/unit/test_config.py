@@ -74,7 +74,7 @@ def changed(*path: str | int, value: Any) -> dict[str, Any]:
 def test_every_profile_that_ships_loads(path: Path) -> None:
     profile = load_profile(path)
     assert profile.deployments[0] == "gateway"
-    assert len(profile.deployments) == len(profile.app.models) + 1 > 1
+    assert len(profile.deployments) == len(profile.app.models) + 2 > 2
 
 
 def test_a_profile_is_read_as_it_is_written(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_profile_is_read_as_it_is_written(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(GOOD))
     profile = load_profile(path)
     assert profile.document == GOOD
-    assert profile.deployments == ["gateway", "espeak", "opencv"]
+    assert profile.deployments == ["gateway", "worker", "espeak", "opencv"]
     assert profile.app.gateway.max_body_mb == 8
 
 
@@ -246,7 +246,13 @@ def test_no_secret_of_the_environment_is_shown() -> None:
 def test_the_home_is_absolute_and_has_a_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert Settings.from_environment({}) == Settings(tmp_path / ".medley", None)
-    assert Settings.from_environment({"MEDLEY_HOME": "", "MEDLEY_API_KEY": " "}) == Settings(tmp_path / ".medley", None)
+    home = tmp_path / ".medley"
+    default = Settings(home, None, f"sqlite:///{home}/medley.db", str(home / "artifacts"), None)
+    assert Settings.from_environment({}) == default
+    assert Settings.from_environment({"MEDLEY_HOME": "", "MEDLEY_API_KEY": " "}) == default
+    shared = {"MEDLEY_DATABASE_URL": "postgresql://db/medley", "MEDLEY_ARTIFACTS_URL": "s3://bucket/medley"}
+    found = Settings.from_environment({**shared, "MEDLEY_SIGNING_KEY": "secret\n"})
+    assert (found.database_url, found.artifacts_url) == tuple(shared.values())
+    assert found.signing_key == "secret" and "secret" not in repr(found)
     assert Settings.from_environment({"MEDLEY_HOME": "~/here"}).home == tmp_path / "here"
     assert Settings.from_environment({"MEDLEY_HOME": "there"}).home == tmp_path / "there"

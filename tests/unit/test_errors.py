@@ -14,27 +14,35 @@ from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutO
 from deployments.media import Image
 from serve_app.errors import (
     BodyTooLarge,
+    Conflict,
     FieldError,
+    InsufficientCredit,
     InvalidConfig,
     InvalidRequest,
+    JobFailed,
     ModelFailed,
+    NotFound,
     NotOffered,
     Refused,
     RunTimedOut,
+    StorageUnavailable,
     Unauthorized,
     UnknownName,
+    WorkerLost,
     field_errors,
     invalid_request,
     nearest,
     problem,
 )
-from serve_app.remote import RequestFailed
+from serve_app.remote import NoAnswer, RequestFailed
 from serve_app.responses import error_response, openai_error
 
 for module in pkgutil.walk_packages(serve_app.__path__, "serve_app."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith(("__main__", "migrations.env")):  # Alembic runs the second
         importlib.import_module(module.name)
 
+FAILED_JOB = JobFailed({"type": "https://x/problems/job-failed", "status": 422, "detail": "text: is rude"})
+FAILED_JOB.problem["title"] = FAILED_JOB.title
 EXAMPLES: list[MedleyError] = [
     MedleyError("It broke."),
     InvalidInput("width", "is too large"),
@@ -51,6 +59,13 @@ EXAMPLES: list[MedleyError] = [
     RunTimedOut("Too slow."),
     InvalidConfig("args.x: unknown key."),
     RequestFailed("The service refused."),
+    NoAnswer("It did not answer."),
+    NotFound("There is no job 'x'."),
+    Conflict("It has ended."),
+    InsufficientCredit("This costs 5 credits; 3 are left."),
+    StorageUnavailable("The database does not answer."),
+    WorkerLost("5 workers were lost."),
+    FAILED_JOB,
 ]
 STATUS = {
     MedleyError: 500,
@@ -68,6 +83,13 @@ STATUS = {
     RunTimedOut: 504,
     InvalidConfig: 500,
     RequestFailed: 500,
+    NoAnswer: 500,
+    NotFound: 404,
+    Conflict: 409,
+    InsufficientCredit: 402,
+    StorageUnavailable: 503,
+    WorkerLost: 500,
+    JobFailed: 422,
 }
 EACH = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 

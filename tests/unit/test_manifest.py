@@ -60,9 +60,11 @@ def test_no_secret_is_written_into_the_manifest() -> None:
     cluster = document()["spec"]["rayClusterConfig"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         for container in group["template"]["spec"]["containers"]:
-            (key,) = [entry for entry in container["env"] if entry["name"] == "MEDLEY_API_KEY"]
-            assert key["valueFrom"] == {"secretKeyRef": {"name": "medley", "key": "api-key"}}
-            assert "value" not in key
+            secrets = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in container["env"] if "valueFrom" in e}
+            assert secrets == {
+                f"MEDLEY_{name.upper().replace('-', '_')}": {"name": "medley", "key": name}
+                for name in ("api-key", "database-url", "artifacts-url", "signing-key")
+            }
 
 
 def strict(schema: Any) -> Any:
