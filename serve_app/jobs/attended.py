@@ -42,6 +42,7 @@ class Attended:
         self._asked = asked
         self._id = new_id("job")
         self._journal = jobs.runner.journal(user, self._id, graph.name)
+        self._adoption: asyncio.Task[Job] | None = None
         longest = min(asked.timeout_s or jobs.config.timeout_s, jobs.config.timeout_s)
         self.run = Run(models, chosen, on_step, longest, self._journal)
 
@@ -63,11 +64,17 @@ class Attended:
                     return await self._become_job(lambda: work)
                 except StorageUnavailable:
                     done, _ = await asyncio.wait((work,), timeout=TRY_AGAIN_S)
-        except asyncio.CancelledError:
-            if self._journal.held is None:  # nobody waits any more, and it is no job
-                work.cancel()
+        except asyncio.CancelledError:  # nobody waits any more
+            self._end_unless_job(work)
             raise
         return work.result()
+
+    def _end_unless_job(self, work: "asyncio.Task[Any]") -> None:
+        """End the work at once, or, if it is just becoming a job, when that fails."""
+        if self._adoption is None:
+            work.cancel()
+        else:
+            self._adoption.add_done_callback(lambda done: work.cancel() if done.exception() else None)
 
     async def _become_job(self, answer: Callable[[], Any]) -> Job:
         jobs = self._jobs
@@ -75,7 +82,12 @@ class Attended:
             self._graph, self._call, self._user, self._asked, jobs.config, jobs.artifacts, self._id
         )
         # Shielded: if the client goes away just now, the job is whole or was never there.
-        return await asyncio.shield(jobs.runner.adopt(new, inputs, self._journal, self.run, answer))
+        self._adoption = asyncio.create_task(jobs.runner.adopt(new, inputs, self._journal, self.run, answer))
+        try:
+            return await asyncio.shield(self._adoption)
+        except StorageUnavailable:
+            self._adoption = None
+            raise
 
 
 async def wait_for(jobs: Dispatch, graph: Graph[..., Any], job: Job, wait_s: float) -> BaseModel | Job:

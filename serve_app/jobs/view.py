@@ -57,7 +57,9 @@ def job_view(job: Job, steps: Sequence[StepRecord] = ()) -> dict[str, Any]:
 
 def iso(seconds: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _loaded(text: str | None) -> Any:

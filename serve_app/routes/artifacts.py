@@ -1,12 +1,10 @@
 """Artifacts over HTTP: upload, list, read (also in ranges, and by signed URL), delete."""
 
 import asyncio
-import base64
 import json
 import re
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -20,15 +18,17 @@ from deployments.errors import InvalidInput, UnsupportedMedia
 from deployments.media import Audio, Image, Media, MediaLimits, Video
 
 from ..errors import BodyTooLarge, Refused, Unauthorized, invalid_request
+from ..jobs.view import iso
 from ..responses import error_response
 from ..storage.artifacts import ID, PATH, Artifact, Artifacts
+from .paging import page, read_page
 
 ONE = re.compile(rf"{PATH}/{ID.pattern}")
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
 KINDS: dict[str, type[Media]] = {"image": Image, "video": Video, "audio": Audio}
 JSON = "application/json"
 FORM = "multipart/form-data"
-MAX_PAGE, MAX_SECONDS = 100, 7 * 86400  # S3 signs for a week at most
+MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
 
 
 class Sharing(BaseModel):
@@ -53,11 +53,9 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
 
     @routes.get("", summary="Your artifacts, newest first")
     async def listing(request: Request) -> Response:
-        limit, before = _page(request)
+        limit, before = read_page(request)
         found = await artifacts.page(request.scope["identity"].user, limit + 1, before)
-        page = found[:limit]
-        rows = [_described(artifact, request) for artifact in page]
-        return JSONResponse({"artifacts": rows, "next_cursor": _cursor(page[-1].id) if len(found) > limit else None})
+        return page("artifacts", found, limit, lambda artifact: _described(artifact, request))
 
     @routes.head("/{id}", include_in_schema=False)
     @routes.get("/{id}", summary="The bytes, all or a range of them")
@@ -79,7 +77,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         address = await artifacts.url(artifact, asked.seconds)
         if address.startswith("/"):
             address = str(request.base_url).rstrip("/") + address
-        return JSONResponse({"url": address, "expires_at": _time(expires)})
+        return JSONResponse({"url": address, "expires_at": iso(expires)})
 
     @routes.delete("/{id}", status_code=204, summary="Delete it")
     async def delete(request: Request, id: str) -> Response:
@@ -227,26 +225,6 @@ def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:
     raise UnsupportedMedia("file", "is neither audio, an image nor video of a format taken here")
 
 
-def _page(request: Request) -> tuple[int, str | None]:
-    limit = request.query_params.get("limit", "20")
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
-        raise InvalidInput("limit", f"must be a whole number from 1 to {MAX_PAGE}")
-    cursor = request.query_params.get("cursor")
-    if cursor is None:
-        return int(limit), None
-    try:
-        before = base64.b64decode(cursor.encode("ascii") + b"=", altchars=b"-_", validate=True).decode("ascii")
-    except ValueError:  # binascii.Error and what is not ASCII
-        before = ""
-    if not ID.fullmatch(before):
-        raise InvalidInput("cursor", "is not one that this service gave out")
-    return int(limit), before
-
-
-def _cursor(id: str) -> str:
-    return base64.urlsafe_b64encode(id.encode()).decode().rstrip("=")  # an id has 32 letters: always one
-
-
 def _described(artifact: Artifact, request: Request) -> dict[str, Any]:
     return {
         "id": artifact.id,
@@ -255,14 +233,10 @@ def _described(artifact: Artifact, request: Request) -> dict[str, Any]:
         "digest": artifact.digest,
         "folder": artifact.folder,
         "job_id": artifact.job_id,
-        "created_at": _time(artifact.created_at),
-        "expires_at": None if artifact.expires_at is None else _time(artifact.expires_at),
+        "created_at": iso(artifact.created_at),
+        "expires_at": None if artifact.expires_at is None else iso(artifact.expires_at),
         "url": f"{str(request.base_url).rstrip('/')}{PATH}/{artifact.id}",
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _upload_operation() -> dict[str, Any]:

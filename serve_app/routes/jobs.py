@@ -1,8 +1,6 @@
 """`/api/v1/jobs`: a user's durable runs, and their events as server-sent events or over a WebSocket."""
 
 import asyncio
-import base64
-import binascii
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -20,9 +18,9 @@ from ..jobs import store
 from ..jobs.attended import result_of
 from ..jobs.job import STATUSES, Event, Job
 from ..jobs.runner import DAY_S
-from ..jobs.submission import number
 from ..jobs.view import job_view
 from ..responses import foreseen
+from .paging import page, read_page
 
 if TYPE_CHECKING:
     from ..gateway import Service
@@ -42,12 +40,10 @@ def router(service: "Service") -> APIRouter:
     @routes.get("", summary="Your jobs, newest first")
     async def listed(request: Request) -> Response:
         """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. `limit` 1 to 100, `cursor` the page's."""
-        query = request.query_params
-        limit = int(number(query.get("limit"), "limit", 1, 100) or 20)
-        filters, before = read_filters(query, list(service.graphs)), read_cursor(query.get("cursor"))
+        limit, before = read_page(request)
+        filters = read_filters(request.query_params, list(service.graphs))
         rows = await database.read(store.page, request.scope["identity"].user, filters, limit + 1, before)
-        following = write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-        return JSONResponse({"jobs": [job_view(row) for row in rows[:limit]], "next_cursor": following})
+        return page("jobs", rows, limit, job_view)
 
     @routes.get("/{id}", summary="One job with its finished steps")
     async def one(request: Request, id: str) -> Response:
@@ -136,26 +132,6 @@ def read_time(text: str | None, name: str) -> float | None:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise InvalidInput(name, "must be a time as 2026-01-31T12:00:00Z") from None
-
-
-def write_cursor(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-
-
-def read_cursor(text: str | None) -> str | None:
-    """
-    Raises:
-        InvalidInput: it is none of ours.
-    """
-    if text is None:
-        return None
-    try:
-        last = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        last = ""
-    if not last.startswith("job_") or not last[4:].isalnum() or len(last) > 40:
-        raise InvalidInput("cursor", "is not a cursor of this list: take `next_cursor` as it was given")
-    return last
 
 
 def read_last(text: str | None) -> int:

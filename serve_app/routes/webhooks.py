@@ -1,25 +1,21 @@
 """`/api/v1/webhooks`: a user's endpoints, and the log of what was sent to them."""
 
-import re
-from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 
-from deployments.errors import InvalidInput
-
 from ..errors import invalid_request
 from ..jobs import webhooks
 from ..jobs.addresses import check_endpoint
+from ..jobs.view import iso
 from ..jobs.webhooks import Delivery, Queue, Webhook
 from ..storage.database import Database
+from .paging import page, read_page
 
 B = TypeVar("B", bound=BaseModel)
-ID = re.compile(r"[a-z]{3}_[0-9a-f]{28}")
-LIMIT, MAX_LIMIT = 20, 100
 
 
 class NewWebhook(BaseModel):
@@ -56,10 +52,10 @@ def router(database: Database, allowed: Collection[str], queue: Queue) -> APIRou
 
     @routes.get("", summary="Your webhooks, newest first; `own=true`: those made of jobs' own URLs")
     async def every(request: Request) -> Response:
-        limit, cursor = _paging(request)
+        limit, cursor = read_page(request)
         own = request.query_params.get("own") == "true"
         found = await database.read(webhooks.page, _user(request), limit + 1, cursor, own)
-        return _page("webhooks", [describe(one) for one in found], limit)
+        return page("webhooks", found, limit, describe)
 
     @routes.get("/{webhook_id}", summary="One webhook")
     async def one(request: Request, webhook_id: str) -> Response:
@@ -94,9 +90,9 @@ def router(database: Database, allowed: Collection[str], queue: Queue) -> APIRou
 
     @routes.get("/{webhook_id}/deliveries", summary="What was sent to it, with every attempt, newest first")
     async def log(request: Request, webhook_id: str) -> Response:
-        limit, cursor = _paging(request)
+        limit, cursor = read_page(request)
         found = await database.read(webhooks.deliveries_page, _user(request), webhook_id, limit + 1, cursor)
-        return _page("deliveries", [describe_delivery(one) for one in found], limit)
+        return page("deliveries", found, limit, describe_delivery)
 
     @routes.post("/{webhook_id}/deliveries/{delivery_id}/replay", summary="Send the same body again, as a new delivery")
     async def replay(request: Request, webhook_id: str, delivery_id: str) -> Response:
@@ -113,8 +109,8 @@ def describe(webhook: Webhook) -> dict[str, Any]:
         "url": webhook.url,
         "events": list(webhook.events),
         "enabled": webhook.disabled_at is None,
-        "created_at": _iso(webhook.created_at),
-        "disabled_at": _iso(webhook.disabled_at),
+        "created_at": iso(webhook.created_at),
+        "disabled_at": iso(webhook.disabled_at),
         "disabled_reason": webhook.disabled_reason,
     }
 
@@ -128,13 +124,13 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
         "type": delivery.type,
         "status": delivery.status,
         "body": delivery.body,
-        "created_at": _iso(delivery.created_at),
-        "next_at": _iso(delivery.next_at),
-        "delivered_at": _iso(delivery.delivered_at),
+        "created_at": iso(delivery.created_at),
+        "next_at": iso(delivery.next_at),
+        "delivered_at": iso(delivery.delivered_at),
         "attempts": [
             {
                 "number": attempt.number,
-                "at": _iso(attempt.at),
+                "at": iso(attempt.at),
                 "seconds": round(attempt.seconds, 4),
                 "status_code": attempt.status_code,
                 "error": attempt.error,
@@ -151,30 +147,8 @@ async def _read(request: Request, model: type[B]) -> B:
         raise invalid_request(error, list(model.model_fields)) from None
 
 
-def _paging(request: Request) -> tuple[int, str | None]:
-    """`limit` and `cursor` of the query; a cursor is the last id of the page before."""
-    limit, cursor = request.query_params.get("limit", str(LIMIT)), request.query_params.get("cursor")
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
-        raise InvalidInput("limit", f"must be a whole number from 1 to {MAX_LIMIT}.")
-    if cursor is not None and not ID.fullmatch(cursor):
-        raise InvalidInput("cursor", "must be the `next_cursor` of a page before.")
-    return int(limit), cursor
-
-
-def _page(name: str, rows: Sequence[dict[str, Any]], limit: int) -> Response:
-    """`rows` may be one more than `limit`: then there is a next page."""
-    shown = list(rows[:limit])
-    return JSONResponse({name: shown, "next_cursor": shown[-1]["id"] if len(rows) > limit else None})
-
-
 def _user(request: Request) -> str:
     return request.scope["identity"].user
-
-
-def _iso(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _body_of(model: type[BaseModel]) -> dict[str, Any]:

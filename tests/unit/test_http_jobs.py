@@ -120,6 +120,30 @@ async def test_who_goes_away_from_a_run_that_became_a_job_leaves_it_running(
     assert author.calls == CALLS
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_goes_away_while_a_run_becomes_a_job_leaves_a_whole_one_or_none(
+    fails: bool, served: Served, client: httpx.AsyncClient, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author.seconds = 0.2
+    adopt, asked = served.jobs.runner.adopt, asyncio.Event()
+
+    async def slow(*given: Any) -> Any:
+        asked.set()
+        await asyncio.sleep(0.1)
+        if fails:
+            raise StorageUnavailable("The database does not answer.")
+        return await adopt(*given)
+
+    monkeypatch.setattr(served.jobs.runner, "adopt", slow)
+    task = asyncio.create_task(client.post(RUN, json={"text": "circle"}, headers={"prefer": "wait=0.05"}))
+    await asked.wait()
+    task.cancel()
+    await asyncio.sleep(0.9)
+    jobs = (await client.get(JOBS)).json()["jobs"]
+    assert [(job["status"], job["metrics"]["attempts"]) for job in jobs] == ([] if fails else [("succeeded", 1)])
+    assert author.calls == ([] if fails else CALLS)
+
+
 # The same request again ----------------------------------------------------------------------------------------------
 
 
