@@ -33,6 +33,7 @@ Work = Callable[Concatenate[Connection, P], T]
 
 PARALLEL_WRITES = 3  # on PostgreSQL; fewer make larger groups
 MOST_SHARED = 32  # writes in one transaction
+STALLED_S = 5  # PostgreSQL ends a transaction that nobody goes on with
 BUSY_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
 DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
@@ -85,7 +86,12 @@ class Database:
                 pool_size=threads,
                 max_overflow=4,
                 pool_timeout=5,
-                connect_args={"connect_timeout": 3, "prepare_threshold": 2},
+                connect_args={
+                    "connect_timeout": 3,
+                    "prepare_threshold": 2,
+                    # A process that is stopped inside a transaction must not keep its locks from all the others.
+                    "options": f"-c idle_in_transaction_session_timeout={STALLED_S * 1000}",
+                },
             )
             self._writers = ThreadPoolExecutor(PARALLEL_WRITES, "database-write")
         else:

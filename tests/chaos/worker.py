@@ -20,9 +20,9 @@ from deployments.capabilities import Message, Reply
 from deployments.errors import MedleyError
 from serve_app.config import JobsConfig
 from serve_app.jobs import lease, store
+from serve_app.jobs.deliverer import Deliverer
 from serve_app.jobs.job import WEBHOOK, NewJob
 from serve_app.jobs.runner import Runner
-from serve_app.jobs.deliverer import Deliverer
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -83,9 +83,10 @@ class Watched(Database):
     def _watch(self, name: str, plain: Any) -> Any:
         def watched(connection: Any, *args: Any, **kwargs: Any) -> Any:
             result = plain(connection, *args, **kwargs)
-            if name == "claim" and result is not None:
-                self._texts[result.job.id] = (json.loads(result.job.input) or {}).get("text", "")
-                self._reached(result.job.id, "claim")
+            if name == "claim":
+                for claimed in result:
+                    self._texts[claimed.job.id] = (json.loads(claimed.job.input) or {}).get("text", "")
+                    self._reached(claimed.job.id, "claim")
             elif name == "commit_step":
                 job_id, steps = args[0].job_id, self._names[args[0].job_id]
                 if args[1].name not in steps:
