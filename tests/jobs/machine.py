@@ -32,6 +32,7 @@ class Expected:
     fence: int = 0
     steps: dict[str, str] = field(default_factory=dict[str, str])
     cancel: bool = False
+    silent: bool = False  # its owner's lease has run out
     captured: int = 0
 
 
@@ -87,18 +88,17 @@ class StoreMachine(RuleBasedStateMachine):
         claimed = self.database.write_here(lease.claim, new_id("owner"), TERMS, most)
         for one in claimed:
             job = self.jobs[one.job.id]
-            assert job.status == "queued" or job.status == "silent", job
             fresh = job.status == "queued"
-            job.status, job.fence = "running", job.fence + 1
+            assert fresh or (job.status == "running" and job.silent), job
+            job.status, job.fence, job.silent = "running", job.fence + 1, False
             assert one.job.fence == job.fence
             assert {step.name: step.output for step in one.steps} == job.steps
             before[job.user] += fresh
             assert not fresh or before[job.user] <= TERMS.per_user
         for job_id, job in self.jobs.items():  # a job that was to be cancelled ended instead of being taken
-            if job.status in ("queued", "silent") and job.cancel:
-                row = self.row(job_id)
-                if row.status == "cancelled":
-                    job.status, job.fence = "cancelled", row.fence
+            waits = job.status == "queued" or (job.status == "running" and job.silent)
+            if waits and job.cancel and self.status_of(job_id) == "cancelled":
+                job.status, job.fence, job.silent = "cancelled", job.fence + 1, False
         return multiple(*claimed)
 
     @rule(claimed=held, name=st.sampled_from(["a", "b", "c"]), again=st.booleans())
@@ -144,7 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert job is None
             return
         assert job is not None, "a stale owner's write was taken"
-        job.status = "queued"
+        job.status, job.silent = "queued", False
 
     @rule(claimed=consumes(held))
     def forget(self, claimed: Claimed) -> None:
@@ -159,6 +159,7 @@ class StoreMachine(RuleBasedStateMachine):
     def silence(self, claimed: Claimed) -> None:
         job = self.live(claimed)
         if job is not None:
+            job.silent = True
             late = update(tables.jobs).where(tables.jobs.c.id == claimed.job.id).values(lease_until=0.0)
             self.database.write_here(lambda connection: connection.execute(late))
 
@@ -168,6 +169,8 @@ class StoreMachine(RuleBasedStateMachine):
         renewed = self.database.write_here(lease.renew, [claimed.held], 1000.0)
         assert (claimed.held in renewed.lost) == (job is None)
         assert (claimed.held in renewed.cancelled) == (job is not None and job.cancel)
+        if job is not None:
+            job.silent = False
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -189,17 +192,19 @@ class StoreMachine(RuleBasedStateMachine):
             assert job.status in ("failed", "cancelled")
         else:
             assert job.status in ("failed", "cancelled")
-            job.status, job.cancel = "queued", False
+            job.status, job.cancel, job.silent = "queued", False, False
 
     def any_job(self, data: st.DataObject) -> tuple[str, Expected]:
-        return data.draw(st.sampled_from(sorted(self.jobs.items(), key=lambda item: item[0])))
+        ids = list(self.jobs)
+        job_id = ids[data.draw(st.integers(0, len(ids) - 1))]
+        return job_id, self.jobs[job_id]
 
     def running(self, user: str) -> int:
         return sum(job.status == "running" and job.user == user for job in self.jobs.values())
 
-    def row(self, job_id: str) -> object:
-        query = select(tables.jobs).where(tables.jobs.c.id == job_id)
-        return self.database.read_here(lambda connection: connection.execute(query).one())
+    def status_of(self, job_id: str) -> str:
+        query = select(tables.jobs.c.status).where(tables.jobs.c.id == job_id)
+        return self.database.read_here(lambda connection: connection.execute(query).scalar_one())
 
     @invariant()
     def the_database_is_what_it_must_be(self) -> None:

@@ -13,7 +13,12 @@ from tests.chaos.sizes import size
 from .machine import StoreMachine
 
 SETTINGS = settings(
-    deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
 )
 
 
@@ -35,6 +40,6 @@ def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     )
     monkeypatch.setattr(lease, "HOLD", careless)
-    wanted = settings(SETTINGS, max_examples=100, stateful_step_count=40, phases=[Phase.generate])
+    wanted = settings(SETTINGS, max_examples=100, stateful_step_count=40)
     with pytest.raises(AssertionError, match="stale owner"):
         run_state_machine_as_test(StoreMachine, settings=wanted)
