@@ -85,7 +85,8 @@ class Watched(Database):
             result = plain(connection, *args, **kwargs)
             if name == "claim":
                 for claimed in result:
-                    self._texts[claimed.job.id] = (json.loads(claimed.job.input) or {}).get("text", "")
+                    asked = json.loads(claimed.job.input)
+                    self._texts[claimed.job.id] = asked.get("text", "") if isinstance(asked, dict) else ""
                     self._reached(claimed.job.id, "claim")
             elif name == "commit_step":
                 job_id, steps = args[0].job_id, self._names[args[0].job_id]
