@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -53,5 +54,5 @@ async def _tried(database: Database, count: int) -> bool:
     return len(tried) >= count and all(attempt.error for attempt in tried)
 
 
-def _pending(connection: Connection) -> list[object]:
+def _pending(connection: Connection) -> list[Any]:
     return list(connection.execute(select(deliveries)).all())

@@ -224,7 +224,9 @@ class StoreMachine(RuleBasedStateMachine):
         entries = tables.ledger
         for user in ("ann", "bob"):
             sums = select(entries.c.kind, func.sum(entries.c.amount)).where(entries.c.user_id == user)
-            found = self.database.read_here(lambda c, q=sums: dict(c.execute(q.group_by(entries.c.kind)).all()))  # type: ignore[misc]
+            found: dict[str, int] = self.database.read_here(
+                lambda c, q=sums: dict(c.execute(q.group_by(entries.c.kind)).all())
+            )  # type: ignore[misc]
             reserved, captured, refunded = (found.get(kind, 0) for kind in ("reserve", "capture", "refund"))
             available = self.database.read_here(ledger.balance, user)
             assert available == GRANTED - reserved + refunded >= 0

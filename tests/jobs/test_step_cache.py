@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from serve_app.accounts import ledger
 from serve_app.config import JobsConfig
@@ -25,7 +26,7 @@ def caching(database: Database, artifacts: Artifacts, scribe: Scribe, revision: 
     return Runner(database, artifacts, GRAPHS, models_of(scribe), config, new_id("owner"), {}, made_of)
 
 
-async def ran(database: Database, runner: Runner, user: str = "ann", **fields: object) -> Job:
+async def ran(database: Database, runner: Runner, user: str = "ann", **fields: Any) -> Job:
     job, _ = await database.write(store.create, wish("picture", user, **fields))
     await drain(runner)
     return await database.read(store.find, user, job.id)

@@ -80,7 +80,7 @@ class Served:
         server = uvicorn.Server(uvicorn.Config(self.app, "127.0.0.1", port, log_level="error", lifespan="off"))
         task = asyncio.create_task(server.serve())
         try:
-            while not server.started:  # noqa: ASYNC110  # it sets no event
+            while not server.started:  # it sets no event
                 await asyncio.sleep(0.01)
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -159,7 +159,7 @@ async def started(client: httpx.AsyncClient, path: str = RUN, headers: Any = Non
 
 async def until(client: httpx.AsyncClient, id: str, done: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     async with asyncio.timeout(10):
-        while not done(job := (await client.get(f"{JOBS}/{id}")).json()):  # noqa: ASYNC110
+        while not done(job := (await client.get(f"{JOBS}/{id}")).json()):
             await asyncio.sleep(0.02)
     return job
 

@@ -95,7 +95,7 @@ async def leave(client: httpx.AsyncClient, author: Author, headers: dict[str, st
     """A client that goes away when the first step is done: the server in front then cancels the request's task."""
     task = asyncio.create_task(client.post(RUN, json={"text": "circle"}, headers=headers))
     async with asyncio.timeout(5):
-        while not author.calls:  # noqa: ASYNC110  # it sets no event
+        while not author.calls:  # it sets no event
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
