@@ -223,10 +223,9 @@ class StoreMachine(RuleBasedStateMachine):
     def the_ledger_is_exact(self) -> None:
         entries = tables.ledger
         for user in ("ann", "bob"):
-            sums = select(entries.c.kind, func.sum(entries.c.amount)).where(entries.c.user_id == user)
-            found: dict[str, int] = self.database.read_here(
-                lambda c, q=sums: dict(c.execute(q.group_by(entries.c.kind)).all())
-            )  # type: ignore[misc]
+            mine_of = select(entries.c.kind, func.sum(entries.c.amount)).where(entries.c.user_id == user)
+            rows = self.database.read_here(lambda c, q=mine_of: c.execute(q.group_by(entries.c.kind)).all())
+            found: dict[str, int] = {kind: int(amount) for kind, amount in rows}
             reserved, captured, refunded = (found.get(kind, 0) for kind in ("reserve", "capture", "refund"))
             available = self.database.read_here(ledger.balance, user)
             assert available == GRANTED - reserved + refunded >= 0
