@@ -52,11 +52,13 @@ class Terms:
         lease_s: how long an owner that stays silent keeps the job, in seconds.
         per_user: graph runs of one user at a time.
         max_attempts: owners a job may lose before it is given up as the one that kills them.
+        keep_s: how long a job that a claim ends stays in the history, in seconds.
     """
 
     lease_s: float = 5.0
     per_user: int = 8
     max_attempts: int = 5
+    keep_s: float = 7 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,6 @@ class Renewed:
     cancelled: frozenset[Held]
 
 
-LAST_SEQ = select(func.max(events.c.seq)).where(events.c.job_id == jobs.c.id).correlate(jobs).scalar_subquery()
 QUEUED_AND_DUE = and_(jobs.c.status == "queued", jobs.c.run_at <= now())
 EXPIRED = and_(jobs.c.status == "running", jobs.c.lease_until < now())
 COLUMNS = (jobs.c.id, jobs.c.user_id)
@@ -118,7 +119,7 @@ TAKE = (
         lease_until=now() + bindparam("lease_s", type_=Double()),
         started_at=func.coalesce(jobs.c.started_at, now()),
     )
-    .returning(*jobs.c, now().label("at"), LAST_SEQ.label("last_seq"))
+    .returning(*jobs.c, now().label("at"))
 )
 HOLD = Statement(
     lambda _: (
@@ -208,12 +209,16 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
     """Take these jobs, but for those that are another's by now or end here."""
     given = {"ids": chosen, "steal": steal, "new_owner": owner, "lease_s": terms.lease_s}
     rows = connection.execute(TAKE, given).all()
+    # Asked on its own: TAKE may have waited for the late owner's commit, and would not see the events of that.
+    last_of = select(events.c.job_id, func.max(events.c.seq)).where(events.c.job_id.in_([row.id for row in rows]))
+    lasts: dict[str, int] = {id: seq for id, seq in connection.execute(last_of.group_by(events.c.job_id))}
     claimed: list[Claimed] = []
     told: list[Event] = []
     for row in sorted(rows, key=lambda row: chosen.index(row.id)):
-        job, last = store.job_of(row), row.last_seq or 0
+        job, last = store.job_of(row), lasts.get(row.id, 0)
         if job.cancel_requested or job.attempts > terms.max_attempts:
-            finish(connection, Held(job.id, job.fence), _ended_without_run(job, terms), last + 1)
+            outcome = _ended_without_run(job, terms)
+            finish(connection, Held(job.id, job.fence), outcome, last + 1, keep_s=terms.keep_s)
             continue
         done = store.step_records(connection, job.id) if job.fence > 1 else ()
         if job.kind == GRAPH:

@@ -4,6 +4,7 @@ The worker deployment claims from the queue. The gateway adopts runs it has begu
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -72,7 +73,7 @@ class Runner:
         self.database = database
         self.artifacts = artifacts
         self.owner = owner
-        self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost)
+        self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost, config.keep_days * DAY_S)
         self._graphs = graphs
         self._models = models
         self._config = config
@@ -105,26 +106,27 @@ class Runner:
         return await slot
 
     async def _claim(self) -> None:
-        while self._slots:
-            slots, self._slots = self._slots, []
-            try:
-                claimed = await self._claim_for(len(slots))
-            except StorageUnavailable as error:
-                self._heartbeat.failed()
-                log.warning("no job was claimed: %s", error)
-                claimed = []
-            except BaseException as error:
+        try:
+            while self._slots:
+                slots, self._slots = self._slots, []
+                try:
+                    claimed = await self._claim_for(len(slots))
+                except StorageUnavailable as error:
+                    self._heartbeat.failed()
+                    log.warning("no job was claimed: %s", error)
+                    claimed = []
+                except Exception:
+                    log.exception("no job was claimed")
+                    claimed = []
                 for slot in slots:
-                    if not slot.done():
-                        slot.set_exception(error)
-                self._claiming = None
-                raise
-            for slot in slots:
-                if not slot.done():  # a slot may have gone meanwhile
-                    slot.set_result(claimed.pop(0) if claimed else None)
-            for one in claimed:
-                await self.database.write(lease.requeue, one.held, 0.0, uncounted=True)
-        self._claiming = None
+                    if not slot.done():  # a slot may have gone meanwhile
+                        slot.set_result(claimed.pop(0) if claimed else None)
+                for one in claimed:
+                    # If that fails the lease runs out, and another owner takes it.
+                    with contextlib.suppress(StorageUnavailable, lease.LeaseLost):
+                        await self.database.write(lease.requeue, one.held, 0.0, uncounted=True)
+        finally:
+            self._claiming = None
 
     async def _claim_for(self, slots: int) -> list[Claimed]:
         steal = self._heartbeat.may_steal

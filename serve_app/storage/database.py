@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import functools
 import os
+import random
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +38,13 @@ MOST_SHARED = 32  # writes in one transaction
 STALLED_S = 5  # PostgreSQL ends a transaction that nobody goes on with
 BUSY_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
+DEADLOCK, DEADLOCKS = ("40P01", "40001"), 10  # PostgreSQL's codes; how often one piece of work is tried
 DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
 UPGRADE_LOCK, CLAIM_LOCK, ENDPOINTS_LOCK = 7_310_001, 7_310_002, 7_310_003  # PostgreSQL's advisory locks
+
+
+class _Deadlock(Exception):
+    """Two transactions waited for each other, and this one was undone"""
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,14 @@ class Database:
         self._run(False, work)
 
     def _run(self, writes: bool, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        for attempt in range(DEADLOCKS):
+            try:
+                return self._once(writes, work, *args, **kwargs)
+            except _Deadlock:  # PostgreSQL undid it so that another could go on
+                time.sleep(random.uniform(0, 0.02) * (attempt + 1))
+        raise StorageUnavailable("The database does not answer: too many deadlocks.")
+
+    def _once(self, writes: bool, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         try:
             if not writes:
                 with self._reading.connect() as connection:
@@ -159,6 +174,8 @@ class Database:
             with self._engine.begin() as connection:
                 return work(connection, *args, **kwargs)
         except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", None) in DEADLOCK:
+                raise _Deadlock from error
             if any(defect in str(error) for defect in DEFECTS):
                 raise
             raise StorageUnavailable(f"The database does not answer: {_reason(error)}") from error
@@ -180,13 +197,14 @@ class Database:
         if not group:
             return
         try:
-            answers = self._run(True, _all, group)
+            answers = self._once(True, _all, group)
         except Exception as error:
-            if len(group) == 1 or isinstance(error, StorageUnavailable):
+            alone = len(group) == 1 and not isinstance(error, _Deadlock)
+            if alone or isinstance(error, StorageUnavailable):
                 for write in group:
                     write.fail(error)
                 return
-            for write in group:  # one of them raised: each for itself
+            for write in group:  # one of them raised, or was in another's way: each for itself
                 try:
                     write.answer_with(self._run(True, write.work))
                 except Exception as own:

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
 from deployments.errors import InvalidInput, ModelUnavailable
+from serve_app.accounts import ledger
+from serve_app.errors import StorageUnavailable
 from serve_app.jobs import lease, store
 from serve_app.jobs.job import Job
 from serve_app.storage import tables
@@ -124,3 +127,50 @@ async def test_jobs_that_can_be_claimed_are_counted_and_those_over_a_users_limit
     assert await database.read(lease.ready, terms) == 3
     await database.write(lambda c: c.execute(update(tables.jobs).values(lease_until=0.0)))
     assert await database.read(lease.ready, terms) == 4
+
+
+async def test_many_priced_jobs_of_many_users_through_two_gateways_meet_no_deadlock(url: str) -> None:
+    gateways = [Database(url), Database(url)]
+    gateways[0].upgrade()
+    users = [f"user-{number}" for number in range(6)]
+    for user in users:
+        await gateways[0].write(ledger.grant, user, 100)
+    orders = [random.sample(users, len(users)) for _ in range(20)]
+    wanted = [(gateways[turn % 2], user) for turn, order in enumerate(orders) for user in order]
+    made = await asyncio.gather(*(gateway.write(store.create, wish(user=user, price=2)) for gateway, user in wanted))
+    assert all(new for _, new in made)
+    left = [await gateways[0].read(ledger.balance, user) for user in users]
+    assert left == [100 - 2 * len(orders)] * len(users)
+    for gateway in gateways:
+        gateway.dispose()
+
+
+async def test_a_claim_that_cannot_be_given_back_does_not_end_all_claims(
+    database: Database, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.write(store.create, wish())
+    runner = runner_of(database, artifacts, Scribe(), lease_s=0.5)
+    plain = database.write
+
+    async def away(work: Any, *args: Any, **kwargs: Any) -> Any:
+        if work is lease.requeue:
+            raise StorageUnavailable("away")
+        return await plain(work, *args, **kwargs)
+
+    monkeypatch.setattr(database, "write", away)
+    gone = asyncio.create_task(runner.claim())
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0.8)
+    async with asyncio.timeout(5):
+        assert await drain(runner) == 1
+
+
+async def test_a_job_that_a_claim_ends_goes_with_the_others_some_day(database: Database, artifacts: Artifacts) -> None:
+    job, _ = await database.write(store.create, wish())
+    (claimed,) = await database.write(lease.claim, "me", lease.Terms())
+    await database.write(store.cancel, "ann", job.id, 60.0)
+    await database.write(lease.requeue, claimed.held, 0.0)
+    assert await drain(runner_of(database, artifacts, Scribe())) == 0
+    ended = await found(database, job.id)
+    assert ended.status == "cancelled" and ended.expires_at is not None
