@@ -109,9 +109,9 @@ class Watched(Database):
             self._log.write("dies", text)
             os.kill(os.getpid(), SIGNALS[what])
 
-    def _run(self, writes: bool, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def _once(self, writes: bool, work: Any, /, *args: Any, **kwargs: Any) -> Any:
         self._here.place = None
-        result = super()._run(writes, work, *args, **kwargs)
+        result = super()._once(writes, work, *args, **kwargs)
         if self._here.place:
             place, text = self._here.place
             self._log.write(f"committed {place}", text)
