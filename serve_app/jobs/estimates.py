@@ -1,7 +1,7 @@
 """How far a run is and how long it still takes, from what the graph's last runs were made of."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +32,24 @@ class Estimate:
 
     def __init__(self, past: Past) -> None:
         self._past = past
+        self._usual = round(sum(one.per_run for kind in past.values() for one in kind))
         self._steps: dict[str, Step] = {}
+        self._running: dict[str, Step] = {}
+        self._begun: Counter[str] = Counter()  # by call; sums, because a run may have a thousand steps
+        self._done, self._spent = 0, 0.0
 
     def follow(self, step: Step) -> None:
-        self._steps[step.name] = step
+        if step.name not in self._steps:
+            self._steps[step.name] = step
+            self._begun[call_of(step)] += 1
+        if step.status == "running":
+            self._running[step.name] = step
+            return
+        self._running.pop(step.name, None)
+        if step.status == "succeeded":
+            self._done, self._spent = self._done + 1, self._spent + step.seconds
+        else:
+            self._begun[call_of(step)] -= 1
 
     @property
     def steps(self) -> list[Step]:
@@ -44,29 +58,23 @@ class Estimate:
 
     def progress(self) -> dict[str, Any]:
         """`step` that runs, `done` of `steps`, `fraction` (0 to 1) and `eta_seconds`; None where nothing is known."""
-        done = [step for step in self._steps.values() if step.status == "succeeded"]
-        running = [step for step in self._steps.values() if step.status == "running"]
-        usual = round(sum(one.per_run for kind in self._past.values() for one in kind))
-        left = self._left(done, running) if self._past else None
-        spent = sum(step.seconds for step in done) + sum(time.time() - step.started for step in running)
+        left = self._left() if self._past else None
+        spent = self._spent + sum(time.time() - step.started for step in self._running.values())
         fraction = None if left is None else round(spent / (spent + left), 3) if spent + left > 0 else 0.0
         return {
-            "step": running[-1].name if running else None,
-            "done": len(done),
-            "steps": max(usual, len(self._steps)),
+            "step": next(reversed(self._running), None),
+            "done": self._done,
+            "steps": max(self._usual, len(self._steps)),
             "fraction": fraction,
             "eta_seconds": None if left is None else round(left, 2),
         }
 
-    def _left(self, done: list[Step], running: list[Step]) -> float:
-        begun: dict[str, int] = defaultdict(int)
+    def _left(self) -> float:
         left = 0.0
-        for step in (*done, *running):
-            begun[call_of(step)] += 1
-        for step in running:
+        for step in self._running.values():
             left += max(0.0, self._seconds(call_of(step), step.model) - (time.time() - step.started))
         for call, kinds in self._past.items():
-            missing = sum(one.per_run for one in kinds) - begun[call]
+            missing = sum(one.per_run for one in kinds) - self._begun[call]
             left += max(0.0, missing) * self._seconds(call, kinds[0].model)
         return left
 
