@@ -8,7 +8,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,15 @@ class Tail:
         self._idle = threading.Event()  # cleared while anybody follows
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
-        """The events of a job after number `after`, those that happened and those to come, until it ends.
+        """As `batches`, one by one."""
+        async with aclosing(self.batches(job_id, after)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def batches(self, job_id: str, after: int = 0) -> AsyncGenerator[list[Event], None]:
+        """The events of a job after number `after`, those that happened and those to come, until it ends; what is
+        there at once comes at once.
 
         Raises:
             StorageUnavailable: the database does not answer at the start, or the follower took events too slowly.
@@ -56,13 +65,18 @@ class Tail:
         self._followers.setdefault(job_id, set()).add(follower)
         try:
             if await self._database.read(_has_ended, job_id):
-                for event in await self._database.read(_read, {job_id: after}):
-                    yield event
+                if past := await self._database.read(_read, {job_id: after}):
+                    yield past
                 return
             self._start()
             self._tell(job_id)
             while (event := await follower.queue.get()) is not None:
-                yield event
+                batch = [event]
+                while not follower.queue.empty() and (event := follower.queue.get_nowait()) is not None:
+                    batch.append(event)
+                yield batch
+                if event is None:
+                    break
                 if event.ends and await self._database.read(_has_ended, job_id):
                     return
             raise StorageUnavailable("The events were not taken fast enough. Follow again from the last one.")

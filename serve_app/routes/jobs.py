@@ -73,7 +73,7 @@ def router(service: "Service") -> APIRouter:
         job = await found(request, id)
         after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
         headers = {"x-accel-buffering": "no"}
-        stream = server_sent(jobs.tail.follow(job.id, after))
+        stream = server_sent(jobs.tail.batches(job.id, after))
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     @routes.websocket("/{id}/events")
@@ -146,11 +146,11 @@ def read_last(text: str | None) -> int:
     return int(text)
 
 
-async def server_sent(followed: AsyncIterator[Event]) -> AsyncIterator[str]:
+async def server_sent(followed: AsyncIterator[list[Event]]) -> AsyncIterator[str]:
     """Events in the form of the HTML standard, with a comment now and then so that nothing in between gives up."""
     events: Any = followed
     async with aclosing(events):
-        following: asyncio.Task[Event] | None = None
+        following: asyncio.Task[list[Event]] | None = None
         try:
             while True:
                 following = following or asyncio.ensure_future(anext(events))
@@ -159,14 +159,14 @@ async def server_sent(followed: AsyncIterator[Event]) -> AsyncIterator[str]:
                     yield ": keep-alive\n\n"
                     continue
                 try:
-                    event = following.result()
+                    batch = following.result()
                 except StopAsyncIteration:
                     return
                 except MedleyError as error:
                     yield f"event: error\ndata: {json.dumps({'detail': str(error)})}\n\n"
                     return
                 following = None
-                yield f"id: {event.seq}\nevent: {event.kind}\ndata: {event.data}\n\n"
+                yield "".join(f"id: {event.seq}\nevent: {event.kind}\ndata: {event.data}\n\n" for event in batch)
         finally:
             if following is not None and not following.done():
                 following.cancel()
