@@ -195,9 +195,8 @@ def invalid_request(error: ValidationError, known: Sequence[str] = ()) -> Medley
 
 def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any]:
     """The error as an RFC 9457 problem document; of a failed job, the one it ended with."""
-    kept: dict[str, Any] | None = getattr(error, "problem", None)
-    if kept is not None:
-        return {**kept, "instance": instance, "request_id": request_id}
+    if isinstance(error, JobFailed):
+        return {**error.problem, "instance": instance, "request_id": request_id}
     document: dict[str, Any] = {
         "type": PROBLEM_TYPES + error.type,
         "title": error.title,

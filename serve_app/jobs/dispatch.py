@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlalchemy import Connection, select
+
 from ..config import JobsConfig
 from ..errors import StorageUnavailable
 from ..storage.artifacts import Artifact, Artifacts
 from ..storage.database import Database
+from ..storage.tables import new_id, now
 from . import lease, store
 from .events import Tail
 from .job import CLEANUP, SYSTEM, Job, NewJob
@@ -98,12 +101,8 @@ class Dispatch:
                 await asyncio.sleep(1)
 
 
-def _schedule_cleanup(connection: Any) -> None:
+def _schedule_cleanup(connection: Connection) -> None:
     """One clean-up a period, whoever asks: the period is its idempotency key."""
-    from sqlalchemy import select
-
-    from ..storage.tables import new_id, now
-
     period = int((connection.execute(select(now())).scalar() or 0) // CLEAN_EVERY_S)
     key = f"cleanup-{period}"
     store.enqueue(connection, NewJob(new_id("job"), SYSTEM, "cleanup", json.dumps(None), CLEANUP, idempotency_key=key))

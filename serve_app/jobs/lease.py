@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from ..errors import WorkerLost, problem
 from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
 from ..storage.database import CLAIM_LOCK, lock
@@ -89,6 +90,8 @@ MINE = and_(
     jobs.c.status == "running",
 )
 
+DUE = select(*COLUMNS, RUNNING.label("running"), literal(1).label("turn")).where(QUEUED_AND_DUE).order_by(*IN_ORDER)
+
 NEXT = Statement(
     lambda _: union_all(
         select(*COLUMNS, literal(0).label("running"), literal(0).label("turn"))
@@ -97,12 +100,7 @@ NEXT = Statement(
         .limit(bindparam("most", type_=Integer()))
         .subquery()
         .select(),
-        select(*COLUMNS, RUNNING.label("running"), literal(1).label("turn"))
-        .where(QUEUED_AND_DUE)
-        .order_by(*IN_ORDER)
-        .limit(bindparam("most", type_=Integer()))
-        .subquery()
-        .select(),
+        DUE.limit(bindparam("most", type_=Integer())).subquery().select(),
     ).order_by("turn")
 )
 TAKE = (
@@ -189,8 +187,7 @@ def _of_other_users(connection: Connection, most: int, terms: Terms) -> Sequence
     running = select(jobs.c.user_id).where(jobs.c.status == "running", jobs.c.kind == GRAPH)
     full = running.group_by(jobs.c.user_id).having(func.count() >= terms.per_user)
     busy = [user for (user,) in connection.execute(full)]
-    due = select(*COLUMNS, RUNNING.label("running"), literal(1).label("turn")).where(QUEUED_AND_DUE)
-    return connection.execute(due.where(jobs.c.user_id.not_in(busy)).order_by(*IN_ORDER).limit(most)).all()
+    return connection.execute(DUE.where(jobs.c.user_id.not_in(busy)).limit(most)).all()
 
 
 def claim(connection: Connection, owner: str, terms: Terms, most: int = 1, steal: bool = True) -> list[Claimed]:
@@ -232,8 +229,6 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
 def _ended_without_run(job: Job, terms: Terms) -> Outcome:
     if job.cancel_requested:
         return Outcome("cancelled")
-    from ..errors import WorkerLost, problem
-
     lost = WorkerLost(f"{terms.max_attempts} workers were lost while they ran this job.")
     return Outcome("failed", problem(lost, f"/api/v1/jobs/{job.id}", job.id))
 
@@ -356,11 +351,11 @@ def requeue(
     Raises:
         LeaseLost: another owner has the job.
     """
-    back = update(jobs).where(jobs.c.id == held.job_id, jobs.c.fence == held.fence, jobs.c.status == "running")
     values: dict[str, Any] = {"status": "queued", "owner": None, "lease_until": None, "run_at": now() + delay_s}
     if uncounted:
         values["attempts"] = jobs.c.attempts - 1
-    if not connection.execute(back.values(**values)).rowcount:
+    mine = {"job_id": held.job_id, "held_fence": held.fence}
+    if not connection.execute(update(jobs).where(MINE).values(**values), mine).rowcount:
         raise LeaseLost
     write_events(connection, told)
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, delete, func, select, update
 from ..errors import StorageUnavailable
 from ..models import Model
 from ..run import Call
-from ..storage.database import Database, insert_new
+from ..storage.database import Database
+from ..storage.statement import insert_new
 from ..storage.tables import now, step_cache
 from .job import StepRecord
 

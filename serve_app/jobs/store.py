@@ -22,6 +22,7 @@ from ..storage.statement import Statement
 from ..storage.tables import events, jobs, new_id, now, steps
 from . import webhooks
 from .job import GRAPH, SYSTEM, WEBHOOK, Event, EventKind, Job, NewJob, Status, StepRecord
+from .view import job_view
 
 STEP_COLUMNS = [steps.c[name] for name in StepRecord.__dataclass_fields__]
 
@@ -37,18 +38,18 @@ class Filters:
     text: str | None = None  # in what went in or came out
 
 
-GIVEN = ("id", "kind", "user_id", "graph", "input", "rank", "timeout_s", "price")
+GIVEN = ("id", "kind", "user_id", "graph", "input", "timeout_s", "price")
 GIVEN_IF_ANY = ("idempotency_key", "request_digest", "webhook_url")
+START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
 QUEUED = json.dumps({"status": "queued"})
 
 
 def _insert_job(insert: Any) -> Any:
-    given = {name: bindparam(name, type_=jobs.c[name].type) for name in GIVEN + GIVEN_IF_ANY}
+    given = {name: bindparam(name, type_=jobs.c[name].type) for name in ("rank", *GIVEN, *GIVEN_IF_ANY)}
     times = {"created_at": now(), "run_at": now() + bindparam("delay_s", type_=Double())}
-    counts = {"submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False, "status": "queued"}
     return (
         insert(jobs)
-        .values(**given, **times, **counts)
+        .values(**given, **times, **START)
         .on_conflict_do_nothing()
         .returning(jobs.c.created_at, jobs.c.run_at)
     )
@@ -80,7 +81,7 @@ def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = 
         InvalidRequest: the key was used with another request.
         InsufficientCredit: the user has less than the price.
     """
-    made = INSERT_JOB(connection, **_row(new)).first()
+    made = INSERT_JOB(connection, **_given(new), delay_s=new.delay_s).first()
     if made is None:
         return _known(connection, new), False
     if new.price:
@@ -93,11 +94,12 @@ def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = 
 
 def _new(new: NewJob, created_at: float, run_at: float) -> Job:
     """A job as it was just written: reading all of its row back costs more than writing it."""
-    given: dict[str, Any] = {name: getattr(new, name) for name in (*GIVEN, *GIVEN_IF_ANY) if name != "rank"}
     blank: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
-    start: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
-    times: dict[str, Any] = {"rank": -new.priority, "created_at": created_at, "run_at": run_at}
-    return Job(**{**blank, **given, **start, **times})
+    return Job(**{**blank, **START, **_given(new), "created_at": created_at, "run_at": run_at})
+
+
+def _given(new: NewJob) -> dict[str, Any]:
+    return {"rank": -new.priority, **{name: getattr(new, name) for name in (*GIVEN, *GIVEN_IF_ANY)}}
 
 
 def _known(connection: Connection, new: NewJob) -> Job:
@@ -112,23 +114,6 @@ def _known(connection: Connection, new: NewJob) -> Job:
             [FieldError("Idempotency-Key", f"was used before with another request (job {row.id})", "idempotency_key")]
         )
     return job_of(row)
-
-
-def _row(new: NewJob) -> dict[str, Any]:
-    return {
-        "id": new.id,
-        "kind": new.kind,
-        "user_id": new.user_id,
-        "graph": new.graph,
-        "input": new.input,
-        "rank": -new.priority,
-        "delay_s": new.delay_s,
-        "timeout_s": new.timeout_s,
-        "price": new.price,
-        "idempotency_key": new.idempotency_key,
-        "request_digest": new.request_digest,
-        "webhook_url": new.webhook_url,
-    }
 
 
 def find(connection: Connection, user: str, job_id: str) -> Job:
@@ -241,8 +226,6 @@ def after_end(connection: Connection, job: Job, charged: int, listens: bool) -> 
     Args:
         listens: whether any webhook of its user may want to know.
     """
-    from .view import job_view
-
     if job.price:
         ledger.settle(connection, job.user_id, job.id, job.submission, job.price, charged)
     if job.webhook_url or listens:
@@ -274,4 +257,4 @@ def queue_delivery(connection: Connection, delivery_id: str, delay_s: float) -> 
 
 def enqueue(connection: Connection, new: NewJob) -> None:
     """A job of the system's own, unless one with its idempotency key is there."""
-    INSERT_JOB(connection, **_row(new))
+    INSERT_JOB(connection, **_given(new), delay_s=new.delay_s)

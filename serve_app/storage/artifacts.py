@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from deployments.media import Media
 
@@ -28,6 +27,7 @@ from ..config import Settings
 from ..errors import NotFound, StorageUnavailable
 from . import tables
 from .database import Database
+from .statement import insert_new
 from .stores import open_store
 
 Folder = Literal["inputs", "outputs", "references", "temp"]
@@ -255,9 +255,10 @@ def _segment(text: str) -> str:
 
 def insert(connection: Connection, artifact: Artifact) -> None:
     """The row, in the caller's transaction; a second time is fine. Its times are by the database's clock."""
-    kind = postgresql if connection.dialect.name == "postgresql" else sqlite
     keep = None if artifact.expires_at is None else artifact.expires_at - artifact.created_at
-    row = kind.insert(tables.artifacts).values(
+    row = insert_new(
+        connection,
+        tables.artifacts,
         id=artifact.id,
         user_id=artifact.user_id,
         job_id=artifact.job_id,
@@ -269,7 +270,7 @@ def insert(connection: Connection, artifact: Artifact) -> None:
         created_at=tables.now(),
         expires_at=None if keep is None else tables.now() + keep,
     )
-    connection.execute(row.on_conflict_do_nothing(index_elements=["id"]))
+    connection.execute(row)
 
 
 def _insert_and_read(connection: Connection, artifact: Artifact) -> Artifact:

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
-from sqlalchemy import Connection, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -234,13 +233,6 @@ def lock(connection: Connection, number: int) -> None:
     """One holder at a time until the transaction ends. SQLite's writers are one at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))
-
-
-def insert_new(connection: Connection, table: Table, **values: Any) -> Any:
-    """An INSERT that leaves a row that is already there as it is."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    return (statement.values(**values) if values else statement).on_conflict_do_nothing()
 
 
 def _reason(error: Exception) -> str:

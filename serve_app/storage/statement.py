@@ -7,7 +7,7 @@ thirds of the time). Values are plain: text, numbers, booleans.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection, CursorResult, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -35,8 +35,7 @@ class Statement:
     def _for(self, connection: Connection) -> tuple[str, dict[str, Any], list[str] | None]:
         name = connection.dialect.name
         if name not in self._compiled:
-            insert = (postgresql if name == "postgresql" else sqlite).insert
-            compiled = self._build(insert).compile(dialect=connection.dialect)
+            compiled = self._build(_insert_of(connection)).compile(dialect=connection.dialect)
             order = list(compiled.positiontup) if compiled.positional else None
             self._compiled[name] = (compiled.string, dict(compiled.construct_params(_check=False)), order)
         return self._compiled[name]
@@ -45,3 +44,13 @@ class Statement:
 def _filled(fixed: Mapping[str, Any], order: list[str] | None, values: Mapping[str, Any]) -> Any:
     given = {**fixed, **values}
     return given if order is None else tuple(given[name] for name in order)
+
+
+def insert_new(connection: Connection, table: Table, **values: Any) -> Any:
+    """An INSERT that leaves a row that is already there as it is."""
+    return _insert_of(connection)(table).values(**values).on_conflict_do_nothing()
+
+
+def _insert_of(connection: Connection) -> Any:
+    """The dialect's own `insert`: only those know what to do on a conflict."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
