@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, Integer, String, column, select, values
@@ -27,11 +28,17 @@ MOST_WAITING = 10_000  # events for one follower that does not take them
 AT_ONCE = 5_000  # events in one read
 
 
+class _Close(Enum):
+    """Why a follower gets no more."""
+
+    ENDED = "the job has ended"
+    SLOW = "it took events too slowly"
+
+
 @dataclass(eq=False)
 class _Follower:
-    job_id: str
     seen: int
-    queue: "asyncio.Queue[Event | None]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
+    queue: "asyncio.Queue[Event | _Close]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
 
 
 class Tail:
@@ -61,7 +68,7 @@ class Tail:
         Raises:
             StorageUnavailable: the database does not answer at the start, or the follower took events too slowly.
         """
-        follower = _Follower(job_id, after)
+        follower = _Follower(after)
         self._followers.setdefault(job_id, set()).add(follower)
         try:
             if await self._database.read(_has_ended, job_id):
@@ -70,16 +77,16 @@ class Tail:
                 return
             self._start()
             self._tell(job_id)
-            while (event := await follower.queue.get()) is not None:
-                batch = [event]
-                while not follower.queue.empty() and (event := follower.queue.get_nowait()) is not None:
-                    batch.append(event)
-                yield batch
-                if event is None:
-                    break
-                if event.ends and await self._database.read(_has_ended, job_id):
+            while True:
+                waiting = [await follower.queue.get()]
+                while not follower.queue.empty():
+                    waiting.append(follower.queue.get_nowait())
+                if batch := [event for event in waiting if isinstance(event, Event)]:
+                    yield batch
+                if waiting[-1] is _Close.ENDED:
                     return
-            raise StorageUnavailable("The events were not taken fast enough. Follow again from the last one.")
+                if waiting[-1] is _Close.SLOW:
+                    raise StorageUnavailable("The events were not taken fast enough. Follow again from the last one.")
         finally:
             self._followers[job_id].discard(follower)
             if not self._followers[job_id]:
@@ -132,26 +139,35 @@ class Tail:
             if not seen:
                 continue
             try:
-                found = await self._database.read(_read, seen)
+                found, ended = await self._database.read(_read_with_ends, seen)
             except StorageUnavailable as error:
                 log.warning("events were not read: %s", error)
                 await asyncio.sleep(0.5)
                 self._tell(None)
                 continue
+            # Whoever came during the read and has seen less than was read from is served by the next one.
+            served = {
+                job_id: [follower for follower in self._followers.get(job_id, ()) if follower.seen >= after]
+                for job_id, after in seen.items()
+            }
             for event in found:
-                for follower in tuple(self._followers.get(event.job_id, ())):
+                for follower in served[event.job_id]:
                     self._give(follower, event)
+            for job_id in ended:
+                for follower in served[job_id]:
+                    self._give(follower, _Close.ENDED)
             if len(found) == AT_ONCE:
                 self._tell(None)
 
-    def _give(self, follower: _Follower, event: Event) -> None:
-        if event.seq <= follower.seen:
-            return
-        follower.seen = event.seq
+    def _give(self, follower: _Follower, item: "Event | _Close") -> None:
+        if isinstance(item, Event):
+            if item.seq <= follower.seen:
+                return
+            follower.seen = item.seq
         if follower.queue.qsize() < MOST_WAITING - 1:
-            follower.queue.put_nowait(event)
+            follower.queue.put_nowait(item)
         elif not follower.queue.full():
-            follower.queue.put_nowait(None)
+            follower.queue.put_nowait(_Close.SLOW)
 
     def _watch_sqlite(self) -> None:
         def look(connection: Connection) -> None:
@@ -191,6 +207,16 @@ class Tail:
 def _has_ended(connection: Connection, job_id: str) -> bool:
     status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar()
     return status is None or status in ENDED
+
+
+def _read_with_ends(connection: Connection, seen: dict[str, int]) -> tuple[list[Event], set[str]]:
+    """As `_read`, with the jobs whose last event was among them: one question for all who follow."""
+    found = _read(connection, seen)
+    ending = {event.job_id for event in found if event.ends}
+    if not ending:
+        return found, ending
+    running = select(jobs.c.id).where(jobs.c.id.in_(ending), jobs.c.status.not_in(ENDED))  # retried meanwhile
+    return found, ending - set(connection.execute(running).scalars())
 
 
 def _read(connection: Connection, seen: dict[str, int]) -> list[Event]:

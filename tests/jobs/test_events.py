@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from typing import Any
+
+import pytest
 
 from serve_app.jobs import store
 from serve_app.jobs.events import Tail
@@ -62,4 +65,45 @@ async def test_an_event_is_told_soon_after_its_commit(database: Database) -> Non
         assert late[10] < 0.1
     finally:
         following.cancel()
+        tail.stop()
+
+
+async def test_a_follower_who_comes_during_a_read_from_later_on_misses_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = await database.write(store.create, wish())
+    for number in range(5):
+        await database.write(store.append, job.id, "log", {"message": str(number)})
+    tail, reading, go_on = Tail(database), asyncio.Event(), asyncio.Event()
+    read, held = database.read, False
+
+    async def held_once(work: Any, *arguments: Any) -> Any:
+        nonlocal held
+        if arguments == ({job.id: 6},) and not held:
+            held = True
+            reading.set()
+            await go_on.wait()
+        return await read(work, *arguments)
+
+    monkeypatch.setattr(database, "read", held_once)
+    late, early = list[int](), list[int]()
+
+    async def follow(after: int, seen: list[int]) -> None:
+        async for event in tail.follow(job.id, after):
+            seen.append(event.seq)
+
+    following = [asyncio.create_task(follow(6, late))]
+    try:
+        async with asyncio.timeout(10):
+            await reading.wait()
+            following.append(asyncio.create_task(follow(0, early)))
+            await database.write(store.append, job.id, "log", {"message": "the seventh"})
+            await asyncio.sleep(0.2)
+            go_on.set()
+            while len(early) < 7 or len(late) < 1:
+                await asyncio.sleep(0.01)
+        assert early == [1, 2, 3, 4, 5, 6, 7] and late == [7]
+    finally:
+        for task in following:
+            task.cancel()
         tail.stop()
