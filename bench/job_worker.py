@@ -105,7 +105,7 @@ async def serve(url: str, folder: str, port: int, key: str) -> None:
     async def call_worker() -> None:
         """The workers are processes of their own, which look by themselves."""
 
-    jobs = Dispatch(runner.database, runner.artifacts, runner, config.jobs, call_worker)
+    jobs = Dispatch(runner, call_worker)
     app = http_app(Service(config, GRAPHS, MODELS, jobs), SingleKey(key))
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", lifespan="off"))
     await server.serve()

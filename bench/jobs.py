@@ -28,7 +28,7 @@ from tests.jobs.databases import fresh, postgresql
 
 from .report import Row, at_least, at_most, console, info, save
 
-ROUNDS, JOBS, STEPS, BACKLOG, USERS, CLIENTS = 3, 400, 300, 100_000, 1_000, 200
+ROUNDS, JOBS, STEPS, BACKLOG, USERS, CLIENTS = 3, 1_500, 300, 100_000, 1_000, 200
 LEASE_S = 5.0
 CREATORS = 16
 JOBS_FOLLOWED, FOLLOWED_WITHIN_S = 20, 4.0  # by the clients, before the jobs may begin

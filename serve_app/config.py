@@ -29,6 +29,7 @@ from .graph import Graph
 APPLICATION = "medley"
 GATEWAY = "gateway"
 WORKER = "worker"
+DAY_S = 86400.0
 
 
 class Strict(BaseModel):
@@ -71,6 +72,10 @@ class JobsConfig(Strict):
     step_cache_mb: float = Field(default=0, ge=0, description="Answers of like steps kept for reuse; 0: none")
     cached_price: float = Field(default=0.1, ge=0, le=1, description="Share of the price for a step from the cache")
     private_webhooks: list[str] = Field(default=[], description="host or host:port that webhooks may reach privately")
+
+    @property
+    def keep_s(self) -> float:
+        return self.keep_days * DAY_S
 
 
 class AppConfig(Strict):

@@ -63,7 +63,7 @@ class Gateway:
         self.config = config
         graphs, models = load_graphs(config.graphs), bind_models(config, handles)
         runner = open_runner(config, graphs, models, f"gateway-{serve.get_replica_context().replica_tag}")
-        jobs = Dispatch(runner.database, runner.artifacts, runner, config.jobs, worker.work.remote)
+        jobs = Dispatch(runner, worker.work.remote)
         self.service = Service(config, graphs, models, jobs)
         for engine in ("av", "PIL.Image"):  # what opens media: a second that the first request need not wait for
             importlib.import_module(engine)

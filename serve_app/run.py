@@ -8,6 +8,7 @@ with the capability's methods.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -91,7 +92,7 @@ class Run:
         journal: where answers are kept, if they are.
     """
 
-    __slots__ = ("_chosen", "_deadline", "_longest_s", "_models", "_on_step", "_tasks", "journal", "steps")
+    __slots__ = ("_chosen", "_deadline", "_longest_s", "_models", "_named", "_on_step", "_tasks", "journal", "steps")
 
     def __init__(
         self,
@@ -102,6 +103,7 @@ class Run:
         journal: Journal | None = None,
     ) -> None:
         self.steps: list[Step] = []
+        self._named: Counter[str] = Counter()  # steps by name, to number them
         self.journal = journal
         self._longest_s = longest_s
         self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
@@ -142,8 +144,9 @@ class Run:
         return _Proxy(self, parameter, capability, candidates)
 
     def start(self, name: str) -> Step:
-        again = sum(step.name.partition("-")[0] == name for step in self.steps)
-        step = Step(f"{name}-{again + 1}" if again else name, started=time.time())
+        self._named[name] += 1
+        number = self._named[name]
+        step = Step(f"{name}-{number}" if number > 1 else name, started=time.time())
         self.steps.append(step)
         self._tasks.add(asyncio.current_task())
         return step

@@ -4,14 +4,13 @@ import json
 
 from sqlalchemy import Connection, delete, select, update
 
-from ..config import JobsConfig
+from ..config import DAY_S, JobsConfig
 from ..storage.artifacts import Artifacts
 from ..storage.database import Database
 from ..storage.tables import deliveries, events, jobs, now, webhooks
 from .step_cache import trim
 from .webhooks import OWN
 
-DAY_S = 86400.0
 AT_ONCE = 200
 
 
@@ -29,7 +28,7 @@ def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
         gone += len(expired)
     while some := artifacts.expire_here(AT_ONCE):
         gone += some
-    database.write_here(_forget, config.keep_days * DAY_S)
+    database.write_here(_forget, config.keep_s)
     if config.step_cache_mb:
         database.write_here(trim, int(config.step_cache_mb * 1_000_000))
     return gone

@@ -14,10 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ..config import JobsConfig
 from ..errors import StorageUnavailable
-from ..storage.artifacts import Artifact, Artifacts
-from ..storage.database import Database
+from ..storage.artifacts import Artifact
 from ..storage.tables import new_id, now
 from . import lease, store
 from .events import Tail
@@ -33,22 +31,16 @@ CLEAN_EVERY_S = 300
 class Dispatch:
     """
     Args:
+        runner: for the runs that begin in this process, over the same database as the workers.
         call_worker: asks some worker to run jobs until none is left; awaited, it returns when that is so.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        artifacts: Artifacts,
-        runner: Runner,
-        config: JobsConfig,
-        call_worker: Callable[[], Any],
-    ) -> None:
-        self.database = database
-        self.artifacts = artifacts
+    def __init__(self, runner: Runner, call_worker: Callable[[], Any]) -> None:
         self.runner = runner
-        self.config = config
-        self.tail = Tail(database)
+        self.database = runner.database
+        self.artifacts = runner.artifacts
+        self.config = runner.config
+        self.tail = Tail(self.database)
         self._call_worker = call_worker
         self._calls: set[asyncio.Task[None]] = set()
         self._sweeping = asyncio.create_task(self._sweep())

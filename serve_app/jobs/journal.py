@@ -5,10 +5,11 @@ there on each step is committed when it is done; what was remembered is committe
 """
 
 import asyncio
+import itertools
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -127,7 +128,7 @@ class Journal:
             def work(connection: Connection) -> None:
                 lease.finish(connection, held, outcome, seq, artifacts, told, keep_s)
 
-            await self.keep_trying(work)
+            await self._commit(work)
 
     async def requeue(self, delay_s: float, reason: str, uncounted: bool = False) -> None:
         """Give the job back.
@@ -139,43 +140,20 @@ class Journal:
             self._say("log", {"level": "warning", "message": reason})
             self._say("state", {"status": "queued"})
             held, told = self._owned(), self._take()
-            await self.keep_trying(
-                lambda connection: lease.requeue(connection, held, delay_s, told, uncounted=uncounted)
-            )
-
-    async def keep_trying(self, work: Callable[[Connection], T]) -> T:
-        """Commit, however long the database is away: what was computed is not thrown away.
-
-        Raises:
-            LeaseLost: another owner has the job.
-        """
-        for attempt in range(1_000_000):
-            try:
-                return await self._database.write(work)
-            except StorageUnavailable as error:
-                await self._pause(attempt, error)
-            except lease.LeaseLost:
-                self.lost.set()
-                raise
-        raise AssertionError("a job's time is over before that")
+            await self._commit(lambda connection: lease.requeue(connection, held, delay_s, told, uncounted=uncounted))
 
     async def keep(self, writer: Writer, value: Any, name: str) -> tuple[Any, list[Artifact]]:
         """A value as a document, its media stored, however long the store is away."""
         if not holds_media(value):
             return writer.write(value, name)
-        for attempt in range(1_000_000):
-            try:
-                return await asyncio.to_thread(writer.write, value, name)
-            except StorageUnavailable as error:
-                await self._pause(attempt, error)
-        raise AssertionError("a job's time is over before that")
+        return await patiently(lambda: asyncio.to_thread(writer.write, value, name), self.lost)
 
-    async def _pause(self, attempt: int, error: Exception) -> None:
-        if self.lost.is_set():
-            raise lease.LeaseLost from error
-        if attempt in (0, 10, 100):
-            log.warning("job %s waits for storage: %s", self._held and self._held.job_id, error)
-        await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
+    async def _commit(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await patiently(lambda: self._database.write(work), self.lost)
+        except lease.LeaseLost:
+            self.lost.set()
+            raise
 
     async def _commit_step(self, step: Step, call: Call, value: Any) -> None:
         held = self._owned()
@@ -199,7 +177,7 @@ class Journal:
         def work(connection: Connection) -> None:
             lease.commit_step(connection, held, record, artifacts, told, progress)
 
-        await self.keep_trying(work)
+        await self._commit(work)
         if self._cache is not None and not step.cached:
             await self._cache.keep(self._temporary.user, call, key, record, size)
 
@@ -212,12 +190,8 @@ class Journal:
 
     async def _read(self, call: Call, output: str) -> Any:
         kind = list[call.how.returns] if call.how.streams else call.how.returns
-        for attempt in range(1_000_000):
-            try:
-                return await asyncio.to_thread(read, kind, output, self._temporary.artifacts, self._temporary.user)
-            except StorageUnavailable as error:
-                await self._pause(attempt, error)
-        raise AssertionError("a job's time is over before that")
+        artifacts, user = self._temporary.artifacts, self._temporary.user
+        return await patiently(lambda: asyncio.to_thread(read, kind, output, artifacts, user), self.lost)
 
     def _owned(self) -> Held:
         if self._held is None or self.lost.is_set():
@@ -249,9 +223,27 @@ class Journal:
             held, told = self._held, self._take()
             progress = json.dumps(self._estimate.progress())
             try:
-                await self.keep_trying(lambda connection: lease.note(connection, held, told, progress))
+                await self._commit(lambda connection: lease.note(connection, held, told, progress))
             except lease.LeaseLost:
                 return
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], lost: asyncio.Event) -> T:
+    """What `ask` answers, however long the database or the store is away: what was computed is not thrown away.
+
+    Raises:
+        LeaseLost: `lost` was set meanwhile.
+    """
+    for attempt in itertools.count():
+        try:
+            return await ask()
+        except StorageUnavailable as error:
+            if lost.is_set():
+                raise lease.LeaseLost from error
+            if attempt in (0, 10, 100):
+                log.warning("a job waits for storage: %s", error)
+            await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
+    raise AssertionError
 
 
 def step_view(step: Step) -> dict[str, Any]:

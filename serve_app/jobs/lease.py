@@ -34,7 +34,7 @@ from ..errors import WorkerLost, problem
 from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
 from ..storage.database import CLAIM_LOCK, lock
-from ..storage.statement import Statement
+from ..storage.statement import InsertNew, Statement
 from ..storage.tables import events, jobs, now, steps
 from . import store
 from .job import GRAPH, SYSTEM, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord
@@ -144,9 +144,7 @@ END = Statement(
         .returning(jobs.c.kind, jobs.c.price, jobs.c.webhook_url, store.LISTENS.label("listens"))
     )
 )
-INSERT_STEP = Statement(
-    lambda insert: insert(steps).values({c.name: bindparam(c.name) for c in steps.c}).on_conflict_do_nothing()
-)
+INSERT_STEPS = InsertNew(steps)
 
 
 def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
@@ -283,7 +281,7 @@ def commit_step(
     for artifact in artifacts:
         insert_artifact(connection, artifact)
     # Done before, and the answer was lost: no matter.
-    INSERT_STEP(connection, **vars(record), job_id=held.job_id, fence=held.fence)
+    INSERT_STEPS(connection, [{**vars(record), "job_id": held.job_id, "fence": held.fence}])
     write_events(connection, told)
 
 

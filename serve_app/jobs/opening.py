@@ -15,7 +15,7 @@ from ..storage.database import Database
 from .cleanup import clean
 from .deliverer import Deliverer
 from .job import CLEANUP, WEBHOOK
-from .runner import DAY_S, Runner
+from .runner import Runner
 
 log = logging.getLogger("ray.serve")
 PATIENCE_S = 120.0  # with a database that starts at the same time
@@ -42,15 +42,15 @@ def open_database(settings: Settings) -> Database:
             time.sleep(1)
 
 
-def open_artifacts(settings: Settings, database: Database, keep_days: float) -> Artifacts:
-    return Artifacts(database, settings.artifacts_url, open_signing_key(settings), keep_days * DAY_S)
+def open_artifacts(settings: Settings, database: Database, keep_s: float) -> Artifacts:
+    return Artifacts(database, settings.artifacts_url, open_signing_key(settings), keep_s)
 
 
 def open_runner(config: AppConfig, graphs: Mapping[str, Graph[..., Any]], models: Models, owner: str) -> Runner:
     """A runner with all it needs, from the profile and the environment. Call it where an event loop runs."""
     settings = Settings.from_environment()
     database = open_database(settings)
-    artifacts = open_artifacts(settings, database, config.jobs.keep_days)
+    artifacts = open_artifacts(settings, database, config.jobs.keep_s)
     deliverer = Deliverer(database, config.jobs.private_webhooks)
 
     async def clean_up(_: Any) -> None:

@@ -5,6 +5,7 @@ The worker deployment claims from the queue. The gateway adopts runs it has begu
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import random
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.errors import MedleyError
 
-from ..config import JobsConfig
+from ..config import DAY_S, JobsConfig
 from ..errors import StorageUnavailable, UnknownName, invalid_request, problem
 from ..graph import MODELS_FIELD, Graph
 from ..models import Model, Models
@@ -30,11 +31,10 @@ from .documents import Writer, read
 from .estimates import Estimate
 from .heartbeat import Heartbeat
 from .job import GRAPH, Claimed, Held, Job, NewJob, Outcome
-from .journal import Journal
+from .journal import Journal, patiently
 from .step_cache import StepCache
 
 log = logging.getLogger("ray.serve")
-DAY_S = 86400.0
 LONGEST_PAUSE_S = 300.0
 LEARN_S = 2.0
 
@@ -73,10 +73,10 @@ class Runner:
         self.database = database
         self.artifacts = artifacts
         self.owner = owner
-        self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost, config.keep_days * DAY_S)
+        self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost, config.keep_s)
         self._graphs = graphs
         self._models = models
-        self._config = config
+        self.config = config
         self._handlers = handlers or {}
         self._active: dict[Held, _Active] = {}
         self._heartbeat = Heartbeat(database, config.lease_s, self._renewed)
@@ -88,11 +88,6 @@ class Runner:
         self._learned: dict[str, float] = {}
         self._idle = True
         self.stopped = False
-
-    @property
-    def running(self) -> int:
-        """Jobs that run here now."""
-        return len(self._active)
 
     async def claim(self) -> Claimed | None:
         """The next job, taken; None if none is ready or the database does not answer.
@@ -181,7 +176,7 @@ class Runner:
         for active in list(self._active.values()):
             self._end(active, "handed over")
         if tasks:
-            await asyncio.wait(tasks, timeout=self._config.lease_s)
+            await asyncio.wait(tasks, timeout=self.config.lease_s)
         self._heartbeat.stop()
 
     def _start(self, claimed: Claimed, work: "Callable[[_Active, Claimed], Awaitable[None]]") -> "asyncio.Task[None]":
@@ -251,13 +246,13 @@ class Runner:
         self, active: _Active, job: Job, journal: Journal, run: Run, answer: Awaitable[BaseModel]
     ) -> None:
         """Await the answer and commit how the job ended."""
-        keep_s = self._config.keep_days * DAY_S
+        keep_s = self.terms.keep_s
         try:
             try:
                 result = await answer
                 outputs = Writer(self.artifacts, job.user_id, job.id, "outputs")
                 output, artifacts = await journal.keep(outputs, result, "")
-                charged = price_of(job.price, run.steps, self._config.cached_price)
+                charged = price_of(job.price, run.steps, self.config.cached_price)
                 await journal.finish("succeeded", output, charged, artifacts, keep_s)
             except lease.LeaseLost:
                 raise
@@ -275,7 +270,7 @@ class Runner:
             journal.lost.set()  # whatever still flushes stops
 
     async def _failed(self, job: Job, journal: Journal, error: MedleyError, keep_s: float) -> None:
-        if error.retry_after is not None and job.attempts < self._config.tries:
+        if error.retry_after is not None and job.attempts < self.config.tries:
             pause = min(LONGEST_PAUSE_S, max(float(error.retry_after), 2.0**job.attempts)) * random.uniform(0.75, 1.25)
             await journal.requeue(pause, f"tried again in {pause:.1f} s: {error}")
             return
@@ -283,16 +278,15 @@ class Runner:
 
     async def _run_system(self, active: _Active, claimed: Claimed) -> None:
         job, held = claimed.job, claimed.held
-        journal = Journal(self.database, Writer(self.artifacts, job.user_id, job.id, "temp"), Estimate({}))
         try:
             again = await self._handlers[job.kind](json.loads(job.input))
         except StorageUnavailable:
             again = 30.0
         if again is None:
-            outcome = Outcome("succeeded")
-            await journal.keep_trying(lambda c: lease.finish(c, held, outcome, 0, keep_s=DAY_S))
+            commit = functools.partial(lease.finish, held=held, outcome=Outcome("succeeded"), seq=0, keep_s=DAY_S)
         else:
-            await journal.keep_trying(lambda c: lease.requeue(c, held, again, uncounted=True))
+            commit = functools.partial(lease.requeue, held=held, delay_s=again, uncounted=True)
+        await patiently(lambda: self.database.write(commit), asyncio.Event())
 
     async def _usual(self, graph: str) -> estimates.Past:
         try:

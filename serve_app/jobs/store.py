@@ -18,7 +18,7 @@ from ..errors import Conflict, FieldError, InvalidRequest, NotFound
 from ..storage import tables
 from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
-from ..storage.statement import Statement
+from ..storage.statement import InsertNew, Statement
 from ..storage.tables import events, jobs, new_id, now, steps
 from . import webhooks
 from .job import GRAPH, SYSTEM, WEBHOOK, Event, EventKind, Job, NewJob, Status, StepRecord
@@ -56,13 +56,7 @@ def _insert_job(insert: Any) -> Any:
 
 
 INSERT_JOB = Statement(_insert_job)
-INSERT_EVENT = Statement(
-    lambda insert: (
-        insert(events)
-        .values(**{name: bindparam(name) for name in ("job_id", "seq", "kind", "data")}, created_at=now())
-        .on_conflict_do_nothing()
-    )
-)
+INSERT_EVENTS = InsertNew(events, created_at=now())
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -95,7 +89,8 @@ def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = 
 def _new(new: NewJob, created_at: float, run_at: float) -> Job:
     """A job as it was just written: reading all of its row back costs more than writing it."""
     blank: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
-    return Job(**{**blank, **START, **_given(new), "created_at": created_at, "run_at": run_at})
+    times: dict[str, Any] = {"created_at": created_at, "run_at": run_at}
+    return Job(**{**blank, **START, **_given(new), **times})
 
 
 def _given(new: NewJob) -> dict[str, Any]:
@@ -217,7 +212,7 @@ def append(connection: Connection, job_id: str, kind: EventKind, data: dict[str,
 
 def write_events(connection: Connection, told: Sequence[Event]) -> None:
     """Events that are there already, from a commit whose answer was lost, stay as they are."""
-    INSERT_EVENT.many(connection, [vars(event) for event in told])
+    INSERT_EVENTS(connection, [vars(event) for event in told])
 
 
 def after_end(connection: Connection, job: Job, charged: int, listens: bool) -> None:

@@ -17,7 +17,6 @@ from ..errors import nearest
 from ..jobs import store
 from ..jobs.attended import result_of
 from ..jobs.job import STATUSES, Event, Job
-from ..jobs.runner import DAY_S
 from ..jobs.view import job_view
 from ..responses import foreseen
 from .paging import page, read_page
@@ -32,7 +31,6 @@ CLOSE_NORMAL, CLOSE_INTERNAL = 1000, 1011
 def router(service: "Service") -> APIRouter:
     routes = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
     jobs, database = service.jobs, service.jobs.database
-    keep_s = service.config.jobs.keep_days * DAY_S
 
     async def found(request: Any, id: str) -> Job:
         return await database.read(store.find, request.scope["identity"].user, id)
@@ -53,7 +51,7 @@ def router(service: "Service") -> APIRouter:
     @routes.post("/{id}/cancel", summary="Stop a job; what was reserved for it is given back")
     async def cancel(request: Request, id: str) -> Response:
         """A waiting job ends at once, a running one within about a second. An ended one stays as it is."""
-        job = await database.write(store.cancel, request.scope["identity"].user, id, keep_s)
+        job = await database.write(store.cancel, request.scope["identity"].user, id, service.config.jobs.keep_s)
         return JSONResponse(job_view(job), 200 if job.ended else 202)
 
     @routes.post("/{id}/retry", summary="Run a failed or cancelled job again, from its last finished step")

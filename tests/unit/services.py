@@ -125,7 +125,7 @@ class Services:
             while not worker.stopped and (claimed := await worker.claim()):
                 await worker.run(claimed)
 
-        jobs = Dispatch(database, artifacts, gateway, config.jobs, work)
+        jobs = Dispatch(gateway, work)
         service = Service(config, graphs, models, jobs)
         self._made.append(Served(service, http_app(service, Keys(USERS)), worker))
         return self._made[-1]
