@@ -14,7 +14,7 @@ from ..run import Run, Step
 from ..storage.tables import new_id
 from . import store
 from .dispatch import Dispatch
-from .documents import read
+from .documents import load
 from .job import Job
 from .submission import Asked, new_job
 
@@ -115,6 +115,6 @@ async def result_of(jobs: Dispatch, graph: Graph[..., Any], job: Job) -> BaseMod
     if job.status != "succeeded":
         raise Conflict("The job was cancelled." if job.ended else "The job has not ended yet.")
     try:
-        return await asyncio.to_thread(read, graph.result, job.output or "{}", jobs.artifacts, job.user_id)
+        return await load(graph.result, job.output or "{}", jobs.artifacts, job.user_id)
     except ValueError:
         raise Conflict("The job's media are no longer kept.") from None

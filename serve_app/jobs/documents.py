@@ -3,6 +3,8 @@
 A field of a media type accepts an artifact's id, so reading back is pydantic's own validation.
 """
 
+import asyncio
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ from deployments.media import Media, MediaLimits
 
 from ..storage.artifacts import Artifact, Artifacts, Folder
 
+ARTIFACT_ID = '"art_'  # how one begins in a document
 UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # what is read back was within limits when it came in
 
 
@@ -91,5 +94,16 @@ def read(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
         StorageUnavailable: the store does not answer.
     """
     context = {"limits": UNLIMITED, "artifacts": artifacts.opener(user)}
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    return adapter.validate_json(text, context=context)
+    return _adapter(kind).validate_json(text, context=context)
+
+
+async def load(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
+    """As `read`, in a thread if media may have to be loaded."""
+    if ARTIFACT_ID in text:
+        return await asyncio.to_thread(read, kind, text, artifacts, user)
+    return read(kind, text, artifacts, user)
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

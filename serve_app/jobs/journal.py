@@ -19,7 +19,7 @@ from ..run import Call, Kept, Step
 from ..storage.artifacts import Artifact
 from ..storage.database import Database
 from . import lease
-from .documents import Writer, digest, holds_media, read
+from .documents import Writer, digest, holds_media, load
 from .estimates import Estimate
 from .job import Claimed, Event, EventKind, Held, Outcome, StepRecord
 from .step_cache import StepCache
@@ -191,7 +191,7 @@ class Journal:
     async def _read(self, call: Call, output: str) -> Any:
         kind = list[call.how.returns] if call.how.streams else call.how.returns
         artifacts, user = self._temporary.artifacts, self._temporary.user
-        return await patiently(lambda: asyncio.to_thread(read, kind, output, artifacts, user), self.lost)
+        return await patiently(lambda: load(kind, output, artifacts, user), self.lost)
 
     def _owned(self) -> Held:
         if self._held is None or self.lost.is_set():
@@ -212,7 +212,7 @@ class Journal:
         return told
 
     def _flush_soon(self) -> None:
-        if self._held is not None and (self._flushing is None or self._flushing.done()):
+        if self._held is not None and self._outbox and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.create_task(self._flush())
 
     async def _flush(self) -> None:

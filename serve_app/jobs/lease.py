@@ -204,13 +204,11 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
     """Take these jobs, but for those that are another's by now or end here."""
     given = {"ids": chosen, "steal": steal, "new_owner": owner, "lease_s": terms.lease_s}
     rows = connection.execute(TAKE, given).all()
-    # Asked on its own: TAKE may have waited for the late owner's commit, and would not see the events of that.
-    last_of = select(events.c.job_id, func.max(events.c.seq)).where(events.c.job_id.in_([row.id for row in rows]))
-    lasts: dict[str, int] = {id: seq for id, seq in connection.execute(last_of.group_by(events.c.job_id))}
+    lasts = _last_events(connection, [row.id for row in rows if row.fence > 1 or row.submission > 1])
     claimed: list[Claimed] = []
     told: list[Event] = []
     for row in sorted(rows, key=lambda row: chosen.index(row.id)):
-        job, last = store.job_of(row), lasts.get(row.id, 0)
+        job, last = store.job_of(row), lasts.get(row.id, store.FIRST_EVENT if row.kind == GRAPH else 0)
         if job.cancel_requested or job.attempts > terms.max_attempts:
             outcome = _ended_without_run(job, terms)
             finish(connection, Held(job.id, job.fence), outcome, last + 1, keep_s=terms.keep_s)
@@ -222,6 +220,17 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
         claimed.append(Claimed(job, done, last + 2, left))
     write_events(connection, told)
     return claimed
+
+
+def _last_events(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Of jobs that had an owner or were retried; of a new one only the first is there.
+
+    Asked on its own: TAKE may have waited for the late owner's commit, and would not see the events of that.
+    """
+    if not ids:
+        return {}
+    last = select(events.c.job_id, func.max(events.c.seq)).where(events.c.job_id.in_(ids)).group_by(events.c.job_id)
+    return {job_id: seq for job_id, seq in connection.execute(last)}
 
 
 def _ended_without_run(job: Job, terms: Terms) -> Outcome:

@@ -27,7 +27,7 @@ from ..run import Run, Step
 from ..storage.artifacts import Artifact, Artifacts
 from ..storage.database import Database
 from . import estimates, lease
-from .documents import Writer, read
+from .documents import Writer, load
 from .estimates import Estimate
 from .heartbeat import Heartbeat
 from .job import GRAPH, Claimed, Held, Job, NewJob, Outcome
@@ -238,7 +238,7 @@ class Runner:
 
     async def _request(self, graph: Graph[..., Any], job: Job) -> Any:
         try:
-            return await asyncio.to_thread(read, graph.call, job.input, self.artifacts, job.user_id)
+            return await load(graph.call, job.input, self.artifacts, job.user_id)
         except ValidationError as error:
             raise invalid_request(error, graph.fields) from None
 

@@ -42,6 +42,7 @@ GIVEN = ("id", "kind", "user_id", "graph", "input", "timeout_s", "price")
 GIVEN_IF_ANY = ("idempotency_key", "request_digest", "webhook_url")
 START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
 QUEUED = json.dumps({"status": "queued"})
+FIRST_EVENT = 1  # says that
 
 
 def _insert_job(insert: Any) -> Any:
@@ -82,7 +83,7 @@ def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = 
         ledger.reserve(connection, new.user_id, new.id, 1, new.price)
     for artifact in artifacts:
         insert_artifact(connection, artifact)
-    write_events(connection, [Event(new.id, 1, "state", QUEUED)])
+    write_events(connection, [Event(new.id, FIRST_EVENT, "state", QUEUED)])
     return _new(new, made.created_at, made.run_at), True
 
 

@@ -103,6 +103,7 @@ class Database:
         else:
             raise InvalidConfig("MEDLEY_DATABASE_URL must begin with sqlite:/// or postgresql://.")
         self._waiting: deque[_Write] = deque()
+        self._called = False
         self._readers = ThreadPoolExecutor(threads, "database-read")
         # Reads need no transaction: it would be two more trips to the server. (SQLite's driver is told by `_begin`.)
         mode = {"medley_reads": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -137,7 +138,7 @@ class Database:
             return work(connection, *args, **kwargs)
 
         self._waiting.append(_Write(call, answer, loop))
-        self._writers.submit(self._write_some)
+        self._call_writer()
         return await answer
 
     async def write_apart(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
@@ -187,12 +188,21 @@ class Database:
                 raise StorageUnavailable(f"The database does not answer: {_reason(error)}") from error
             raise
 
+    def _call_writer(self) -> None:
+        """One that is called and has not begun will take all that waits."""
+        if not self._called:
+            self._called = True
+            self._writers.submit(self._write_some)
+
     def _write_some(self) -> None:
-        """Everything that waits, in one transaction. Called once for each write; most calls find nothing left."""
+        """Everything that waits, in one transaction."""
+        self._called = False  # before the look: what comes after it calls again
         group: list[_Write] = []
         with contextlib.suppress(IndexError):
             while len(group) < MOST_SHARED:
                 group.append(self._waiting.popleft())
+        if self._waiting:
+            self._call_writer()
         if not group:
             return
         try:

@@ -141,7 +141,7 @@ async def test_a_worker_stopped_past_its_lease_is_refused_when_it_wakes_up(
     ]
     second.send(signal.SIGKILL)
     await create(database, [wish(text="next")])
-    await all_ended(database, 10)
+    await until(lambda: fleet.lines("committed finish", "next"), 10)  # told after the commit
     assert {line.pid for line in fleet.lines("committed finish", "next")} == {first.pid}
     account = await database.read(books)
     assert account.exact and account.captured == 7
@@ -157,7 +157,7 @@ async def test_a_worker_that_is_told_to_end_hands_its_job_over_at_once(
     text = "long"
     await create(database, [wish(text=text, steps=4)])
     config = {"lease_s": 60}
-    first = fleet.start(config=config, step_s=0.3)
+    first = fleet.start(config=config, step_s=1.0)  # longer than it takes to start the second one
     await until(lambda: fleet.lines("committed step 2", text), 10)
     second = fleet.start(config=config)
     await until(lambda: [line for line in fleet.lines("up") if line.pid == second.pid], 5)
