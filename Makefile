@@ -50,6 +50,9 @@ bench: $(TESTED)  ## the benchmark, beside its peers; PART=gateway for one part
 train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
 	$(BIN)/python -m deployments.starter.writer.train --checkpoint .training/writer
 	$(BIN)/python -m deployments.starter.painter.train --checkpoint .training/painter
+	$(BIN)/python -m deployments.starter.upscaler.train --checkpoint .training/upscaler
+	$(BIN)/python -m deployments.starter.translator.train --checkpoint .training/translator
+	$(BIN)/python -m deployments.starter.restorer.train --checkpoint .training/restorer
 	$(BIN)/python -m deployments.starter.ears.train
 
 manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml

@@ -196,6 +196,30 @@ class ImageTools(Protocol):
         ...
 
 
+class ImageTranslation(Protocol):
+    """Turns pictures of one kind into another: day into night, a photograph into a drawing."""
+
+    async def translate(self, image: Image, *, direction: str | None = None) -> Image:
+        """The same picture as the other kind: PNG, of the image's size. `direction` is such as `day-to-night`."""
+        ...
+
+
+class ImageEnhancement(Protocol):
+    """Makes pictures better."""
+
+    async def upscale(self, image: Image, *, scale: Literal[2, 4] = 2) -> Image:
+        """Enlarge both sides by `scale`, with detail (PNG)."""
+        ...
+
+
+class ImageReconstruction(Protocol):
+    """Fills what is missing in a picture."""
+
+    async def reconstruct(self, image: Image, mask: Image) -> Image:
+        """Fill what the mask, of the image's size, covers (white); the rest stays as it is (PNG)."""
+        ...
+
+
 CAPABILITIES: tuple[type[Any], ...] = (
     Language,
     TextToImage,
@@ -203,6 +227,9 @@ CAPABILITIES: tuple[type[Any], ...] = (
     TextToSpeech,
     Segmentation,
     ImageTools,
+    ImageTranslation,
+    ImageEnhancement,
+    ImageReconstruction,
 )
 
 

@@ -2,6 +2,9 @@
 
 from .chat import chat
 from .image_generation import image_generation
+from .image_reconstruct import image_reconstruct
+from .image_translation import image_translation
+from .image_upscale import image_upscale
 from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
 from .prompt_enhancement import prompt_enhancement
 from .smart_mask import smart_mask
@@ -24,4 +27,7 @@ GRAPHS = [
     image_encode,
     image_extract_object,
     image_canny,
+    image_upscale,
+    image_reconstruct,
+    image_translation,
 ]

@@ -164,6 +164,26 @@ def batch(
         raise typer.Exit(1)
 
 
+@app.command("eval")
+def evaluate(
+    suite: Annotated[str, typer.Argument(help="`starter`: the models that ship with Medley.")],
+    only: Annotated[list[str] | None, typer.Option(help="One model of the suite, such as painter; repeatable.")] = None,
+) -> None:
+    """Measure models on what no training saw, beside their targets. Exit status 1 if one is missed.
+
+    Writes .bench/starter.json in the form of `make bench`. All of the starter models take about ten minutes.
+    """
+    from deployments.starter.evaluate import PARTS
+    from deployments.starter.evaluate import evaluate as measure
+
+    if suite != "starter":
+        raise typer.BadParameter(f"is {suite!r}; there is only 'starter'", param_hint="suite")
+    if unknown := set(only or ()) - set(PARTS):
+        raise typer.BadParameter(f"has no {', '.join(sorted(unknown))}; {', '.join(PARTS)}", param_hint="--only")
+    if any(row.met is False for row in measure(only or ())):
+        raise typer.Exit(1)
+
+
 @app.command()
 def doctor() -> None:
     """Say what is missing on this machine and how to mend it. Exit status 1 if something must be mended."""

@@ -67,17 +67,19 @@ async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]
     fields: dict[str, Any] = {}
     try:
         for name in form:
-            values = [await _value(item, _is_text(schema, name)) for item in form.getlist(name)]
+            values = [await _value(item, schema, name) for item in form.getlist(name)]
             fields[name] = values[0] if len(values) == 1 and not _is_list(schema, name, values[0]) else values
     finally:
         await form.close()
     return fields
 
 
-async def _value(item: UploadFile | str, text: bool) -> Any:
+async def _value(item: UploadFile | str, schema: type[BaseModel], name: str) -> Any:
     if isinstance(item, UploadFile):
         return await item.read()
-    if not text and item[:1] in "[{":
+    if item in (choices := _choices(schema, name)):
+        return choices[item]
+    if not _is_text(schema, name) and item[:1] in "[{":
         try:
             return json.loads(item)
         except (ValueError, RecursionError):
@@ -93,6 +95,14 @@ def _annotation(schema: type[BaseModel], name: str) -> Any:
 def _is_text(schema: type[BaseModel], name: str) -> bool:
     annotation = _annotation(schema, name)
     return annotation is str or str in typing.get_args(annotation)
+
+
+def _choices(schema: type[BaseModel], name: str) -> dict[str, Any]:
+    """The values of a `Literal` by how they are written: pydantic reads "2" as a number, but not as one of two."""
+    annotation = _annotation(schema, name)
+    kinds = [annotation, *typing.get_args(annotation)]
+    literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
+    return {str(choice): choice for literal in literals for choice in typing.get_args(literal)}
 
 
 def _is_list(schema: type[BaseModel], name: str, value: Any) -> bool:

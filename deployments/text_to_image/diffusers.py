@@ -17,6 +17,7 @@ from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import TextToImage
 from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from ..image_enhancement.swin2sr import Networks, Swin2SR, enlarge, load
 from ..media import Image
 
 LONGEST_PROMPT = 8000  # characters; most text encoders read 77 tokens of them
@@ -31,9 +32,9 @@ class DiffusersTextToImage(TextToImage):
     nothing else. Sides are multiples of what the pipeline's VAE takes. It does not edit, inpaint or check what it
     painted; a prompt longer than the text encoder reads is cut by it.
 
-    With `upscale_to` a picture of the pipeline's own small size is enlarged (Lanczos) so that people can see it: the
-    starter paints 64 x 64 and delivers 256 x 256. Asked sizes are then the delivered ones, and must be multiples of
-    the enlarged step. This adds no detail.
+    With `upscale_to` a picture of the pipeline's own small size is enlarged so that people can see it: the starter
+    paints 64 x 64 and delivers 256 x 256. Asked sizes are then the delivered ones, and must be multiples of the
+    enlarged step. `upscaler` is the super-resolution that does it; without one it is Lanczos, which adds no detail.
     """
 
     class Options(BackendOptions):
@@ -59,6 +60,7 @@ class DiffusersTextToImage(TextToImage):
             le=pixels.LONGEST_SIDE,
             description="Delivered longer side of the usual size; a whole multiple of it",
         )
+        upscaler: str | None = Field(None, description="Weights of a Swin2SR that enlarges by as much")
 
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=1)
 
@@ -131,6 +133,7 @@ class _Engine:
     size: tuple[int, int]  # painted unless asked otherwise: width, height
     step: int  # painted sides are multiples of it
     scale: int  # delivered pixels per painted one, along a side
+    upscaler: Networks | None
 
 
 def _painted(engine: _Engine, field: str, asked: int | None) -> int:
@@ -145,7 +148,6 @@ def _painted(engine: _Engine, field: str, asked: int | None) -> int:
 
 
 def _paint(engine: _Engine, arguments: dict[str, Any], seed: int, cancelled: threading.Event) -> Image:
-    import PIL.Image
     import torch
 
     def look(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -166,9 +168,18 @@ def _paint(engine: _Engine, arguments: dict[str, Any], seed: int, cancelled: thr
     except (RuntimeError, MemoryError) as error:
         raise _failure(error) from None
     if engine.scale > 1:
-        size = (picture.width * engine.scale, picture.height * engine.scale)
-        picture = picture.resize(size, PIL.Image.Resampling.LANCZOS)
+        picture = _enlarged(engine, picture, cancelled)
     return pixels.write_picture(picture)
+
+
+def _enlarged(engine: _Engine, picture: Any, cancelled: threading.Event) -> Any:
+    import numpy as np
+    import PIL.Image
+
+    if engine.upscaler is not None:
+        return PIL.Image.fromarray(enlarge(engine.upscaler, np.array(picture), engine.scale, cancelled))
+    size = (picture.width * engine.scale, picture.height * engine.scale)
+    return picture.resize(size, PIL.Image.Resampling.LANCZOS)
 
 
 def _load(options: DiffusersTextToImage.Options) -> _Engine:
@@ -220,7 +231,16 @@ def _engine(pipeline: Any, options: DiffusersTextToImage.Options) -> _Engine:
     scale = options.upscale_to // max(size) if options.upscale_to else 1
     if max(size) * scale > options.max_side:
         raise ModelUnavailable(f"max_side is {options.max_side}, less than the usual {max(size) * scale}")
-    return _Engine(pipeline, options, accepts, size, step, scale)
+    return _Engine(pipeline, options, accepts, size, step, scale, _upscaler(options, scale))
+
+
+def _upscaler(options: DiffusersTextToImage.Options, scale: int) -> Networks | None:
+    if options.upscaler is None:
+        return None
+    networks = load(Swin2SR.Options.model_validate({"weights": options.upscaler, "device": options.device}))
+    if scale not in networks.by_scale:
+        raise ModelUnavailable(f"{options.upscaler} does not enlarge by {scale}, which upscale_to asks for")
+    return networks
 
 
 def _failure(error: BaseException, what: str = "the text-to-image model failed") -> ModelUnavailable:

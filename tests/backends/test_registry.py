@@ -14,7 +14,10 @@ from deployments.backend import Needs
 from deployments.backend import Options as BackendOptions
 from deployments.capabilities import (
     CAPABILITIES,
+    ImageEnhancement,
+    ImageReconstruction,
     ImageTools,
+    ImageTranslation,
     Language,
     Message,
     Segmentation,
@@ -35,6 +38,9 @@ CONTRACTS = {
     TextToSpeech: "test_text_to_speech",
     Segmentation: "test_segmentation",
     ImageTools: "test_image_tools",
+    ImageTranslation: "test_image_translation",
+    ImageEnhancement: "test_image_enhancement",
+    ImageReconstruction: "test_image_reconstruction",
 }
 ENGINES = (
     "torch",
@@ -49,10 +55,13 @@ ENGINES = (
     "serve_app",
 )
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
+    "cyclegan": {"weights": "/nowhere"},
     "diffusers": {"weights": "/nowhere"},
     "espeak": {"voice": "en-us+nobody"},
     "pocketsphinx": {"language_model": "/nowhere.lm"},
+    "swin2sr": {"weights": "/nowhere"},
     "transformers": {"weights": "/nowhere"},
+    "vit_mae": {"weights": "/nowhere"},
 }
 
 
@@ -90,6 +99,9 @@ def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
         TextToSpeech: lambda: backend.synthesize("hi"),
         Segmentation: lambda: backend.segment(picture, points=[(0, 0)]),
         ImageTools: lambda: backend.encode(picture),
+        ImageTranslation: lambda: backend.translate(picture),
+        ImageEnhancement: lambda: backend.upscale(picture),
+        ImageReconstruction: lambda: backend.reconstruct(picture, picture),
     }
     for capability in capabilities_of(type(backend)):
         with pytest.raises(ModelUnavailable, match="not loaded"):

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -109,9 +110,26 @@ class TestDiffusers:
         opened = [PIL.Image.open(io.BytesIO(image.data)).convert("RGB") for image in (small, large)]
         assert opened[0].resize((256, 256), PIL.Image.Resampling.LANCZOS).tobytes() == opened[1].tobytes()
 
+    async def test_an_upscaler_enlarges_it_with_more_contrast_at_edges_than_lanczos(self, options_of: Any) -> None:
+        sharpness = dict[str | None, float]()
+        for upscaler in (None, "starter/upscaler"):
+            model = BACKENDS["diffusers"]()
+            await model.reconfigure(options_of("diffusers", upscale_to=256, upscaler=upscaler))
+            large = await model.generate("a red circle on white", seed=1)
+            assert size(large) == (256, 256)
+            pixels = np.asarray(PIL.Image.open(io.BytesIO(large.data)).convert("L"), float)
+            sharpness[upscaler] = np.percentile(np.abs(np.diff(pixels, axis=1)), 99.5)
+        assert sharpness["starter/upscaler"] > 1.2 * sharpness[None]
+
     @pytest.mark.parametrize(
         "options",
-        [{"width": 60}, {"upscale_to": 100}, {"upscale_to": 256, "max_side": 128}, {"weights": "starter/none"}],
+        [
+            {"width": 60},
+            {"upscale_to": 100},
+            {"upscale_to": 512, "upscaler": "starter/upscaler"},
+            {"upscale_to": 256, "max_side": 128},
+            {"weights": "starter/none"},
+        ],
     )
     async def test_options_that_do_not_suit_the_weights_are_refused(self, options_of: Any, options: Any) -> None:
         with pytest.raises(ModelUnavailable):

@@ -74,6 +74,9 @@ class Samples:
                 "image_encode": {"image": disc(), "format": "jpeg"},
                 "image_extract_object": {"image": disc(), "mask": disc_mask()},
                 "image_canny": {"image": disc()},
+                "image_upscale": {"image": disc(), "scale": 4},
+                "image_reconstruct": {"image": disc(), "mask": disc_mask()},
+                "image_translation": {"image": disc(), "direction": "day-to-night"},
             },
             folder,
         )

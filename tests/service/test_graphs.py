@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import numpy as np
 import pyarrow.parquet
 import pytest
 
@@ -53,6 +54,15 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
             assert opened(result["image"]).format == "JPEG"
         case "image_canny":
             assert opened(result["image"]).convert("L").getextrema() == (0, 255)
+        case "image_upscale":
+            assert opened(result["image"]).size == (480, 320)
+        case "image_reconstruct":
+            picture = opened(result["image"]).convert("RGB")
+            red, _, blue = cast(tuple[int, int, int], picture.getpixel((60, 40)))  # the disc is gone
+            assert picture.size == (120, 80) and red < 2 * blue
+        case "image_translation":
+            picture = opened(result["image"])
+            assert picture.size == (120, 80) and np.asarray(picture.convert("L")).mean() < 150  # it was 199
         case other:
             raise AssertionError(f"say here what a good result of {other} is")
 

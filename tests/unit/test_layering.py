@@ -66,6 +66,7 @@ def test_the_service_names_no_backend() -> None:
     allowed = (
         "deployments.BACKENDS",
         *(f"deployments.{name}" for name in ("backend", "capabilities", "errors", "media")),
+        "deployments.starter.evaluate",  # `medley eval`
     )
     assert breaches("serve_app", "deployments", allowed) == []
 

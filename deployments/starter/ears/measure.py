@@ -18,6 +18,7 @@ from ...text_to_speech.espeak import ESpeak
 from .sentences import ORDINARY, unseen
 
 WEIGHTS = Path(__file__).parent / "weights"
+DOMAIN_GAIN = ears.DOMAIN_GAIN
 VOICES = {
     "choose": ("en-us+f3", "en-gb+m4", "en-us+m2", "en-us+f4", "en-us+f2"),
     "measure": ("en-us", "en-us+f2", "en-gb", "en-us+m3"),
@@ -119,8 +120,8 @@ def report(own: list[Trial], ordinary: list[Trial]) -> None:
     for name, group in (("wishes and questions", own), ("ordinary sentences", ordinary)):
         for voice in (*VOICES["measure"], "all"):
             part = [trial for trial in group if voice in (trial.voice, "all")]
-            alone, both = error_rate(part, float("inf")), error_rate(part, ears.DOMAIN_GAIN)
-            share = chosen(part, ears.DOMAIN_GAIN)
+            alone, both = error_rate(part, float("inf")), error_rate(part, DOMAIN_GAIN)
+            share = chosen(part, DOMAIN_GAIN)
             print(f"| {name}, {voice} | {len(part)} | {alone:.3f} | {both:.3f} | {share:.2f} |")
     seconds = sum(trial.seconds for trial in own + ordinary)
     general = sum(trial.general_took for trial in own + ordinary) / seconds
@@ -140,7 +141,7 @@ def sample(bench: Bench) -> None:
     """The sample's two sentences by voice and speed: word errors, and what was heard where that was wrong."""
     for voice in SAMPLE_VOICES:
         for speed in SPEEDS:
-            heard = [bench.trial(text, voice, speed).said(ears.DOMAIN_GAIN) for text in SAMPLE]
+            heard = [bench.trial(text, voice, speed).said(DOMAIN_GAIN) for text in SAMPLE]
             errors = sum(word_errors(text, said) for text, said in zip(SAMPLE, heard, strict=True))
             print(f"{voice} at {speed}: {errors} errors", *(["|", *heard] if errors else []), flush=True)
 

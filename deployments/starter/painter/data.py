@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from ..phrases import COMPOSITION, DETAIL, LIGHT, STYLE, expand
-from ..world import COLOURS, LANDSCAPES, POSITIONS, SHAPES, SIZES, Scene, describe, render, wish
+from ..world import COLOURS, COUNTS, LANDSCAPES, POSITIONS, SHAPES, SIZES, Scene, describe, render, wish
 
 # One head per field that the text encoder must be able to tell apart; index 0 means "a landscape has none".
 FIELDS = {
     "background": [*COLOURS, *LANDSCAPES], "shape": [None, *SHAPES], "colour": [None, *COLOURS],
-    "size": [None, *SIZES], "position": [None, *POSITIONS],
+    "size": [None, *SIZES], "position": [None, *POSITIONS], "count": [None, *COUNTS],
 }  # fmt: skip
 
 
@@ -38,5 +38,5 @@ def caption(scene: Scene, rng: random.Random) -> str:
 
 
 def fields(scenes: list[Scene]) -> torch.Tensor:
-    """Class numbers of each scene's FIELDS, int64 [n, 5]."""
+    """Class numbers of each scene's FIELDS, int64 [n, 6]."""
     return torch.tensor([[values.index(getattr(scene, name)) for name, values in FIELDS.items()] for scene in scenes])

@@ -25,7 +25,7 @@ from .model import LATENTS, assemble, build_scheduler, build_tokenizer, build_un
 from .text import tokens, train_text
 
 WEIGHTS = Path(__file__).parent / "weights"
-SHARES = {"vae": 0.357, "text": 0.026, "decoder": 0.142, "unet": 0.475}  # of the minutes
+SHARES = {"vae": 0.16, "text": 0.04, "decoder": 0.06, "unet": 0.74}  # of the minutes
 BATCH = 32  # latents in a UNet step: many small steps beat few large ones when time is short
 SCENES = 8_192  # whose latents are kept for the UNet
 EXPORT_EVERY = 240  # seconds between half-finished models that can already be tried
@@ -101,7 +101,7 @@ def tokenizer_for(checkpoint: Path, seed: int) -> CLIPTokenizer:
 
 @torch.no_grad()
 def latents_for(vae: AutoencoderKL, checkpoint: Path, device: str, seed: int) -> dict:
-    """Scenes with the mean and deviation of their latents, float [SCENES, 8, 8, 8], made once and kept."""
+    """Scenes with the mean and deviation of their latents, float [SCENES, *LATENTS], made once and kept."""
     path, rng = checkpoint / "latents.pt", random.Random(f"{seed}/latents")
     scenes = [random_scene(rng) for _ in range(SCENES)]
     if not path.exists():

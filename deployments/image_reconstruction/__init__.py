@@ -1,0 +1,1 @@
+"""Backends that fill what is missing in a picture."""

@@ -1,0 +1,1 @@
+"""Backends that turn pictures of one kind into another."""
