@@ -118,7 +118,7 @@ class TestDiffusers:
             large = await model.generate("a red circle on white", seed=1)
             assert size(large) == (256, 256)
             pixels = np.asarray(PIL.Image.open(io.BytesIO(large.data)).convert("L"), float)
-            sharpness[upscaler] = np.percentile(np.abs(np.diff(pixels, axis=1)), 99.5)
+            sharpness[upscaler] = float(np.percentile(np.abs(np.diff(pixels, axis=1)), 99.5))
         assert sharpness["starter/upscaler"] > 1.2 * sharpness[None]
 
     @pytest.mark.parametrize(
