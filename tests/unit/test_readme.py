@@ -52,3 +52,10 @@ def test_python_snippets_parse() -> None:
     assert len(snippets) >= 2
     for snippet in snippets:
         ast.parse(snippet)
+
+
+def test_the_contact_sheet_is_of_the_prompts_it_says() -> None:
+    from deployments.starter.painter.sheet import PROMPTS
+
+    said = " ".join(README.split())
+    assert "; ".join(PROMPTS) in said
