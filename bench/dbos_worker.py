@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import time
+from typing import Any
 
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS
 
 QUEUE = "work"
 
@@ -22,7 +23,7 @@ async def trivial(steps: int) -> int:
 
 
 def launch(url: str, executor: str) -> None:
-    config: DBOSConfig = {
+    config: Any = {
         "name": "medley-bench",
         "system_database_url": url,
         "run_admin_server": False,

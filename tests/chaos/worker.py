@@ -112,8 +112,9 @@ class Watched(Database):
     def _once(self, writes: bool, work: Any, /, *args: Any, **kwargs: Any) -> Any:
         self._here.place = None
         result = super()._once(writes, work, *args, **kwargs)
-        if self._here.place:
-            place, text = self._here.place
+        met: Any = self._here.place  # the work said it meanwhile
+        if met:
+            place, text = met
             self._log.write(f"committed {place}", text)
             self._meet("after", place, text)
         return result

@@ -4,6 +4,7 @@ import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -224,8 +225,8 @@ class StoreMachine(RuleBasedStateMachine):
         entries = tables.ledger
         for user in ("ann", "bob"):
             mine_of = select(entries.c.kind, func.sum(entries.c.amount)).where(entries.c.user_id == user)
-            rows = self.database.read_here(lambda c, q=mine_of: c.execute(q.group_by(entries.c.kind)).all())
-            found: dict[str, int] = {row[0]: int(row[1]) for row in rows}
+            rows: Any = self.database.read_here(lambda c, q=mine_of: c.execute(q.group_by(entries.c.kind)).all())
+            found: dict[str, int] = {kind: int(amount) for kind, amount in rows}
             reserved, captured, refunded = (found.get(kind, 0) for kind in ("reserve", "capture", "refund"))
             available = self.database.read_here(ledger.balance, user)
             assert available == GRANTED - reserved + refunded >= 0
