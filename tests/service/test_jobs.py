@@ -191,7 +191,7 @@ def test_the_command_line_lists_shows_watches_and_cancels(
     assert "painter.generate" in shown.stdout, shown.stdout + shown.stderr
     assert opened_file(output / "speech_to_image-image.png") == (256, 256)
 
-    long = submit(client, "image_generation", {**LONG, "seed": 5000})
+    long = submit(client, "image_generation", {**LONG, "count": 8, "seed": 5000})  # the command takes seconds to start
     until(lambda: running(client, long), 60)
     cancelled = live.medley("jobs", "cancel", long)
     assert cancelled.returncode == 0, cancelled.stdout + cancelled.stderr
