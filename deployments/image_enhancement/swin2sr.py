@@ -12,7 +12,8 @@ from .. import pixels
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageEnhancement
-from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from ..engine import device_for, failure, is_local
+from ..errors import InvalidInput, ModelUnavailable
 from ..media import Image
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _upscale(engine: Networks, image: Image, scale: int, cancelled: threading.Ev
     try:
         large = enlarge(engine, np.array(picture.convert("RGB")), scale, cancelled)
     except (RuntimeError, MemoryError) as error:
-        raise _failure(error, "the super-resolution model failed") from None
+        raise failure(error, "the super-resolution model failed") from None
     result = PIL.Image.fromarray(large)
     if picture.mode == "RGBA":
         result.putalpha(picture.getchannel("A").resize(size, PIL.Image.Resampling.BICUBIC))
@@ -134,13 +135,10 @@ def load(options: Swin2SR.Options) -> Networks:
     Raises:
         ModelUnavailable: the weights are missing, damaged, pickled or not a Swin2SR that enlarges colours.
     """
-    import torch
 
     path = weights_path(options.weights)
     parts = [str(folder) for folder in (Path(path) / "x2", Path(path) / "x4") if folder.is_dir()]
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_for(options.device, options.threads)
     networks = {}
     for part in parts or [path]:
         network = _network(part, options).to(device)
@@ -153,11 +151,7 @@ def _network(path: str, options: Swin2SR.Options) -> Any:
     from transformers import Swin2SRForImageSuperResolution
     from transformers.utils import logging
 
-    local = Path(path).is_dir()
-    if not local and path.startswith(("/", ".", "~")):
-        raise ModelUnavailable(f"{options.weights} is not a folder on this machine")
-    if local and not list(Path(path).glob("*.safetensors")):
-        raise ModelUnavailable(f"{options.weights} has no weights in safetensors, the only kind that is loaded")
+    local = is_local(path, options.weights)
     logging.disable_progress_bar()
     try:
         loaded: Any = Swin2SRForImageSuperResolution.from_pretrained(
@@ -165,7 +159,7 @@ def _network(path: str, options: Swin2SR.Options) -> Any:
             local_files_only=local, output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise _failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded") from None
     network, report = loaded  # what was there and what was not
     config = network.config
     if report["missing_keys"]:
@@ -173,11 +167,3 @@ def _network(path: str, options: Swin2SR.Options) -> Any:
     if config.upscale not in (2, 4) or config.num_channels != 3 or config.num_channels_out != 3:
         raise ModelUnavailable(f"{options.weights} does not enlarge colour pictures by 2 or 4")
     return network.eval().requires_grad_(False)
-
-
-def _failure(error: BaseException, what: str) -> ModelUnavailable:
-    import torch
-
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
-    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

@@ -13,7 +13,8 @@ from .. import pixels
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageReconstruction
-from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from ..engine import device_for, failure, is_local
+from ..errors import InvalidInput, ModelUnavailable
 from ..media import Image
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _reconstruct(engine: _Engine, image: Image, mask: Image, cancelled: threadin
     try:
         filled = _filled(engine, small, np.asarray(shares) > 0, cancelled)
     except (RuntimeError, MemoryError) as error:
-        raise _failure(error, "the image reconstruction model failed") from None
+        raise failure(error, "the image reconstruction model failed") from None
     large = PIL.Image.fromarray(filled).resize(part.size, PIL.Image.Resampling.BICUBIC)
     result = picture.copy()
     stencil = PIL.Image.fromarray(inside.astype(np.uint8) * 255)
@@ -178,15 +179,9 @@ def _load(options: ViTMAE.Options) -> _Engine:
     from transformers.utils.hub import cached_file
 
     path = weights_path(options.weights)
-    local = Path(path).is_dir()
-    if not local and path.startswith(("/", ".", "~")):
-        raise ModelUnavailable(f"{options.weights} is not a folder on this machine")
-    if local and not list(Path(path).glob("*.safetensors")):
-        raise ModelUnavailable(f"{options.weights} has no weights in safetensors, the only kind that is loaded")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    local = is_local(path, options.weights)
     logging.disable_progress_bar()
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_for(options.device, options.threads)
     source: dict[str, Any] = {"revision": options.revision or "main", "local_files_only": local}
     try:
         loaded: Any = ViTMAEForPreTraining.from_pretrained(
@@ -195,7 +190,7 @@ def _load(options: ViTMAE.Options) -> _Engine:
         told = cached_file(path, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **source)
         values = json.loads(Path(told).read_text()) if told else {}
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise _failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded") from None
     network, report = loaded  # what was there and what was not
     if report["missing_keys"]:
         raise ModelUnavailable(f"{options.weights} lacks {len(report['missing_keys'])} tensors of a ViT-MAE")
@@ -204,11 +199,3 @@ def _load(options: ViTMAE.Options) -> _Engine:
     means, deviations = (tuple(values.get(key, usual)) for key, usual in
                          zip(("image_mean", "image_std"), IMAGENET, strict=True))  # fmt: skip
     return _Engine(network.eval().requires_grad_(False).to(device), means, deviations, device)
-
-
-def _failure(error: BaseException, what: str) -> ModelUnavailable:
-    import torch
-
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
-    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

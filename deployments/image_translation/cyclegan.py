@@ -12,7 +12,8 @@ from .. import pixels
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageTranslation
-from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from ..engine import device_for, failure
+from ..errors import InvalidInput, ModelUnavailable
 from ..media import Image
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _translate(engine: _Engine, image: Image, direction: str, cancelled: threadi
                 signal = layer(signal)
             made = ((signal[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
     except (RuntimeError, MemoryError) as error:
-        raise _failure(error, "the image translation model failed") from None
+        raise failure(error, "the image translation model failed") from None
     result = PIL.Image.fromarray(made).resize(picture.size, PIL.Image.Resampling.LANCZOS)
     return pixels.write_picture(_with_alpha_of(picture, result))
 
@@ -117,7 +118,6 @@ def _with_alpha_of(picture: "Picture", result: "Picture") -> "Picture":
 
 
 def _load(options: CycleGAN.Options) -> _Engine:
-    import torch
     from safetensors.torch import load_file
 
     from .generator import from_state
@@ -126,24 +126,14 @@ def _load(options: CycleGAN.Options) -> _Engine:
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if not files or any(file.suffix != ".safetensors" for file in files):
         raise ModelUnavailable(f"{options.weights} has no generators; safetensors are needed, one for each direction")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_for(options.device, options.threads)
     generators = {}
     for file in files:
         try:
             generators[file.stem] = from_state(load_file(file)).to(device)
         except Exception as error:  # a file can be wrong in more ways than safetensors has errors for
-            raise _failure(error, f"{options.weights}: {file.name} cannot be loaded") from None
+            raise failure(error, f"{options.weights}: {file.name} cannot be loaded") from None
     usual = options.direction or next(iter(generators))
     if usual not in generators:
         raise ModelUnavailable(f"direction is {usual}; {options.weights} has {', '.join(generators)}")
     return _Engine(generators, usual, device, options.longest_side)
-
-
-def _failure(error: BaseException, what: str) -> ModelUnavailable:
-    import torch
-
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
-    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

@@ -6,7 +6,6 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -14,7 +13,8 @@ from pydantic import Field
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Delta, Language, Message, Reply
-from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from ..engine import device_for, failure, is_local
+from ..errors import InvalidInput, ModelUnavailable
 from .writer import Writer
 
 MOST_STOPS = 16
@@ -223,7 +223,7 @@ def _write(engine: _Engine, asked: _Asked, emit: Callable[[str], None], cancelle
                 stopping_criteria=StoppingCriteriaList([writer]),
             )
     except (RuntimeError, MemoryError) as error:
-        raise _failure(error) from None
+        raise failure(error, "the language model failed") from None
     if writer.finish_reason is None:
         raise CancelledError
     reason, written = writer.finish_reason, len(writer.tokens)
@@ -259,21 +259,13 @@ def _prompt(engine: _Engine, messages: list[Message]) -> Any:
 
 
 def _load(options: TransformersLanguage.Options) -> _Engine:
-    import torch
     import transformers
 
     path = weights_path(options.weights)
-    local = Path(path).is_dir()
-    if not local and path.startswith(("/", ".", "~")):
-        raise ModelUnavailable(f"{options.weights} is not a folder on this machine")
-    if local and not list(Path(path).glob("*.safetensors")):
-        found = "only pickled weights, which can run code" if _pickles(Path(path)) else "no weights"
-        raise ModelUnavailable(f"{options.weights} has {found}; safetensors are needed")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    local = is_local(path, options.weights)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # it warns of every sampling default in weights, at every call
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_for(options.device, options.threads)
     dtype = "float32" if options.dtype == "auto" and device == "cpu" else options.dtype  # halves are slow there
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
     try:
@@ -289,22 +281,10 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     except ModelUnavailable:
         raise
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise _failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded") from None
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     listed = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
     text = model.config.get_text_config()
     context = getattr(text, "max_position_embeddings", None) or tokenizer.model_max_length
     return _Engine(model, tokenizer, int(min(context, 10_000_000)), listed, options)
-
-
-def _pickles(folder: Path) -> bool:
-    return any(file.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl") for file in folder.iterdir())
-
-
-def _failure(error: BaseException, what: str = "the language model failed") -> ModelUnavailable:
-    import torch
-
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
-    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

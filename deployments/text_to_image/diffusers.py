@@ -7,7 +7,6 @@ import secrets
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,7 +15,8 @@ from .. import pixels
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import TextToImage
-from ..errors import InvalidInput, ModelUnavailable, OutOfMemory
+from ..engine import device_for, failure, is_local
+from ..errors import InvalidInput, ModelUnavailable
 from ..image_enhancement.swin2sr import Networks, Swin2SR, enlarge, load
 from ..media import Image
 
@@ -166,7 +166,7 @@ def _paint(engine: _Engine, arguments: dict[str, Any], seed: int, cancelled: thr
             generator = torch.Generator("cpu").manual_seed(seed)  # a CPU's draws are the same beside any GPU
             picture = pipeline(**given, generator=generator, output_type="pil").images[0]
     except (RuntimeError, MemoryError) as error:
-        raise _failure(error) from None
+        raise failure(error, "the text-to-image model failed") from None
     if engine.scale > 1:
         picture = _enlarged(engine, picture, cancelled)
     return pixels.write_picture(picture)
@@ -188,17 +188,9 @@ def _load(options: DiffusersTextToImage.Options) -> _Engine:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     path = weights_path(options.weights)
-    local = Path(path).is_dir()
-    if not local and path.startswith(("/", ".", "~")):
-        raise ModelUnavailable(f"{options.weights} is not a folder on this machine")
-    if local and not list(Path(path).rglob("*.safetensors")):
-        pickles = [file for file in Path(path).rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
-        found = "only pickled weights, which can run code" if pickles else "no weights"
-        raise ModelUnavailable(f"{options.weights} has {found}; safetensors are needed")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    local = is_local(path, options.weights, "**/*.safetensors")
     diffusers.utils.logging.disable_progress_bar()
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_for(options.device, options.threads)
     dtype = options.dtype if options.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     source = {"revision": options.revision, "variant": options.variant, "local_files_only": local}
     try:
@@ -206,7 +198,7 @@ def _load(options: DiffusersTextToImage.Options) -> _Engine:
             path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **source
         ).to(device)
     except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for
-        raise _failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded") from None
     pipeline.set_progress_bar_config(disable=True)
     return _engine(pipeline, options)
 
@@ -241,11 +233,3 @@ def _upscaler(options: DiffusersTextToImage.Options, scale: int) -> Networks | N
     if scale not in networks.by_scale:
         raise ModelUnavailable(f"{options.upscaler} does not enlarge by {scale}, which upscale_to asks for")
     return networks
-
-
-def _failure(error: BaseException, what: str = "the text-to-image model failed") -> ModelUnavailable:
-    import torch
-
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
-    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

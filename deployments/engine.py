@@ -1,0 +1,47 @@
+"""What backends on torch share: where weights may lie, where they run, and what an engine's failure means."""
+
+from pathlib import Path
+from typing import Literal
+
+from .errors import ModelUnavailable, OutOfMemory
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
+    """Whether `path` is a folder with safetensors (`pattern` in it) on this machine; otherwise it is a hub name.
+
+    Args:
+        named: the weights as the profile names them, for the error.
+
+    Raises:
+        ModelUnavailable: it is no folder though it looks like one, or has no safetensors.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        if path.startswith(("/", ".", "~")):
+            raise ModelUnavailable(f"{named} is not a folder on this machine")
+        return False
+    if not list(folder.glob(pattern)):
+        pickles = any(file.suffix in PICKLES for file in folder.glob(pattern.replace("*.safetensors", "*")))
+        found = "only pickled weights, which can run code" if pickles else "no weights"
+        raise ModelUnavailable(f"{named} has {found}; safetensors are needed")
+    return True
+
+
+def device_for(device: Literal["auto", "cpu", "cuda"], threads: int | None) -> str:
+    """Torch's name of the device to run on, `auto` being the GPU if there is one; sets torch's threads if told."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def failure(error: BaseException, what: str) -> ModelUnavailable:
+    """The error to raise for one of an engine's: `OutOfMemory` where that is what it says."""
+    import torch
+
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
+    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")
