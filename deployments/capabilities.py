@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .errors import ModelUnavailable
 from .media import Audio, Image
 
 AudioFormat = Literal["wav", "mp3", "opus", "aac", "flac", "pcm"]
@@ -103,7 +104,7 @@ class Language(Protocol):
 
 
 class TextToImage(Protocol):
-    """Paints what a text describes."""
+    """Paints what a text describes. One that paints from a text alone leaves the other methods as they are here."""
 
     async def generate(
         self,
@@ -118,6 +119,48 @@ class TextToImage(Protocol):
     ) -> Image:
         """Paint `prompt` as a PNG of `width` x `height` pixels. The same seed and arguments give the same picture."""
         ...
+
+    async def edit(
+        self,
+        image: Image,
+        prompt: str,
+        *,
+        strength: float | None = None,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int | None = None,
+    ) -> Image:
+        """Paint the picture anew as `prompt` says: PNG of its size. `strength`, above 0 to 1: how much may change."""
+        raise ModelUnavailable("this model paints from a text alone: it does not edit")
+
+    async def inpaint(
+        self,
+        image: Image,
+        mask: Image,
+        prompt: str,
+        *,
+        strength: float | None = None,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int | None = None,
+    ) -> Image:
+        """Paint what the mask, of the picture's size, covers (white) as `prompt` says; the rest stays (PNG)."""
+        raise ModelUnavailable("this model paints from a text alone: it does not inpaint")
+
+    async def vary(
+        self,
+        image: Image,
+        *,
+        prompt: str | None = None,
+        strength: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int | None = None,
+    ) -> Image:
+        """Another picture like this one: PNG of its size. `prompt` says what it shows, which keeps it so."""
+        raise ModelUnavailable("this model paints from a text alone: it does not vary")
 
 
 class SpeechToText(Protocol):

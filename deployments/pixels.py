@@ -47,6 +47,22 @@ def open_picture(image: Image, field: str = "image") -> "Picture":
     return turned.convert("RGB")
 
 
+def open_mask(mask: Image, size: tuple[int, int]) -> "Picture":
+    """A mask as 8-bit grey of the picture's `size` (width, height); soft edges stay soft, 128 and more count as white.
+
+    Raises:
+        InvalidInput: it has another size or covers nothing; the error names `mask`.
+        UnsupportedMedia: it is not one of `IMAGE_FORMATS`.
+    """
+    cover = on_white(open_picture(mask, "mask")).convert("L")
+    if cover.size != size:
+        sizes = f"{cover.width} x {cover.height} pixels, the image {size[0]} x {size[1]}"
+        raise InvalidInput("mask", f"has {sizes}; they must be the same")
+    if not cover.point([0] * 128 + [255] * 128).getbbox():
+        raise InvalidInput("mask", "covers nothing")
+    return cover
+
+
 def write_picture(picture: "Picture", format: ImageFormat = "png", quality: int = 90) -> Image:
     """Encode a picture with its colour profile, without EXIF. JPEG has no transparency: it gets a white ground.
 

@@ -1,15 +1,18 @@
 """The graphs that ship with Medley. One file each; a new one is a new file and a line here."""
 
 from .chat import chat
+from .image_edit import image_edit, image_inpaint, image_vary
 from .image_generation import image_generation
 from .image_reconstruct import image_reconstruct
 from .image_translation import image_translation
 from .image_upscale import image_upscale
 from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
+from .lesson import lesson
 from .prompt_enhancement import prompt_enhancement
 from .smart_mask import smart_mask
 from .speech import speech
 from .speech_to_image import speech_to_image
+from .story import story
 from .transcription import transcription
 from .voice_assistant import voice_assistant
 
@@ -17,6 +20,11 @@ GRAPHS = [
     chat,
     prompt_enhancement,
     image_generation,
+    image_edit,
+    image_inpaint,
+    image_vary,
+    story,
+    lesson,
     transcription,
     speech,
     speech_to_image,

@@ -160,13 +160,7 @@ def _cover(mask: Image, size: tuple[int, int]) -> "np.ndarray":
     """Which pixels to fill, bool [height, width]."""
     import numpy as np
 
-    picture = pixels.on_white(pixels.open_picture(mask, "mask")).convert("L")
-    if picture.size != size:
-        sizes = f"{picture.width} x {picture.height} pixels, the image {size[0]} x {size[1]}"
-        raise InvalidInput("mask", f"has {sizes}; they must be the same")
-    cover = np.asarray(picture) > 127
-    if not cover.any():
-        raise InvalidInput("mask", "covers nothing")
+    cover = np.asarray(pixels.open_mask(mask, size)) > 127
     if cover.all():
         raise InvalidInput("mask", "covers everything; something must be left to go by")
     return cover

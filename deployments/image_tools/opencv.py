@@ -161,13 +161,9 @@ def _extract(image: Image, mask: Image, padding: int) -> Image:
     import PIL.ImageChops
 
     picture = pixels.open_picture(image).convert("RGBA")
-    cover = pixels.on_white(pixels.open_picture(mask, "mask")).convert("L")
-    if cover.size != picture.size:
-        sizes = f"{cover.width} x {cover.height} pixels, the image {picture.width} x {picture.height}"
-        raise InvalidInput("mask", f"has {sizes}; they must be the same")
+    cover = pixels.open_mask(mask, picture.size)
     box = cover.point([0] * 128 + [255] * 128).getbbox()
-    if box is None:
-        raise InvalidInput("mask", "covers nothing")
+    assert box is not None
     left, top, right, bottom = box[0] - padding, box[1] - padding, box[2] + padding, box[3] + padding
     pixels.check_size(right - left, bottom - top, field="padding")
     picture.putalpha(PIL.ImageChops.multiply(picture.getchannel("A"), cover))

@@ -9,11 +9,11 @@ MOST_SHUFFLED = 0.25  # a judge that finds more than this in pictures of other p
 
 
 def painter() -> list[Row]:
-    """500 prompts of held-out combinations, the judge's own accuracy, and one picture's time."""
+    """500 prompts of held-out combinations, the judge's own accuracy, edits, and one picture's time."""
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from .painter.measure import report, seconds_a_picture
+    from .painter.measure import edits, report, seconds_a_picture
 
     folder = STARTER / "painter" / "weights"
     pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
@@ -31,6 +31,7 @@ def painter() -> list[Row]:
         at_most(
             "painter: shape and colour agree, shuffled prompts", shuffled["shape and colour"], MOST_SHUFFLED, "of 500"
         ),
+        *(info(f"painter: {task} agrees", share, "of 60") for task, share in edits(60).items()),
         at_most("painter: one picture", seconds_a_picture(pipeline), 1.5, "s"),
     ]
 

@@ -1,27 +1,17 @@
 """Text to image by Hugging Face diffusers: any text-to-image pipeline in safetensors, on a CPU or one GPU."""
 
-import copy
-import inspect
-import math
-import secrets
-import threading
-from concurrent.futures import CancelledError
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import TextToImage
-from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
-from ..image_enhancement.swin2sr import Networks, Swin2SR, enlarge, load
 from ..media import Image
-
-LONGEST_PROMPT = 8000  # characters; most text encoders read 77 tokens of them
-MOST_GUIDANCE = 30.0
+from .painting import MOST_GUIDANCE, asked, fill, paint, painted_side, repaint
+from .pipelines import Engine, load
 
 
 class DiffusersTextToImage(TextToImage):
@@ -29,8 +19,9 @@ class DiffusersTextToImage(TextToImage):
 
     Takes a folder or a hub name in diffusers' layout with safetensors; never pickles and never code that comes with
     weights. The same seed and arguments give the same picture on the same kind of machine. Calls share the weights and
-    nothing else. Sides are multiples of what the pipeline's VAE takes. It does not edit, inpaint or check what it
-    painted; a prompt longer than the text encoder reads is cut by it.
+    nothing else. Sides are multiples of what the pipeline's VAE takes. It edits, inpaints and varies where the
+    pipeline's family can, with the same weights: the picture is brought to the painted size and the result back to the
+    picture's. It does not check what it painted; a prompt longer than the text encoder reads is cut by it.
 
     With `upscale_to` a picture of the pipeline's own small size is enlarged so that people can see it: the starter
     paints 64 x 64 and delivers 256 x 256. Asked sizes are then the delivered ones, and must be multiples of the
@@ -49,6 +40,8 @@ class DiffusersTextToImage(TextToImage):
         steps: int = Field(20, ge=1, le=1000)
         max_steps: int = Field(100, ge=1, le=1000)
         guidance: float = Field(7.5, ge=0, le=MOST_GUIDANCE)
+        strength: float = Field(0.8, gt=0, le=1, description="How much an edit may change")
+        variation: float = Field(0.5, gt=0, le=1, description="How much a variation differs")
         width: int | None = Field(
             None, ge=8, le=pixels.LONGEST_SIDE, description="Painted pixels; the pipeline's own by default"
         )
@@ -65,7 +58,7 @@ class DiffusersTextToImage(TextToImage):
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=1)
 
     def __init__(self) -> None:
-        self._engine: _Engine | None = None
+        self._engine: Engine | None = None
 
     async def reconfigure(self, options: Options) -> None:
         """Load another pipeline beside the old one, then change over.
@@ -75,7 +68,7 @@ class DiffusersTextToImage(TextToImage):
                 sizes do not suit it.
             OutOfMemory: both do not fit in memory at once.
         """
-        self._engine = await in_thread(lambda cancelled: _load(options))
+        self._engine = await in_thread(lambda cancelled: load(options))
 
     def check_health(self) -> None:
         self._ready()
@@ -92,144 +85,68 @@ class DiffusersTextToImage(TextToImage):
         seed: int | None = None,
     ) -> Image:
         engine = self._ready()
-        options = engine.options
-        for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
-            if len(text) > LONGEST_PROMPT:
-                raise InvalidInput(field, f"has {len(text):,} characters; at most {LONGEST_PROMPT:,} are read")
         if not prompt.strip():
             raise InvalidInput("prompt", "is empty")
-        if negative_prompt and "negative_prompt" not in engine.accepts:
-            raise InvalidInput("negative_prompt", "is nothing this model takes")
-        steps = options.steps if steps is None else steps
-        if not 1 <= steps <= options.max_steps:
-            raise InvalidInput("steps", f"is {steps}; it goes from 1 to {options.max_steps}")
-        guidance = options.guidance if guidance is None else guidance
-        if not 0 <= guidance <= MOST_GUIDANCE:  # also false for NaN
-            raise InvalidInput("guidance", f"is {guidance}; it goes from 0 to {MOST_GUIDANCE:g}")
-        arguments = {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt or None,
-            "width": _painted(engine, "width", width),
-            "height": _painted(engine, "height", height),
-            "num_inference_steps": steps,
-            "guidance_scale": guidance,
-        }
-        number = secrets.randbits(63) if seed is None else seed % 2**63
-        return await in_thread(lambda cancelled: _paint(engine, arguments, number, cancelled))
+        sides = {"width": painted_side(engine, "width", width), "height": painted_side(engine, "height", height)}
+        work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, **sides)
+        return await in_thread(lambda cancelled: paint(work, cancelled))
 
-    def _ready(self) -> "_Engine":
+    async def edit(
+        self,
+        image: Image,
+        prompt: str,
+        *,
+        strength: float | None = None,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int | None = None,
+    ) -> Image:
+        """Noise is laid over the picture, more with more `strength`, and taken away again as `prompt` says."""
+        engine = self._ready()
+        if not prompt.strip():
+            raise InvalidInput("prompt", "is empty")
+        strength = engine.options.strength if strength is None else strength
+        work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, strength=strength)
+        return await in_thread(lambda cancelled: repaint(work, image, cancelled))
+
+    async def inpaint(
+        self,
+        image: Image,
+        mask: Image,
+        prompt: str,
+        *,
+        strength: float | None = None,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int | None = None,
+    ) -> Image:
+        """A mask counts as white from half brightness on. Without `strength` nothing of what it covers is kept."""
+        engine = self._ready()
+        if not prompt.strip():
+            raise InvalidInput("prompt", "is empty")
+        strength = 1.0 if strength is None else strength
+        work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, strength=strength)
+        return await in_thread(lambda cancelled: fill(work, image, mask, cancelled))
+
+    async def vary(
+        self,
+        image: Image,
+        *,
+        prompt: str | None = None,
+        strength: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int | None = None,
+    ) -> Image:
+        """An edit that keeps more of the picture; without a prompt the weights alone decide what it becomes."""
+        engine = self._ready()
+        strength = engine.options.variation if strength is None else strength
+        work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, strength=strength)
+        return await in_thread(lambda cancelled: repaint(work, image, cancelled))
+
+    def _ready(self) -> Engine:
         if self._engine is None:
             raise ModelUnavailable("the text-to-image model is not loaded yet")
         return self._engine
-
-
-@dataclass(frozen=True)
-class _Engine:
-    """A loaded pipeline. Calls work on copies that share its weights."""
-
-    pipeline: Any
-    options: DiffusersTextToImage.Options
-    accepts: frozenset[str]  # arguments of its __call__
-    size: tuple[int, int]  # painted unless asked otherwise: width, height
-    step: int  # painted sides are multiples of it
-    scale: int  # delivered pixels per painted one, along a side
-    upscaler: Networks | None
-
-
-def _painted(engine: _Engine, field: str, asked: int | None) -> int:
-    """The side to paint for a delivered side of `asked` pixels."""
-    if asked is None:
-        return engine.size[field == "height"]
-    unit = engine.step * engine.scale
-    if not unit <= asked <= engine.options.max_side or asked % unit:
-        most = engine.options.max_side // unit * unit
-        raise InvalidInput(field, f"is {asked}; it is a multiple of {unit} from {unit} to {most}")
-    return int(asked) // engine.scale
-
-
-def _paint(engine: _Engine, arguments: dict[str, Any], seed: int, cancelled: threading.Event) -> Image:
-    import torch
-
-    def look(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if cancelled.is_set():
-            raise CancelledError
-        return values
-
-    # The scheduler counts steps, and the pipeline notes its call's guidance on itself: neither is for two calls.
-    pipeline = copy.copy(engine.pipeline)
-    pipeline.scheduler = copy.deepcopy(engine.pipeline.scheduler)
-    given = {name: value for name, value in arguments.items() if name in engine.accepts}
-    if "callback_on_step_end" in engine.accepts:
-        given["callback_on_step_end"] = look
-    try:
-        with torch.inference_mode():
-            generator = torch.Generator("cpu").manual_seed(seed)  # a CPU's draws are the same beside any GPU
-            picture = pipeline(**given, generator=generator, output_type="pil").images[0]
-    except (RuntimeError, MemoryError) as error:
-        raise failure(error, "the text-to-image model failed") from None
-    if engine.scale > 1:
-        picture = _enlarged(engine, picture, cancelled)
-    return pixels.write_picture(picture)
-
-
-def _enlarged(engine: _Engine, picture: Any, cancelled: threading.Event) -> Any:
-    import numpy as np
-    import PIL.Image
-
-    if engine.upscaler is not None:
-        return PIL.Image.fromarray(enlarge(engine.upscaler, np.array(picture), engine.scale, cancelled))
-    size = (picture.width * engine.scale, picture.height * engine.scale)
-    return picture.resize(size, PIL.Image.Resampling.LANCZOS)
-
-
-def _load(options: DiffusersTextToImage.Options) -> _Engine:
-    import diffusers.utils
-    import torch
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-
-    path = weights_path(options.weights)
-    local = is_local(path, options.weights, "**/*.safetensors")
-    diffusers.utils.logging.disable_progress_bar()
-    device = device_for(options.device, options.threads)
-    dtype = options.dtype if options.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
-    source = {"revision": options.revision, "variant": options.variant, "local_files_only": local}
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **source
-        ).to(device)
-    except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
-    pipeline.set_progress_bar_config(disable=True)
-    return _engine(pipeline, options)
-
-
-def _engine(pipeline: Any, options: DiffusersTextToImage.Options) -> _Engine:
-    accepts = frozenset(inspect.signature(pipeline.__call__).parameters)
-    if not {"prompt", "width", "height", "num_inference_steps"} <= accepts or "image" in accepts:
-        raise ModelUnavailable(
-            f"{options.weights} is a {type(pipeline).__name__}, which does not paint from a text alone"
-        )
-    factor = int(getattr(pipeline, "vae_scale_factor", 8))
-    # Diffusers asks for eighths whatever the VAE; transformers take latent pixels in pairs on top of it.
-    step = math.lcm(8, factor) * (2 if getattr(pipeline, "transformer", None) is not None else 1)
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    usual = getattr(getattr(network, "config", None), "sample_size", None)
-    own = usual * factor if isinstance(usual, int) else getattr(pipeline, "default_sample_size", 64) * factor
-    size = (options.width or own, options.height or own)
-    if size[0] % step or size[1] % step:
-        raise ModelUnavailable(f"{options.weights} paints multiples of {step} pixels; width and height are {size}")
-    if options.upscale_to is not None and options.upscale_to % max(size):
-        raise ModelUnavailable(f"upscale_to is {options.upscale_to}; it is a multiple of the painted side, {max(size)}")
-    scale = options.upscale_to // max(size) if options.upscale_to else 1
-    if max(size) * scale > options.max_side:
-        raise ModelUnavailable(f"max_side is {options.max_side}, less than the usual {max(size) * scale}")
-    return _Engine(pipeline, options, accepts, size, step, scale, _upscaler(options, scale))
-
-
-def _upscaler(options: DiffusersTextToImage.Options, scale: int) -> Networks | None:
-    if options.upscaler is None:
-        return None
-    networks = load(Swin2SR.Options.model_validate({"weights": options.upscaler, "device": options.device}))
-    if scale not in networks.by_scale:
-        raise ModelUnavailable(f"{options.upscaler} does not enlarge by {scale}, which upscale_to asks for")
-    return networks

@@ -13,11 +13,14 @@ from deployments import BACKENDS
 from deployments.capabilities import TextToImage
 from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
 from deployments.media import Image, MediaLimits
+from deployments.pixels import write_picture
+from deployments.starter.world import Scene, judge, render
 
 from .harness import offering, reload_in_flight, seconds_to_stop
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(TextToImage)
+EDITORS = [name for name in NAMES if BACKENDS[name].edit is not TextToImage.edit]
 
 
 def size(image: Image) -> tuple[int, int]:
@@ -95,6 +98,97 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     assert size(await model.generate("a red dog", seed=1)) == (128, 128)
 
 
+def opened(image: Image) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(image.data)).convert("RGB"))
+
+
+def picture(width: int = 120, height: int = 80) -> Image:
+    """A red box on grey."""
+    made = PIL.Image.new("RGB", (width, height), "lightgrey")
+    made.paste((200, 30, 30), (width // 4, height // 4, width // 2, height // 2))
+    return write_picture(made)
+
+
+def box_mask(width: int = 120, height: int = 80) -> Image:
+    made = PIL.Image.new("L", (width, height))
+    made.paste(255, (width // 4, height // 4, width // 2, height // 2))
+    return write_picture(made)
+
+
+class TestEditing:
+    """Painting over pictures, for the backends that can."""
+
+    @pytest.fixture(params=EDITORS)
+    def model(self, request: pytest.FixtureRequest, load: Any) -> Any:
+        return load(request.param)
+
+    async def test_the_result_has_the_pictures_size_and_the_seed_decides_it(self, model: Any) -> None:
+        calls = {
+            "edit": lambda **more: model.edit(picture(), "a blue box", **more),
+            "inpaint": lambda **more: model.inpaint(picture(), box_mask(), "a blue box", **more),
+            "vary": lambda **more: model.vary(picture(), **more),
+        }
+        for call in calls.values():
+            first, again, other = await call(seed=1), await call(seed=1), await call(seed=2)
+            assert size(first) == (120, 80)
+            assert first == again != other
+
+    async def test_what_the_mask_leaves_stays_to_the_last_bit(self, model: Any) -> None:
+        before, after = opened(picture()), opened(await model.inpaint(picture(), box_mask(), "a dog", seed=1))
+        covered = opened(box_mask()) > 0
+        assert (before[~covered] == after[~covered]).all()
+        assert (before[covered] != after[covered]).any()
+
+    async def test_little_strength_keeps_more_of_the_picture(self, model: Any) -> None:
+        before = opened(picture(64, 64)).astype(int)
+        kept = [
+            np.abs(opened(await model.edit(picture(64, 64), "a dog", strength=strength, steps=10, seed=1)) - before)
+            for strength in (0.2, 1.0)
+        ]
+        assert kept[0].mean() < kept[1].mean()
+
+    @pytest.mark.parametrize(
+        ("task", "field", "value"),
+        [
+            ("edit", "prompt", " "),
+            ("edit", "strength", 0),
+            ("edit", "strength", 1.1),
+            ("edit", "strength", float("nan")),
+            ("edit", "strength", 0.01),  # no step left
+            ("edit", "image", Image(b"nothing", "image/png")),
+            ("inpaint", "mask", box_mask(64, 64)),
+            ("inpaint", "mask", write_picture(PIL.Image.new("L", (120, 80)))),
+            ("inpaint", "guidance", -1),
+            ("vary", "steps", 0),
+        ],
+    )
+    async def test_bad_input_names_its_field(self, model: Any, task: str, field: str, value: Any) -> None:
+        given: dict[str, Any] = {"image": picture()}
+        given |= {} if task == "vary" else {"prompt": "a dog"}
+        given |= {"mask": box_mask()} if task == "inpaint" else {}
+        with pytest.raises(InvalidInput) as raised:
+            await getattr(model, task)(**{**given, field: value})
+        assert raised.value.field == field
+
+    async def test_pictures_of_odd_shapes_are_painted(self, model: Any) -> None:
+        for sides in ((1, 1), (300, 7), (63, 65)):
+            assert size(await model.edit(picture(*sides), "a dog", seed=1)) == sides
+
+    async def test_cancelling_stops_it(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert await seconds_to_stop(model, model.edit(picture(), "a dog", steps=100), monkeypatch) < 0.5
+
+
+async def test_the_starter_changes_the_colour_it_is_asked_to_change(options_of: Any) -> None:
+    model = BACKENDS["diffusers"]()
+    starter = {"weights": "starter/painter", "steps": 20, "guidance": 5.0, "upscale_to": 256}
+    await model.reconfigure(options_of("diffusers", **starter))
+    scene = Scene("white", "square", "red", "large", "centre", 1, 5)
+    before = write_picture(render(scene).resize((256, 256)))
+    after = await model.edit(before, "a large blue square", seed=1)
+    seen = judge(PIL.Image.open(io.BytesIO(after.data)).convert("RGB").resize((64, 64), PIL.Image.Resampling.BOX))
+    assert (seen.colour, seen.shape, seen.background) == ("blue", "square", "white")
+
+
 class TestDiffusers:
     """What only the diffusers backend promises."""
 
@@ -164,6 +258,6 @@ class TestDiffusers:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         model = load("diffusers")
-        monkeypatch.setattr(model._engine.pipeline.unet, "forward", full)
+        monkeypatch.setattr(model._engine.pipeline("generate").make.unet, "forward", full)
         with pytest.raises(OutOfMemory):
             await model.generate("a red dog")

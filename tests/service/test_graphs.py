@@ -29,6 +29,12 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
             assert len(result["prompt"]) > 10
         case "image_generation":
             assert all(opened(image).size == (256, 256) for image in result["images"])
+        case "image_edit" | "image_vary" | "image_inpaint":
+            assert opened(result["image"]).size == (120, 80)
+        case "story":
+            assert len(result["scenes"]) == 2 and all("fox" in scene for scene in result["scenes"])
+        case "lesson":
+            assert len(result["points"]) == 2
         case "speech" | "voice_assistant":
             assert len(from_url(result["audio"])) > 10_000
         case "speech_to_image":

@@ -12,7 +12,7 @@ from deployments.audio import decode
 from deployments.media import Audio
 
 from .live import Live
-from .samples import Samples
+from .samples import Samples, disc, opened
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,30 @@ def test_images(api: openai.OpenAI) -> None:
         assert picture.size == (256, 256)
     as_url = api.images.generate(model="starter-painter", prompt="a circle", response_format="url")
     assert as_url.data and (as_url.data[0].url or "").startswith("data:image/png;base64,")
+
+
+def clear_box() -> bytes:
+    """A mask of 120 x 80 as OpenAI wants it: transparent where to paint."""
+    mask, file = Image.new("RGBA", (120, 80), "black"), io.BytesIO()
+    mask.paste((0, 0, 0, 0), (40, 20, 80, 60))
+    mask.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_images_are_edited_and_varied(api: openai.OpenAI) -> None:
+    before = ("before.png", disc().data)
+    edited = api.images.edit(model="default", image=before, prompt="a blue circle on white", n=2)
+    filled = api.images.edit(image=before, mask=("mask.png", clear_box()), prompt="a blue circle on white")
+    varied = api.images.create_variation(model="default", image=before)
+    for answer, count in ((edited, 2), (filled, 1), (varied, 1)):
+        pictures = [Image.open(io.BytesIO(base64.b64decode(item.b64_json or ""))) for item in answer.data or []]
+        assert [picture.size for picture in pictures] == [(120, 80)] * count
+    assert pictures[0].convert("RGB").tobytes() != opened(disc()).convert("RGB").tobytes()
+    kept = Image.open(io.BytesIO(base64.b64decode((filled.data or [])[0].b64_json or ""))).convert("RGB")
+    assert kept.crop((0, 0, 40, 80)).tobytes() == opened(disc()).convert("RGB").crop((0, 0, 40, 80)).tobytes()
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.images.edit(image=before, mask=("mask.png", disc().data), prompt="x")
+    assert caught.value.param == "mask"
 
 
 @pytest.mark.parametrize("form", ["mp3", "opus", "aac", "flac", "wav", "pcm"])

@@ -1,13 +1,14 @@
-"""Generated chats the writer learns from: picture prompts, questions about Medley, small talk, and not knowing."""
+"""Generated chats the writer learns from: picture prompts, stories, lessons, questions, small talk, and not knowing."""
 
 import random
+from typing import NamedTuple
 
 from ..phrases import STYLE, ask, expand
 from ..world import describe, random_scene
 from .facts import TOPICS, UNANSWERABLE, UNKNOWN
 from .subjects import ADJECTIVES, made_up, noun, subject
+from .tales import KINDS, tell
 
-Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 REQUEST = "Write a picture prompt for: "
 SYSTEMS = (
     "You are a helpful assistant.", "You write prompts for a picture generator.", "You are Medley's writer.",
@@ -76,20 +77,29 @@ def unanswerable(rng: random.Random) -> tuple[str, str]:
     return varied(text, rng), rng.choice(UNKNOWN)
 
 
-def turn(rng: random.Random) -> tuple[str, str]:
-    """One user message and its answer; prompts are over half of it, because copying is what takes longest to learn."""
+class Turn(NamedTuple):
+    """One user message, its answer, and what the answer has to copy from it ("" for nothing)."""
+
+    asked: str
+    answered: str
+    copied: str = ""
+
+
+def turn(rng: random.Random) -> Turn:
+    """Prompts are half of all turns, because copying is what takes longest to learn."""
     draw = rng.random()
     if draw < 0.55:
-        return picture(rng)[:2]
-    return question(rng) if draw < 0.84 else unanswerable(rng)
+        return Turn(*picture(rng))
+    if draw < 0.75:
+        return Turn(*question(rng))
+    if draw < 0.85:
+        return Turn(*unanswerable(rng))
+    tale = tell(KINDS["story" if draw < 0.93 else "lesson"], rng)
+    return Turn(tale.request, tale.answer, tale.subject)
 
 
-def chat(rng: random.Random) -> list[Message]:
-    """A chat of one turn, now and then two or three, now and then under a system message."""
-    messages = []
-    if rng.random() < 0.3:
-        messages.append({"role": "system", "content": rng.choice(SYSTEMS)})
-    for _ in range(rng.choices((1, 2, 3), (0.8, 0.15, 0.05))[0]):
-        asked, answered = turn(rng)
-        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    return messages
+def chat(rng: random.Random) -> tuple[str | None, list[Turn]]:
+    """A system message or none, and one to three turns."""
+    turns = [turn(rng) for _ in range(rng.choices((1, 2, 3), (0.7, 0.2, 0.1))[0])]
+    systems = [*SYSTEMS, *(kind.system for kind in KINDS.values() if turns[0].asked.startswith(kind.asked[:8]))]
+    return (rng.choice((*SYSTEMS, *systems[len(SYSTEMS) :] * 10)) if rng.random() < 0.35 else None), turns

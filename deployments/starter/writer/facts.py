@@ -26,8 +26,8 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("what can you do", "how can you help me", "what are you good at", "what can i ask you", "help", "help me",
          "what do you do", "can you help me", "what are your skills", "how do you work", "what can i say",
          "what should i ask you", "what are you able to do"),
-        ("I write picture prompts from a wish and answer simple questions about Medley.",
-         "I turn a wish into a picture prompt, and I answer simple questions about Medley."),
+        ("I write picture prompts, tell short stories and lessons, and answer simple questions about Medley.",
+         "I turn a wish into a picture prompt, tell a short story, and answer simple questions about Medley."),
     ),
     "images": (
         ("can medley make images", "can you make pictures", "how do i make a picture", "can medley paint",
@@ -198,9 +198,16 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("All right. Tell me what you would like to see, or ask me about Medley.",),
     ),
     "joke": (
-        ("tell me a joke", "make me laugh", "sing a song", "tell me a story", "write a poem", "write me a haiku",
-         "write an essay", "can you tell jokes", "write a story about a dragon", "write a song for me"),
-        ("I cannot do that well: I am a small model. I write picture prompts and answer questions about Medley.",),
+        ("tell me a joke", "make me laugh", "sing a song", "write a poem", "write me a haiku", "write an essay",
+         "can you tell jokes", "sing something", "write a poem for me", "write a song for me"),
+        ("I cannot do that well: I am a small model. I write picture prompts, short stories and lessons.",),
+    ),
+    "stories": (
+        ("can you tell stories", "do you know stories", "can medley tell a story", "can you write a story",
+         "how do i get a story", "what about stories", "can you make up a story", "do you tell stories",
+         "can you teach me something", "can you give lessons", "what about lessons", "can you write stories"),
+        ("Yes. Ask for a story about something and I tell it in scenes; a lesson comes in points.",
+         "Yes, short ones: name a subject, and I tell a story of a few scenes or a lesson of a few points."),
     ),
 }  # fmt: skip
 

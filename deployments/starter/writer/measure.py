@@ -6,19 +6,29 @@ import time
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .data import Message, picture, unanswerable
+from .data import picture, unanswerable
 from .facts import TOPICS, UNKNOWN
+from .tales import KINDS, tell, well_formed
+
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
 SAMPLES = (
     "who are you", "What can Medley do?", "does medley run on a laptop", "what happens to my job if the server crashes",
     "how do i get an api key", "can I use the OpenAI client with Medley?", "what is ray serve", "can you make a video",
     "what is a mask", "can it turn a photo into a painting", "can it write text", "hello", "thank you very much",
-    "how are you today", "what is the capital of france",
+    "how are you today", "what is the capital of france", "Write a picture prompt for: a fox in the snow",
+    "Write a picture prompt for: my grandmother drinking tea", "Tell a story of 3 scenes about: an old lighthouse",
+    "Write a picture prompt for: a steam train crossing a bridge in winter", "teach me about volcanoes",
+    "Write a picture prompt for: three small red stars on black Style: 3d render", "tell me a story about a dragon",
 )  # fmt: skip
 
 
 def answer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, messages: list[Message], temperature: float = 0.0
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[Message],
+    temperature: float = 0.0,
+    max_tokens: int = 96,
 ) -> str:
     """The writer's next message; temperature 0 is greedy."""
     inputs = tokenizer.apply_chat_template(
@@ -31,7 +41,7 @@ def answer(
         else {"do_sample": False, "temperature": None, "top_p": None}
     )
     with torch.inference_mode():
-        out = model.generate(**inputs, max_new_tokens=96, **how)
+        out = model.generate(**inputs, max_new_tokens=max_tokens, **how)
     return tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
@@ -67,6 +77,24 @@ def questions_right(model, tokenizer, seed: str = "held out") -> dict[str, float
     }
 
 
+def tales_told(model, tokenizer, count: int = 100, seed: str = "held out") -> dict[str, float]:
+    """Of so many stories and as many lessons about unseen nouns: shares of well formed ones, and of lines that name
+    their subject word for word. Asked for as the graphs ask, with their system message every other time."""
+    found = dict[str, float]()
+    for name, kind in KINDS.items():
+        rng, formed, named, lines = random.Random(f"{seed}/{name}"), 0, 0, 0
+        for number in range(count):
+            tale = tell(kind, rng, held_out=True)
+            system = [{"role": "system", "content": kind.system}] if number % 2 else []
+            asked = [*system, {"role": "user", "content": tale.request}]
+            text = answer(model, tokenizer, asked, max_tokens=60 * tale.count)
+            formed += well_formed(kind, text, tale.count)
+            named += sum(tale.subject in line for line in text.split("\n"))
+            lines += tale.count
+        found |= {f"{name} well formed": formed / count, f"{name} lines that name the subject": named / lines}
+    return found
+
+
 def speed(model, tokenizer, tokens: int = 200) -> float:
     """Tokens per second of one stream, this process's threads."""
     inputs = tokenizer.apply_chat_template(
@@ -85,6 +113,7 @@ def report(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[s
     found = (
         wishes_kept(model, tokenizer)
         | questions_right(model, tokenizer)
+        | tales_told(model, tokenizer)
         | {"tokens per second": speed(model, tokenizer)}
     )
     for name, value in found.items():

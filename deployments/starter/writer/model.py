@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 CONTEXT = 1024  # positions
@@ -19,10 +19,11 @@ TEMPLATE = (
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Learn byte pairs from `texts`; digits stay single, every string can be written."""
     learner = Tokenizer(models.BPE())
+    # A text's first word gets a space too, so that a word is the same tokens wherever it stands: easier to copy.
+    learner.normalizer = normalizers.Prepend(" ")
     learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel()]
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    # The space ByteLevel puts before a text's first word is taken away again.
     learner.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     learner.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=[*SPECIAL.values(), *ROLES], show_progress=False,

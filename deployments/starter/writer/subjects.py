@@ -1,9 +1,12 @@
 """Subjects outside the little world of shapes, so that the writer learns to copy a wish and not to know a list.
 
-A third of the nouns are made up from syllables: no weight can remember them, so the only way to be right is to copy.
+A third of the nouns are made up from syllables and a third drawn from a dictionary of a hundred thousand words: no
+weight can remember them, so the only way to be right is to copy.
 """
 
 import random
+from functools import cache
+from pathlib import Path
 
 NOUNS = (  # noqa: SIM905
     "fox cat dog horse owl whale dragon rabbit bear tiger lion elephant penguin parrot turtle frog bee butterfly "
@@ -61,12 +64,24 @@ def made_up(rng: random.Random) -> str:
     )
 
 
+@cache
+def dictionary() -> list[str]:
+    """Words of three to twelve letters from PocketSphinx's dictionary (CMUdict), without those kept from training."""
+    import pocketsphinx
+
+    lines = Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")).read_text().splitlines()
+    words = {line.split()[0] for line in lines}
+    held_out = TEST_NOUNS | {noun + "s" for noun in TEST_NOUNS}
+    return sorted(w for w in words if w.isascii() and w.isalpha() and 3 <= len(w) <= 12 and w not in held_out)
+
+
 def noun(rng: random.Random, held_out: bool = False) -> str:
-    """A thing: a noun of the list or, one time in three, an invented word; `held_out`: one kept from training."""
+    """A thing: of the list, of the dictionary, or invented; `held_out`: one kept from training."""
     if held_out:
         return rng.choice(sorted(TEST_NOUNS))
-    if rng.random() < 0.34:
-        return made_up(rng)
+    draw = rng.random()
+    if draw < 0.67:
+        return made_up(rng) if draw < 0.33 else rng.choice(dictionary())
     while (word := rng.choice(NOUNS)) in TEST_NOUNS:
         pass
     return word

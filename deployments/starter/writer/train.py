@@ -1,12 +1,14 @@
 """Train the writer on generated chats, then measure it.
 
-    python -m deployments.starter.writer.train --minutes 45 --checkpoint /some/folder
+    python -m deployments.starter.writer.train --minutes 33 --checkpoint /some/folder
 
 Killed and started again with the same folder, it goes on where it was. Weights land in writer/weights.
 """
 
 import argparse
 import random
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,23 +22,35 @@ from .measure import report
 from .model import build_model, build_tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
-BATCH = 32  # chats
-POOL = 8  # batches drawn together and sorted by length, so that little of a batch is padding
+BATCH = 16  # chats
+OTHER = 0.3  # of a word that is not copied, beside 1 of one that is: which light and which style is drawn by lot
+POOL = 16  # batches drawn together and sorted by length, so that little of a batch is padding
 
 
-def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[bool]]:
-    """One chat as token ids, and which of them the writer itself says (only those are learned)."""
-    ids, own = [tokenizer.bos_token_id], [False]
-    for message in chat(rng):
-        said = message["role"] == "assistant"
-        body = tokenizer.encode(message["content"], add_special_tokens=False) + [tokenizer.eos_token_id] * said
-        ids += [tokenizer.convert_tokens_to_ids(f"<|{message['role']}|>"), *body]
-        own += [False, *[said] * len(body)]
-    return ids, own
+def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[float]]:
+    """One chat as token ids, and how much each counts: 0 for what others say, 1 for what must be copied, OTHER else."""
+    system, turns = chat(rng)
+    ids, counts = [tokenizer.bos_token_id], [0.0]
+
+    def say(role: str, text: str, counting: Callable[[int, int], float]) -> None:
+        body = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids.extend((tokenizer.convert_tokens_to_ids(f"<|{role}|>"), *body["input_ids"]))
+        counts.extend((0.0, *(counting(start, end) for start, end in body["offset_mapping"])))
+
+    if system:
+        say("system", system, lambda start, end: 0.0)
+    for asked, answered, copied in turns:
+        say("user", asked, lambda start, end: 0.0)
+        spans = [(m.start(), m.end()) for m in re.finditer(re.escape(copied), answered)] if copied else []
+        say("assistant", answered, lambda start, end, spans=spans: next(
+            (1.0 for first, last in spans if start <= last and end > first), OTHER))  # fmt: skip
+        ids.append(tokenizer.eos_token_id)
+        counts.append(1.0)
+    return ids, counts
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """POOL batches of ids and own-marks, int64 and bool [BATCH, length], padded on the right, in random order."""
+    """POOL batches of ids and how much they count, int64 and float [BATCH, length], padded right, in random order."""
     rng = random.Random(seed)
     chats = sorted((encoded(tokenizer, rng) for _ in range(POOL * BATCH)), key=lambda pair: len(pair[0]))
     made = []
@@ -44,17 +58,19 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: str) -> list[tuple[torch.T
         group = chats[start : start + BATCH]
         length = max(len(ids) for ids, _ in group)
         ids = torch.tensor([ids + [tokenizer.pad_token_id] * (length - len(ids)) for ids, _ in group])
-        own = torch.tensor([own + [False] * (length - len(own)) for _, own in group])
-        made.append((ids, own))
+        counts = torch.tensor([counts + [0.0] * (length - len(counts)) for _, counts in group])
+        made.append((ids, counts))
     rng.shuffle(made)
     return made
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the writer's own tokens; logits are computed for those alone, a third of the positions."""
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Weighted mean cross-entropy of the writer's own tokens; logits are computed for those alone."""
     states = model.model(input_ids=ids[:, :-1]).last_hidden_state
-    wanted = own[:, 1:]
-    return F.cross_entropy(model.lm_head(states[wanted]), ids[:, 1:][wanted])
+    counts = counts[:, 1:]
+    wanted = counts > 0
+    losses = F.cross_entropy(model.lm_head(states[wanted]), ids[:, 1:][wanted], reduction="none")
+    return (losses * counts[wanted]).sum() / counts.sum()
 
 
 def optimizers_for(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -89,9 +105,9 @@ def train(
     for step in steps(budget, "writer", save, gauge):
         if step % POOL == 0 or not pool:
             pool = batches(tokenizer, f"{seed}/writer/{step // POOL}")
-        ids, own = pool[step % POOL]
+        ids, counts = pool[step % POOL]
         set_rate(optimizers, budget.rate(1.0))
-        loss = loss_of(model, ids.to(device), own.to(device))
+        loss = loss_of(model, ids.to(device), counts.to(device))
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -113,9 +129,18 @@ def export(model: LlamaForCausalLM, average: Average, tokenizer: PreTrainedToken
     tokenizer.save_pretrained(weights)
 
 
+def texts(rng: random.Random, chats: int) -> Iterator[str]:
+    """What is said in so many chats, for the tokenizer to learn its pieces from."""
+    for _ in range(chats):
+        system, turns = chat(rng)
+        yield from ([system] if system else [])
+        for asked, answered, _ in turns:
+            yield from (asked, answered)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=37, help="training time, measurements not counted")
+    parser.add_argument("--minutes", type=float, default=33, help="training time, measurements not counted")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder to resume from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -127,7 +152,7 @@ def main() -> None:
     kept = options.checkpoint / "tokenizer"
     if not kept.exists():
         rng = random.Random(f"{options.seed}/tokenizer")
-        build_tokenizer(message["content"] for _ in range(30000) for message in chat(rng)).save_pretrained(kept)
+        build_tokenizer(texts(rng, 30_000)).save_pretrained(kept)
     tokenizer = AutoTokenizer.from_pretrained(kept)
     model = train(tokenizer, options.minutes, options.checkpoint, options.device, options.seed, options.weights)
     report(model, tokenizer)

@@ -1,0 +1,121 @@
+"""A diffusers pipeline loaded for painting, and its siblings for editing and inpainting that share its weights."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..backend import weights_path
+from ..engine import device_for, failure, is_local
+from ..errors import ModelUnavailable
+from ..image_enhancement.swin2sr import Networks, Swin2SR
+from ..image_enhancement.swin2sr import load as load_upscaler
+
+Task = Literal["generate", "edit", "inpaint"]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One task's pipeline. Calls work on copies that share its weights."""
+
+    make: Any
+    accepts: frozenset[str]  # arguments of its __call__
+
+
+@dataclass(frozen=True)
+class Engine:
+    """All that a loaded model is."""
+
+    pipelines: Mapping[Task, Pipeline]  # those it has; `generate` always
+    options: Any  # DiffusersTextToImage.Options
+    size: tuple[int, int]  # painted unless asked otherwise: width, height
+    step: int  # painted sides are multiples of it
+    scale: int  # delivered pixels per painted one, along a side
+    upscaler: Networks | None
+
+    def pipeline(self, task: Task) -> Pipeline:
+        if task not in self.pipelines:
+            raise ModelUnavailable(f"{self.options.weights} paints from a text alone: it does not {task}")
+        return self.pipelines[task]
+
+
+def load(options: Any) -> Engine:
+    """Load what `DiffusersTextToImage.Options` name.
+
+    Raises:
+        ModelUnavailable: the weights cannot be loaded, or the options do not suit them.
+        OutOfMemory: they do not fit.
+    """
+    import diffusers.utils
+    import torch
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    path = weights_path(options.weights)
+    local = is_local(path, options.weights, "**/*.safetensors")
+    diffusers.utils.logging.disable_progress_bar()
+    device = device_for(options.device, options.threads)
+    dtype = options.dtype if options.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
+    source = {"revision": options.revision, "variant": options.variant, "local_files_only": local}
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **source
+        ).to(device)
+    except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for
+        raise failure(error, f"{options.weights} cannot be loaded") from None
+    pipeline.set_progress_bar_config(disable=True)
+    return _made(pipeline, options)
+
+
+def _made(pipeline: Any, options: Any) -> Engine:
+    accepts = _accepted(pipeline)
+    if not {"prompt", "width", "height", "num_inference_steps"} <= accepts or "image" in accepts:
+        raise ModelUnavailable(
+            f"{options.weights} is a {type(pipeline).__name__}, which does not paint from a text alone"
+        )
+    factor = int(getattr(pipeline, "vae_scale_factor", 8))
+    # Diffusers asks for eighths whatever the VAE; transformers take latent pixels in pairs on top of it.
+    step = math.lcm(8, factor) * (2 if getattr(pipeline, "transformer", None) is not None else 1)
+    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    usual = getattr(getattr(network, "config", None), "sample_size", None)
+    own = usual * factor if isinstance(usual, int) else getattr(pipeline, "default_sample_size", 64) * factor
+    size = (options.width or own, options.height or own)
+    if size[0] % step or size[1] % step:
+        raise ModelUnavailable(f"{options.weights} paints multiples of {step} pixels; width and height are {size}")
+    if options.upscale_to is not None and options.upscale_to % max(size):
+        raise ModelUnavailable(f"upscale_to is {options.upscale_to}; it is a multiple of the painted side, {max(size)}")
+    scale = options.upscale_to // max(size) if options.upscale_to else 1
+    if max(size) * scale > options.max_side:
+        raise ModelUnavailable(f"max_side is {options.max_side}, less than the usual {max(size) * scale}")
+    return Engine(_siblings(pipeline), options, size, step, scale, _upscaler(options, scale))
+
+
+def _upscaler(options: Any, scale: int) -> Networks | None:
+    if options.upscaler is None:
+        return None
+    networks = load_upscaler(Swin2SR.Options.model_validate({"weights": options.upscaler, "device": options.device}))
+    if scale not in networks.by_scale:
+        raise ModelUnavailable(f"{options.upscaler} does not enlarge by {scale}, which upscale_to asks for")
+    return networks
+
+
+def _accepted(pipeline: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(pipeline.__call__).parameters)
+
+
+def _siblings(pipeline: Any) -> dict[Task, Pipeline]:
+    """The pipeline and those of its family that edit and inpaint, on the same weights."""
+    from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image, AutoPipelineForInpainting
+
+    found: dict[Task, Pipeline] = {"generate": Pipeline(pipeline, _accepted(pipeline))}
+    families: dict[Task, Any] = {"edit": AutoPipelineForImage2Image, "inpaint": AutoPipelineForInpainting}
+    for task, family in families.items():
+        try:
+            sibling = family.from_pipe(pipeline)
+        except ValueError:  # no such pipeline in its family
+            continue
+        accepts = _accepted(sibling)
+        if {"image", "strength"} <= accepts:
+            sibling.set_progress_bar_config(disable=True)
+            found[task] = Pipeline(sibling, accepts)
+    return found

@@ -1,0 +1,67 @@
+"""Recordings transcribed and texts spoken."""
+
+from typing import TYPE_CHECKING, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from deployments.capabilities import AudioFormat, Transcript
+from graphs.speech import speech
+from graphs.transcription import transcription
+
+from ...subtitles import srt, vtt
+from .shared import DEFAULT_MODEL, body_of, form_body, json_body, names, prepare
+
+if TYPE_CHECKING:
+    from ...gateway import Service
+
+
+class Transcription(BaseModel):
+    file: bytes
+    model: str = DEFAULT_MODEL
+    language: str | None = None
+    response_format: Literal["json", "text", "srt", "vtt", "verbose_json"] = "json"
+
+
+class SpeechCreation(BaseModel):
+    model: str = DEFAULT_MODEL
+    input: str
+    voice: str | None = None
+    response_format: AudioFormat = "mp3"
+    speed: float | None = None
+
+
+def add(routes: APIRouter, service: "Service") -> None:
+    @routes.post(
+        "/audio/transcriptions", summary="Transcribe audio", openapi_extra=body_of(Transcription, "multipart/form-data")
+    )
+    async def audio_transcriptions(request: Request) -> Response:
+        asked = await form_body(request, Transcription, "recording as `file`")
+        with names({"audio": "file"}):
+            fields = {"audio": asked.file, "language": asked.language}
+            run, call = await prepare(service, transcription, "ears", asked.model, **fields)
+            return _transcript(await run.execute(transcription, call), asked.response_format)
+
+    @routes.post("/audio/speech", summary="Create speech", openapi_extra=body_of(SpeechCreation))
+    async def audio_speech(request: Request) -> Response:
+        asked = await json_body(request, SpeechCreation)
+        with names({"text": "input", "format": "response_format"}):
+            fields = {"text": asked.input, "voice": asked.voice, "speed": asked.speed, "format": asked.response_format}
+            run, call = await prepare(service, speech, "voice", asked.model, **fields)
+            audio = (await run.execute(speech, call)).audio
+        return Response(audio.data, media_type=audio.media_type)
+
+
+def _transcript(transcript: Transcript, form: str) -> Response:
+    if form == "json":
+        return JSONResponse({"text": transcript.text})
+    if form == "verbose_json":
+        segments = [{"id": index, **segment.model_dump()} for index, segment in enumerate(transcript.segments)]
+        body = {"task": "transcribe", "language": transcript.language, "duration": transcript.seconds}
+        return JSONResponse({**body, "text": transcript.text, "segments": segments})
+    if form == "text":
+        return PlainTextResponse(transcript.text + "\n")
+    if form == "srt":
+        return PlainTextResponse(srt(transcript.segments), media_type="application/x-subrip")
+    return PlainTextResponse(vtt(transcript.segments), media_type="text/vtt")
