@@ -18,6 +18,7 @@ from rich.table import Table
 from deployments.errors import MedleyError
 
 from .config import Profile, Settings, load_profile
+from .credits_cli import app as credits_app
 from .jobs_cli import app as jobs_app
 from .remote import UrlOption
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(credits_app, name="credits")
 console = Console()
 errors = Console(stderr=True)
 
