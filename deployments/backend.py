@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
 
+GPU_SHARE = "GPU_SHARE"  # environment of a replica: the fraction of its card that it may use, 0 to 1
 STARTER = Path(__file__).parent / "starter"
 
 

@@ -1,8 +1,10 @@
 """What backends on torch share: where weights may lie, where they run, and what an engine's failure means."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
+from .backend import GPU_SHARE
 from .errors import ModelUnavailable, OutOfMemory
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -30,12 +32,19 @@ def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
 
 
 def device_for(device: Literal["auto", "cpu", "cuda"], threads: int | None) -> str:
-    """Torch's name of the device to run on, `auto` being the GPU if there is one; sets torch's threads if told."""
+    """Torch's name of the device to run on, `auto` being the GPU if there is one; sets torch's threads if told.
+
+    On a GPU the process is held to its share of the card: beyond it, torch raises as if the card were full, and the
+    neighbours keep theirs.
+    """
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    found = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if found == "cuda" and (share := os.environ.get(GPU_SHARE)):
+        torch.cuda.set_per_process_memory_fraction(float(share))
+    return found
 
 
 def failure(error: BaseException, what: str) -> ModelUnavailable:

@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from deployments.backend import weights_path
+from deployments.backend import GPU_SHARE, Needs, weights_path
 
-from .config import GATEWAY, WORKER, AppConfig, load_backend, load_graphs
+from .config import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig, load_backend, load_graphs
 from .gateway import Gateway
 from .jobs.worker import Worker
+from .plan import gpu_share, node_for
 
 
 def build(config: AppConfig) -> Application:
@@ -25,7 +27,7 @@ def build(config: AppConfig) -> Application:
         InvalidConfig: a backend or graph does not exist.
     """
     load_graphs(config.graphs)
-    models = {model.name: deployment(model.name, load_backend(model.backend)).bind() for model in config.models}
+    models = {model.name: deployment(model, config.nodes).bind() for model in config.models}
     wrap: Any = serve.deployment
     gateway = wrap(serve.ingress()(Gateway)).options(
         name=GATEWAY,
@@ -45,14 +47,15 @@ def build(config: AppConfig) -> Application:
     return gateway.bind(config, models, worker.bind(config, models))
 
 
-def deployment(name: str, backend: type[Any]) -> serve.Deployment:
-    """A backend class as a Serve deployment with the needs it declares; a profile overrides each of them."""
+def deployment(model: ModelConfig, nodes: Sequence[NodeConfig]) -> serve.Deployment:
+    """A model as a Serve deployment with the needs its backend declares; a profile overrides each of them."""
+    backend = load_backend(model.backend)
     needs = backend.needs
     wrap: Any = serve.deployment
     return wrap(_replica(backend)).options(
-        name=name,
+        name=model.name,
         user_config={},  # so that `reconfigure` is called, and the model loaded, even where the profile has none
-        ray_actor_options={"num_cpus": needs.cpus, "num_gpus": needs.gpus},
+        ray_actor_options=_resources(model, needs, nodes),
         max_ongoing_requests=needs.concurrency,
         max_queued_requests=64 * needs.concurrency,
         # No autoscaling here: set in code, it would silently outlive a `num_replicas` in the profile (Ray 2.60).
@@ -60,6 +63,26 @@ def deployment(name: str, backend: type[Any]) -> serve.Deployment:
         health_check_period_s=5,
         logging_config=LoggingConfig(enable_access_log=False),
     )
+
+
+def _resources(model: ModelConfig, needs: Needs, nodes: Sequence[NodeConfig]) -> dict[str, Any]:
+    """What Ray keeps for a replica; with a card, its share follows from the declared memory and is told to the process.
+
+    Raises:
+        InvalidConfig: no card is large enough.
+    """
+    cpus = model.cpus or needs.cpus
+    share, node = gpu_share(model, nodes), node_for(model, nodes)
+    if share is None or node is None:
+        return {"num_cpus": cpus, "num_gpus": needs.gpus}
+    options: dict[str, Any] = {
+        "num_cpus": cpus,
+        "num_gpus": share,
+        "runtime_env": {"env_vars": {GPU_SHARE: str(share)}},
+    }
+    if node.accelerator:
+        options["label_selector"] = {"ray.io/accelerator-type": node.accelerator}
+    return options
 
 
 def _replica(backend: type[Any]) -> type[Any]:

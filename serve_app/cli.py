@@ -202,6 +202,35 @@ def doctor() -> None:
 
 
 @app.command()
+def plan(
+    profile: Annotated[Path, typer.Argument(help="A profile, such as configs/gpu.yaml.")] = STARTER,
+    all_replicas: Annotated[
+        bool, typer.Option("--all", help="Place the most replicas each may have, not the least.")
+    ] = False,
+) -> None:
+    """Draw each GPU of a profile and what lives on it. Exit status 1 if something does not fit.
+
+    A model that scales to zero counts as one replica: it must fit when it wakes.
+    """
+    from .plan import drawn
+    from .plan import plan as planned
+
+    checked = load_profile(find_profile(profile))
+    found = planned(checked.app, checked.replicas(most=all_replicas))
+    for card in found.cards:
+        console.print(f"{card.node}, card {card.number}, {card.gib:g} GiB", style="bold")
+        console.print(f"  {escape(drawn(card))}", highlight=False, soft_wrap=True)
+    if found.without:
+        console.print(f"Without a card: {', '.join(found.without)}", highlight=False)
+    for problem in found.problems:
+        errors.print(f"[red]{problem.model}[/red] {problem.why}.", highlight=False, soft_wrap=True)
+        for help in problem.helps:
+            errors.print(f"  would help: {help}", highlight=False, soft_wrap=True)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def manifest(
     profile: Annotated[Path, typer.Argument(help="A profile, such as configs/cluster.yaml.")],
 ) -> None:

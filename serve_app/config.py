@@ -41,6 +41,23 @@ class ModelConfig(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="Also the deployment's name")
     backend: str = Field(description="A name of `deployments.BACKENDS`, or `package.module:Class`")
+    gpu_memory_gib: float | None = Field(
+        default=None, gt=0, le=1024, description="Of one card, all of a replica's process; its share follows from it"
+    )
+    node: str | None = Field(
+        default=None, description="Kind of node it runs on; the smallest card that takes it if not"
+    )
+    cpus: float | None = Field(default=None, gt=0, le=1024, description="For Ray, beside a card; the backend's if not")
+
+
+class NodeConfig(Strict):
+    """A kind of machine with GPUs, for `medley plan` and for the shares of cards."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
+    count: int = Field(default=1, ge=1, le=10_000, description="How many of them there are")
+    cards: int = Field(default=0, ge=0, le=64, description="GPUs of each")
+    card_gib: float = Field(default=0, ge=0, le=1024, description="Memory of each GPU that models may use")
+    accelerator: str | None = Field(default=None, description="Ray's label for its GPU, such as A100; any if not given")
 
 
 class GatewayConfig(Strict):
@@ -82,6 +99,7 @@ class AppConfig(Strict):
     """The `args` of a profile's application."""
 
     models: list[ModelConfig] = Field(min_length=1, description="In order of preference within a capability")
+    nodes: list[NodeConfig] = Field(default=[], description="Machines with GPUs")
     graphs: list[str] = Field(default=["graphs"], description="`package` with a list GRAPHS, or `package.module:graph`")
     gateway: GatewayConfig = GatewayConfig()
     jobs: JobsConfig = JobsConfig()
@@ -92,6 +110,9 @@ class AppConfig(Strict):
         for name in names:
             if names.count(name) > 1 or name in (GATEWAY, WORKER):
                 raise ValueError(f"the model name {name!r} is taken twice")
+        kinds = [node.name for node in self.nodes]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("two kinds of node have one name")
         return self
 
 
@@ -175,6 +196,17 @@ class Profile:
     def deployments(self) -> list[str]:
         return [GATEWAY, WORKER, *(model.name for model in self.app.models)]
 
+    def replicas(self, most: bool = False) -> dict[str, int]:
+        """How many of each deployment live at least (one, where it scales to zero) or at most, where it says."""
+        entries: list[dict[str, Any]] = self.document["applications"][0].get("deployments") or []
+        found = dict[str, int]()
+        for entry in entries:
+            scaling: dict[str, Any] = entry.get("autoscaling_config") or {}
+            count = entry.get("num_replicas", 1)
+            bound = scaling.get("max_replicas" if most else "min_replicas", 1) if scaling else count
+            found[entry["name"]] = max(1, bound) if isinstance(bound, int) else 1
+        return found
+
 
 def load_profile(path: Path) -> Profile:
     """Read and check all of a profile before anything is deployed.
@@ -203,12 +235,16 @@ def load_profile(path: Path) -> Profile:
     app: AppConfig = _parse(AppConfig, arguments, f"{at}.args")
     load_graphs(app.graphs)
     backends = {model.name: load_backend(model.backend) for model in app.models}
+    shared = [model.name for model in app.models if model.gpu_memory_gib is not None]
     entries: list[dict[str, Any]] = applications[0].get("deployments") or []
     for index, entry in enumerate(entries):
         where = f"{at}.deployments[{index}]"
         name = entry["name"]
         if name in [other["name"] for other in entries[:index]]:
             raise InvalidConfig(f"{where}.name: {name!r} is there twice")
+        if name in shared and "ray_actor_options" in entry:
+            # It would replace what follows from `gpu_memory_gib`, and the model would think it has no card.
+            raise InvalidConfig(f"{where}.ray_actor_options: say `cpus` and `gpu_memory_gib` in args.models instead")
         if name not in (GATEWAY, WORKER):
             _check_options(name, entry.get("user_config") or {}, backends, where)
     return Profile(path, document, app)

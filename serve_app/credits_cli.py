@@ -1,6 +1,6 @@
 """`medley credits`: what a user may spend, and adding to it. For operators: it opens the database, not the service."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
@@ -49,7 +49,7 @@ def show(user: UserArgument, limit: Annotated[int, typer.Option(min=1, max=1000,
 
 
 @contextmanager
-def _database() -> Iterator[Database]:
+def _database() -> Generator[Database]:
     database = Database(Settings.from_environment().database_url)
     try:
         database.upgrade()

@@ -42,13 +42,13 @@ async def test_no_user_runs_more_than_their_share(fleet: Fleet, database: Databa
     for _ in range(PROCESSES):
         fleet.start(step_s=0.03, slots=4, config={"per_user": limit})
     await all_ended(database, 60 + count / 2)
-    most = dict.fromkeys(users, 0)
-    running = dict.fromkeys(users, 0)
+    most: dict[str, int] = dict.fromkeys(users, 0)
+    running: dict[str, int] = dict.fromkeys(users, 0)
     steps = [line for line in fleet.lines() if line.what in ("start", "end")]
     for line in sorted(steps, key=lambda line: (line.at, line.what == "start")):
         user = line.text.split()[0]
         running[user] += 1 if line.what == "start" else -1
         most[user] = max(most[user], running[user])
     assert len(steps) == 2 * 2 * len(users) * count
-    assert most == dict.fromkeys(users, limit)
+    assert most == {user: limit for user in users}
     print(f"\n{kind}: {len(users) * count} jobs of two users over {PROCESSES} processes of 4 slots: {most} at once")

@@ -1,0 +1,159 @@
+"""`medley plan`: which model lives on which card. Memory is declared in the profile; shares of cards follow from it.
+
+A model says how much memory of a card it takes (`gpu_memory_gib`), a kind of node how much its cards have. The fraction
+given to Ray is the one divided by the other, and the replica's process is held to it (`GPU_SHARE`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .config import AppConfig, ModelConfig, NodeConfig
+from .errors import InvalidConfig, nearest
+
+SHARES = 10_000  # Ray counts fractions of a card in ten-thousandths
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A replica's place on a card."""
+
+    model: str
+    gib: float
+
+
+@dataclass
+class Card:
+    """A GPU and what lives on it."""
+
+    node: str
+    number: int
+    gib: float
+    models: list[Placed] = field(default_factory=list[Placed])
+
+    @property
+    def free(self) -> float:
+        """GiB nobody has been given."""
+        return self.gib - sum(share(placed.gib, self.gib) * self.gib for placed in self.models)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What does not fit, why, and what would help."""
+
+    model: str
+    why: str
+    helps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    cards: list[Card]
+    problems: list[Problem]
+    without: list[str]  # models that need no card
+
+
+def share(gib: float, card_gib: float) -> float:
+    """The fraction of a card for a model, 0 to 1; rounded down, by less than 0.01 %, so that thirds fit a card."""
+    return max(1, math.floor(round(gib / card_gib * SHARES, 6))) / SHARES
+
+
+def node_for(model: ModelConfig, nodes: Sequence[NodeConfig]) -> NodeConfig | None:
+    """The kind of node a model is for: the one it names, else the smallest card that is large enough.
+
+    Raises:
+        InvalidConfig: it names a kind that is not there, or one without cards.
+    """
+    if model.gpu_memory_gib is None:
+        return None
+    if model.node is not None:
+        named = {node.name: node for node in nodes}
+        if model.node not in named:
+            raise InvalidConfig(f"{model.name}: there is no kind of node {model.node!r}.{nearest(model.node, named)}")
+        if not named[model.node].cards:
+            raise InvalidConfig(f"{model.name}: nodes of the kind {model.node!r} have no cards")
+        return named[model.node]
+    fitting = [node for node in nodes if node.cards and node.card_gib >= model.gpu_memory_gib]
+    return min(fitting, key=lambda node: node.card_gib, default=None)
+
+
+def gpu_share(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
+    """The fraction of a card for one replica; None for a model without a card.
+
+    Raises:
+        InvalidConfig: it fits on no card there is.
+    """
+    if model.gpu_memory_gib is None:
+        return None
+    node = node_for(model, nodes)
+    if node is None or model.gpu_memory_gib > node.card_gib:
+        problem = _too_large(model, nodes)
+        raise InvalidConfig(f"{model.name}: {problem.why}. {'; or '.join(problem.helps)}")
+    return share(model.gpu_memory_gib, node.card_gib)
+
+
+def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
+    """Pack the models onto the cards, largest first, each on the fullest card that still takes it.
+
+    Args:
+        replicas: how many of each model are to live at once; 1 where it is not named.
+    """
+    cards = [
+        Card(node.name if node.count == 1 else f"{node.name} {number + 1}", card, node.card_gib)
+        for node in app.nodes
+        for number in range(node.count)
+        for card in range(node.cards)
+    ]
+    kinds = {card.node: node for node in app.nodes for card in cards if card.node.rsplit(" ", 1)[0] == node.name}
+    problems = list[Problem]()
+    wanted = [model for model in app.models if model.gpu_memory_gib is not None]
+    for model in sorted(wanted, key=lambda model: -(model.gpu_memory_gib or 0)):
+        gib, node = model.gpu_memory_gib or 0, node_for(model, app.nodes)
+        if node is None or gib > node.card_gib:
+            problems.append(_too_large(model, app.nodes))
+            continue
+        for _ in range(replicas.get(model.name, 1)):
+            own = [card for card in cards if kinds[card.node] is node]
+            room = [card for card in own if card.free - share(gib, card.gib) * card.gib > -1e-6]
+            if not room:
+                problems.append(_full(model, node, own))
+                break
+            min(room, key=lambda card: card.free).models.append(Placed(model.name, gib))
+    return Plan(cards, problems, [model.name for model in app.models if model.gpu_memory_gib is None])
+
+
+def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:
+    gib = model.gpu_memory_gib or 0
+    largest = max((node.card_gib for node in nodes if node.cards), default=0.0)
+    why = (
+        f"needs {gib:g} GiB of one card, the largest has {largest:g}"
+        if largest
+        else "needs a card, and no node has one"
+    )
+    helps = [f"a node with cards of {gib:g} GiB or more in `nodes`"]
+    if largest and gib <= 2 * largest:
+        helps.append("weights of half the precision or `savings: [model_offload]`, and less `gpu_memory_gib`")
+    return Problem(model.name, why, tuple(helps))
+
+
+def _full(model: ModelConfig, node: NodeConfig, cards: Sequence[Card]) -> Problem:
+    gib = model.gpu_memory_gib or 0
+    most = max((card.free for card in cards), default=0.0)
+    why = f"needs {gib:g} GiB; the emptiest card of {node.name} has {max(most, 0):.1f} left"
+    helps = [f"one more node of the kind {node.name} (`count: {node.count + 1}`)"]
+    others = sorted({placed.model for card in cards for placed in card.models if placed.gib >= gib - most})
+    if others:
+        helps.append(f"`min_replicas: 0` for {' or '.join(others)}, so that they take turns")
+    return Problem(model.name, why, tuple(helps))
+
+
+def drawn(card: Card, width: int = 60) -> str:
+    """A card as a bar: one letter a model, its share in the bar's length, and a legend."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    bar, legend = "", list[str]()
+    for number, placed in enumerate(card.models):
+        letter = letters[number % len(letters)]
+        bar += letter * max(1, round(width * placed.gib / card.gib))
+        legend.append(f"{letter} {placed.model} {placed.gib:g} GiB ({share(placed.gib, card.gib):.0%})")
+    legend.append(f"{max(card.free, 0):.1f} GiB free")
+    return f"[{bar[:width].ljust(width, '.')}]  {', '.join(legend)}"

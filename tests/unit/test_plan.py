@@ -1,0 +1,142 @@
+"""Models are packed onto cards, shares follow from declared memory, and what does not fit is explained."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from serve_app.app import deployment
+from serve_app.cli import app as cli
+from serve_app.config import AppConfig, ModelConfig, NodeConfig, load_profile
+from serve_app.errors import InvalidConfig
+from serve_app.plan import Card, Placed, drawn, gpu_share, plan, share
+
+SMALL = NodeConfig(name="small", cards=1, card_gib=16)
+LARGE = NodeConfig(name="large", cards=2, card_gib=80, accelerator="A100")
+
+
+def model(name: str, gib: float | None = None, **more: object) -> ModelConfig:
+    return ModelConfig(name=name, backend="opencv", gpu_memory_gib=gib, **more)  # type: ignore[arg-type]
+
+
+def app(*models: ModelConfig, nodes: tuple[NodeConfig, ...] = (SMALL, LARGE)) -> AppConfig:
+    return AppConfig(models=list(models), nodes=list(nodes))
+
+
+def where(found) -> dict[str, list[str]]:
+    return {f"{card.node}/{card.number}": [p.model for p in card.models] for card in found.cards if card.models}
+
+
+@pytest.mark.parametrize(
+    ("gib", "card", "expected"), [(8, 16, 0.5), (6, 16, 0.375), (16, 16, 1.0), (0.001, 80, 0.0001), (8, 24, 0.3333)]
+)
+def test_a_share_is_in_rays_steps_and_a_card_holds_its_thirds(gib: float, card: float, expected: float) -> None:
+    assert share(gib, card) == expected
+
+
+def test_models_go_to_the_smallest_card_that_takes_them_and_share_it() -> None:
+    found = plan(app(model("a", 6), model("b", 40), model("c", 10), model("tools"), model("d", 30)), {})
+    assert where(found) == {"small/0": ["c", "a"], "large/0": ["b", "d"]}
+    assert found.without == ["tools"]
+    assert not found.problems
+
+
+def test_what_does_not_fit_is_explained_and_something_is_proposed() -> None:
+    found = plan(app(model("a", 12), model("b", 12), model("c", 100), nodes=(SMALL,)), {})
+    assert where(found) == {"small/0": ["a"]}
+    large, full = found.problems
+    assert (large.model, full.model) == ("c", "b")
+    assert "the largest has 16" in large.why and "100 GiB or more" in large.helps[0]
+    assert "4.0 left" in full.why
+    assert "`count: 2`" in full.helps[0] and "min_replicas: 0` for a" in full.helps[1]
+    # what is proposed does help
+    more = SMALL.model_copy(update={"count": 2})
+    assert not plan(app(model("a", 12), model("b", 12), nodes=(more,)), {}).problems
+
+
+def test_every_replica_gets_its_place() -> None:
+    assert where(plan(app(model("a", 40)), {"a": 4})) == {"large/0": ["a", "a"], "large/1": ["a", "a"]}
+    assert [p.model for p in plan(app(model("a", 40)), {"a": 5}).problems] == ["a"]
+
+
+def test_a_named_kind_of_node_is_kept() -> None:
+    assert where(plan(app(model("a", 6, node="large")), {})) == {"large/0": ["a"]}
+    with pytest.raises(InvalidConfig, match="Did you mean 'large'"):
+        plan(app(model("a", 6, node="larg")), {})
+    with pytest.raises(InvalidConfig, match="have no cards"):
+        plan(app(model("a", 6, node="cpu"), nodes=(NodeConfig(name="cpu"),)), {})
+
+
+def test_the_deployment_gets_its_share_and_the_process_is_told() -> None:
+    made = deployment(model("a", 20, cpus=3), [SMALL, LARGE])
+    assert made.ray_actor_options == {
+        "num_cpus": 3,
+        "num_gpus": 0.25,
+        "runtime_env": {"env_vars": {"GPU_SHARE": "0.25"}},
+        "label_selector": {"ray.io/accelerator-type": "A100"},
+    }
+    options = deployment(model("b"), [SMALL]).ray_actor_options
+    assert options and options["num_gpus"] == 0 and "runtime_env" not in options
+    with pytest.raises(InvalidConfig, match="the largest has 16"):
+        gpu_share(model("a", 20), [SMALL])
+    with pytest.raises(InvalidConfig, match="no node has one"):
+        gpu_share(model("a", 20), [])
+
+
+def test_the_process_is_held_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from deployments.engine import device_for
+
+    held = list[float]()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", held.append)
+    assert device_for("auto", None) == "cuda" and not held
+    monkeypatch.setenv("GPU_SHARE", "0.25")
+    assert (device_for("cpu", None), device_for("cuda", None)) == ("cpu", "cuda")
+    assert held == [0.25]
+
+
+def test_a_drawing_is_as_long_as_it_says() -> None:
+    text = drawn(Card("n", 0, 24, [Placed("writer", 12), Placed("ears", 2)]), width=24)
+    assert text.startswith("[" + "a" * 12 + "b" * 2 + "." * 10 + "]")
+    assert "a writer 12 GiB (50%)" in text and "b ears 2 GiB (8%)" in text and "10.0 GiB free" in text
+
+
+def profile(folder: Path, **changes: object) -> Path:
+    models = [{"name": "tools", "backend": "opencv", "gpu_memory_gib": 12}]
+    arguments = {"models": models, "nodes": [{"name": "box", "cards": 1, "card_gib": 24}]}
+    application = {"name": "medley", "import_path": "serve_app.app:build", "args": arguments, **changes}
+    path = folder / "profile.yaml"
+    path.write_text(yaml.safe_dump({"applications": [application]}))
+    return path
+
+
+def test_the_command_draws_and_its_status_says_whether_all_fits(tmp_path: Path) -> None:
+    def said(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(cli, ["plan", *arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        return result.exit_code, result.output
+
+    code, text = said(str(profile(tmp_path)))
+    assert code == 0 and re.search(
+        r"box, card 0, 24 GiB\n  \[a{30}\.{30}\]  a tools 12 GiB \(50%\), 12.0 GiB free", text
+    )
+    scaled = {"name": "tools", "autoscaling_config": {"min_replicas": 0, "max_replicas": 3}}
+    path = str(profile(tmp_path, deployments=[scaled]))
+    assert said(path)[0] == 0
+    code, text = said(path, "--all")
+    assert code == 1 and "tools needs 12 GiB; the emptiest card of box has 0.0 left" in text
+
+
+def test_resources_that_would_undo_the_share_are_refused(tmp_path: Path) -> None:
+    entry = {"name": "tools", "ray_actor_options": {"num_cpus": 1}}
+    with pytest.raises(InvalidConfig, match=r"deployments\[0\].ray_actor_options: say `cpus`"):
+        load_profile(profile(tmp_path, deployments=[entry]))
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_that_ships_fits_its_cards(path: Path) -> None:
+    checked = load_profile(path)
+    assert not plan(checked.app, checked.replicas()).problems
