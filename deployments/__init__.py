@@ -12,6 +12,7 @@ from .image_tools.opencv import OpenCVTools
 from .image_translation.cyclegan import CycleGAN
 from .language.transformers import TransformersLanguage
 from .segmentation.grabcut import GrabCut
+from .speech_to_text.faster_whisper import FasterWhisper
 from .speech_to_text.pocketsphinx import PocketSphinx
 from .text_to_image.diffusers import DiffusersTextToImage
 from .text_to_speech.espeak import ESpeak
@@ -20,6 +21,7 @@ BACKENDS: dict[str, type[Any]] = {
     "cyclegan": CycleGAN,  # image translation: any CycleGAN generators in safetensors
     "diffusers": DiffusersTextToImage,  # text to image: any diffusers pipeline in safetensors
     "espeak": ESpeak,  # text to speech: eSpeak NG, about 140 languages, no weights
+    "faster_whisper": FasterWhisper,  # speech to text: any Whisper in CTranslate2's format
     "grabcut": GrabCut,  # segmentation: OpenCV's GrabCut, no weights
     "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
     "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU

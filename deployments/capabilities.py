@@ -48,12 +48,21 @@ class Delta(BaseModel):
     completion_tokens: int = 0
 
 
+class Word(BaseModel):
+    """A recognised word."""
+
+    start: float = Field(description="Seconds from the beginning")
+    end: float = Field(description="Seconds from the beginning")
+    text: str
+
+
 class Segment(BaseModel):
     """A stretch of recognised speech."""
 
     start: float = Field(description="Seconds from the beginning")
     end: float = Field(description="Seconds from the beginning")
     text: str
+    words: list[Word] = Field(default=[], description="Where asked for")
 
 
 class Transcript(BaseModel):
@@ -166,8 +175,13 @@ class TextToImage(Protocol):
 class SpeechToText(Protocol):
     """Writes down what is said."""
 
-    async def transcribe(self, audio: Audio, *, language: str | None = None) -> Transcript:
-        """Transcribe a recording. `language` is a BCP 47 tag; without it the model's own or detected language."""
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> Transcript:
+        """Transcribe a recording. `language`, a BCP 47 tag, is what is spoken; without it the model's own or detected.
+
+        `translate` writes it in English; `word_times` says when each word begins and ends.
+        """
         ...
 
 

@@ -27,7 +27,8 @@ def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
     if not list(folder.glob(pattern)):
         pickles = any(file.suffix in PICKLES for file in folder.glob(pattern.replace("*.safetensors", "*")))
         found = "only pickled weights, which can run code" if pickles else "no weights"
-        raise ModelUnavailable(f"{named} has {found}; safetensors are needed")
+        needed = "safetensors are" if pattern.endswith(".safetensors") else f"{pattern} is"
+        raise ModelUnavailable(f"{named} has {found}; {needed} needed")
     return True
 
 

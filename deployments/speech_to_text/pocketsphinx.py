@@ -13,7 +13,7 @@ from pydantic import Field
 from .. import audio
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
-from ..capabilities import Segment, SpeechToText, Transcript
+from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz, of the acoustic model
 LANGUAGE = "en-US"
+FRAMES = 100  # a second
 LONGEST_UTTERANCE = 8.0  # seconds decoded in one go: PocketSphinx holds Python's lock meanwhile, about 0.3 s per second
 SCORE_SCALE = 1024  # PocketSphinx keeps logarithms of path scores divided by 2**10 (SENSCR_SHIFT)
 DOMAIN_GAIN = 0.7  # nats per frame of 10 ms the domain has to be better by; chosen in starter/ears/measure.py
@@ -69,11 +70,14 @@ class PocketSphinx(SpeechToText):
     def check_health(self) -> None:
         self._ready()
 
-    async def transcribe(self, audio: Audio, *, language: str | None = None) -> Transcript:
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> Transcript:
+        """What it hears is English, so `translate` changes nothing."""
         pool = self._ready()
         if language is not None and language.lower().replace("_", "-") not in ("en", "en-us"):
             raise InvalidInput("language", f"is {language[:40]!r}; this model understands {LANGUAGE} only")
-        return await in_thread(lambda cancelled: _transcribe(pool, audio, cancelled))
+        return await in_thread(lambda cancelled: _transcribe(pool, audio, word_times, cancelled))
 
     def _ready(self) -> "_Pool":
         if self._pool is None:
@@ -127,34 +131,50 @@ class _Ears(NamedTuple):
     domain: Any | None
 
 
+class _Spoken(NamedTuple):
+    """A word and its first and last frame in its utterance."""
+
+    text: str
+    first: int
+    last: int
+
+    def moved(self, seconds: float) -> Word:
+        """With the times of the recording, in which the utterance begins at `seconds`."""
+        start, end = (round(seconds + frame / FRAMES, 2) for frame in (self.first, self.last))
+        return Word(start=start, end=end, text=self.text)
+
+
 class _Heard(NamedTuple):
     """The words of one utterance, and what their path scores: nats per frame, -inf where nothing was heard."""
 
     text: str
     score: float
+    words: tuple[_Spoken, ...]
 
 
-def _transcribe(pool: _Pool, recording: Audio, cancelled: threading.Event) -> Transcript:
+def _transcribe(pool: _Pool, recording: Audio, word_times: bool, cancelled: threading.Event) -> Transcript:
     samples = audio.decode(recording, RATE, dtype="int16")
     segments = []
     with pool.ears(cancelled) as ears:
         for start, end in _utterances(samples):
             if cancelled.is_set():
                 raise CancelledError
-            text = _words(ears, samples[start:end])
-            if text:
-                segments.append(Segment(start=round(start / RATE, 2), end=round(end / RATE, 2), text=text))
+            heard = _words(ears, samples[start:end])
+            if heard.text:
+                words = [word.moved(start / RATE) for word in heard.words] if word_times else []
+                first, last = round(start / RATE, 2), round(end / RATE, 2)
+                segments.append(Segment(start=first, end=last, text=heard.text, words=words))
     text = " ".join(segment.text for segment in segments)
     return Transcript(text=text, language=LANGUAGE, seconds=round(len(samples) / RATE, 3), segments=segments)
 
 
-def _words(ears: _Ears, samples: "np.ndarray") -> str:
+def _words(ears: _Ears, samples: "np.ndarray") -> _Heard:
     """What one utterance says: in the domain's words if they explain the sound clearly better, else in any words."""
     general = _decode(ears.general, samples)
     if ears.domain is None:
-        return general.text
+        return general
     domain = _decode(ears.domain, samples)
-    return domain.text if domain.score - general.score > DOMAIN_GAIN else general.text
+    return domain if domain.score - general.score > DOMAIN_GAIN else general
 
 
 def _decode(decoder: Any, samples: "np.ndarray") -> _Heard:
@@ -167,8 +187,10 @@ def _decode(decoder: Any, samples: "np.ndarray") -> _Heard:
         raise ModelUnavailable(f"PocketSphinx failed: {error}") from None
     heard = decoder.hyp()
     if heard is None or heard.score <= 0:
-        return _Heard("", -math.inf)
-    return _Heard(heard.hypstr.strip(), SCORE_SCALE * math.log(heard.score) / max(decoder.n_frames(), 1))
+        return _Heard("", -math.inf, ())
+    words = [seg for seg in decoder.seg() if not seg.word.startswith(("<", "["))]  # silences and noises are no words
+    spoken = tuple(_Spoken(seg.word.split("(")[0], seg.start_frame, seg.end_frame + 1) for seg in words)
+    return _Heard(heard.hypstr.strip(), SCORE_SCALE * math.log(heard.score) / max(decoder.n_frames(), 1), spoken)
 
 
 def _utterances(samples: "np.ndarray") -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ import pytest
 from deployments import BACKENDS
 
 from .harness import OPTIONS
-from .weights import write_language_model, write_painter
+from .weights import write_language_model, write_painter, write_whisper
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +25,16 @@ def painter_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def whisper_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="session")
 def options_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`options_of(name, **changes)`: a backend's options for the tests."""
 
     def options(name: str, **changes: Any) -> Any:
-        folders = [request.getfixturevalue(f"{kind}_weights") for kind in ("lm", "painter")]
+        folders = [request.getfixturevalue(f"{kind}_weights") for kind in ("lm", "painter", "whisper")]
         return BACKENDS[name].Options(**{**OPTIONS[name](*folders), **changes})
 
     return options

@@ -14,16 +14,17 @@ import pytest
 from deployments import BACKENDS
 
 # What each backend is loaded with: options from the folders of tiny weights. No backend is without an entry.
-OPTIONS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
-    "cyclegan": lambda lm, painter: {"weights": "starter/translator", "longest_side": 64},
-    "diffusers": lambda lm, painter: {"weights": str(painter), "steps": 3, "max_side": 256},
-    "espeak": lambda lm, painter: {},
-    "grabcut": lambda lm, painter: {},
-    "opencv": lambda lm, painter: {},
-    "pocketsphinx": lambda lm, painter: {},
-    "swin2sr": lambda lm, painter: {"weights": "starter/upscaler"},
-    "transformers": lambda lm, painter: {"weights": str(lm), "max_tokens": 20},
-    "vit_mae": lambda lm, painter: {"weights": "starter/restorer"},
+OPTIONS: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
+    "cyclegan": lambda lm, painter, whisper: {"weights": "starter/translator", "longest_side": 64},
+    "diffusers": lambda lm, painter, whisper: {"weights": str(painter), "steps": 3, "max_side": 256},
+    "espeak": lambda lm, painter, whisper: {},
+    "faster_whisper": lambda lm, painter, whisper: {"weights": str(whisper), "threads": 1},
+    "grabcut": lambda lm, painter, whisper: {},
+    "opencv": lambda lm, painter, whisper: {},
+    "pocketsphinx": lambda lm, painter, whisper: {},
+    "swin2sr": lambda lm, painter, whisper: {"weights": "starter/upscaler"},
+    "transformers": lambda lm, painter, whisper: {"weights": str(lm), "max_tokens": 20},
+    "vit_mae": lambda lm, painter, whisper: {"weights": "starter/restorer"},
 }
 
 

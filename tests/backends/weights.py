@@ -94,3 +94,56 @@ def write_painter(folder: Path) -> Path:
         requires_safety_checker=False,
     ).save_pretrained(folder)
     return folder
+
+
+def write_whisper(folder: Path) -> Path:
+    """A Whisper with one layer each side that says noise, in CTranslate2's format by CTranslate2's own converter."""
+    import torch
+    from ctranslate2.converters import TransformersConverter
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
+
+    languages = ["<|en|>", "<|de|>"]
+    tasks = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
+    special = ["<|startoftranscript|>", *languages, *(f"<|{name}|>" for name in tasks)]
+    times = [f"<|{number * 0.02:.2f}|>" for number in range(1501)]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # CTranslate2 tells a multilingual one by an empty token among its words.
+    vocabulary = {token: number for number, token in enumerate([*letters, ""])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|endoftext|>", additional_special_tokens=[*special, *times]
+    )
+    number = {token: tokenizer.convert_tokens_to_ids(token) for token in ("<|endoftext|>", *special)}
+    end = number["<|endoftext|>"]
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=len(tokenizer),
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            bos_token_id=end,
+            eos_token_id=end,
+            pad_token_id=end,
+            decoder_start_token_id=number["<|startoftranscript|>"],
+            init_std=0.3,
+        )
+    )
+    model.generation_config = GenerationConfig(
+        suppress_tokens=[],
+        begin_suppress_tokens=[],
+        lang_to_id={token: number[token] for token in languages},
+        alignment_heads=[[0, 0]],
+    )
+    source, made = folder / "transformers", folder / "ctranslate2"
+    model.save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    TransformersConverter(str(source), copy_files=["tokenizer.json"]).convert(str(made))
+    return made

@@ -111,6 +111,12 @@ def test_transcriptions(api: openai.OpenAI, samples: Samples) -> None:
     full = api.audio.transcriptions.create(model="pocketsphinx", file=recording, response_format="verbose_json")
     assert full.text == heard.text
     assert full.segments and 0.5 < full.duration < 5
+    timed = api.audio.transcriptions.create(
+        model="default", file=recording, response_format="verbose_json", timestamp_granularities=["word"]
+    )
+    assert timed.words and " ".join(word.word for word in timed.words) == heard.text
+    assert 0 < timed.words[0].start < timed.words[-1].end <= full.duration
+    assert api.audio.translations.create(model="default", file=recording).text == heard.text  # it was English
     subtitles = api.audio.transcriptions.create(model="default", file=recording, response_format="srt")
     assert subtitles.startswith("1\n00:00:00,")  # type: ignore[union-attr]
     web = api.audio.transcriptions.create(model="default", file=recording, response_format="vtt")

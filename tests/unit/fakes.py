@@ -118,7 +118,9 @@ class Ears(SpeechToText):
     def __init__(self, text: str = "a red circle") -> None:
         self.text = text
 
-    async def transcribe(self, audio: Audio, *, language: str | None = None) -> Transcript:
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> Transcript:
         segments = [Segment(start=0.0, end=1.5, text=self.text)]
         return Transcript(text=self.text, language=language or "en", seconds=1.5, segments=segments)
 

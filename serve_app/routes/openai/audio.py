@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from deployments.capabilities import AudioFormat, Transcript
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from ...gateway import Service
 
 
-class Transcription(BaseModel):
+class Translation(BaseModel):
     file: bytes
     model: str = DEFAULT_MODEL
-    language: str | None = None
     response_format: Literal["json", "text", "srt", "vtt", "verbose_json"] = "json"
+
+
+class Transcription(Translation):
+    language: str | None = None
+    timestamp_granularities: list[Literal["word", "segment"]] = Field(default=["segment"], max_length=2)
 
 
 class SpeechCreation(BaseModel):
@@ -39,9 +43,21 @@ def add(routes: APIRouter, service: "Service") -> None:
     async def audio_transcriptions(request: Request) -> Response:
         asked = await form_body(request, Transcription, "recording as `file`")
         with names({"audio": "file"}):
-            fields = {"audio": asked.file, "language": asked.language}
+            words = "word" in asked.timestamp_granularities
+            fields = {"audio": asked.file, "language": asked.language, "word_times": words}
             run, call = await prepare(service, transcription, "ears", asked.model, **fields)
-            return _transcript(await run.execute(transcription, call), asked.response_format)
+            return _transcript(await run.execute(transcription, call), asked.response_format, "transcribe")
+
+    @routes.post(
+        "/audio/translations", summary="Translate audio", openapi_extra=body_of(Translation, "multipart/form-data")
+    )
+    async def audio_translations(request: Request) -> Response:
+        """What is said, in English."""
+        asked = await form_body(request, Translation, "recording as `file`")
+        with names({"audio": "file"}):
+            fields = {"audio": asked.file, "translate": True}
+            run, call = await prepare(service, transcription, "ears", asked.model, **fields)
+            return _transcript(await run.execute(transcription, call), asked.response_format, "translate")
 
     @routes.post("/audio/speech", summary="Create speech", openapi_extra=body_of(SpeechCreation))
     async def audio_speech(request: Request) -> Response:
@@ -53,13 +69,21 @@ def add(routes: APIRouter, service: "Service") -> None:
         return Response(audio.data, media_type=audio.media_type)
 
 
-def _transcript(transcript: Transcript, form: str) -> Response:
+def _transcript(transcript: Transcript, form: str, task: str) -> Response:
     if form == "json":
         return JSONResponse({"text": transcript.text})
     if form == "verbose_json":
-        segments = [{"id": index, **segment.model_dump()} for index, segment in enumerate(transcript.segments)]
-        body = {"task": "transcribe", "language": transcript.language, "duration": transcript.seconds}
-        return JSONResponse({**body, "text": transcript.text, "segments": segments})
+        segments = [
+            {"id": index, **segment.model_dump(exclude={"words"})} for index, segment in enumerate(transcript.segments)
+        ]
+        words = [
+            {"word": word.text, "start": word.start, "end": word.end}
+            for segment in transcript.segments
+            for word in segment.words
+        ]
+        body = {"task": task, "language": transcript.language, "duration": transcript.seconds}
+        body |= {"text": transcript.text, "segments": segments}
+        return JSONResponse({**body, "words": words} if words else body)
     if form == "text":
         return PlainTextResponse(transcript.text + "\n")
     if form == "srt":

@@ -1,0 +1,132 @@
+"""Speech to text by faster-whisper: Whisper on CTranslate2, about a hundred languages, on a CPU or one GPU."""
+
+import threading
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from .. import audio as recordings
+from ..backend import Needs, in_thread, weights_path
+from ..backend import Options as BackendOptions
+from ..capabilities import Segment, SpeechToText, Transcript, Word
+from ..engine import failure, is_local
+from ..errors import InvalidInput, ModelUnavailable
+from ..media import Audio
+
+RATE = 16_000  # Hz, of every Whisper
+NEEDED = "model.bin"  # CTranslate2's own format: numbers, no code
+
+
+class FasterWhisper(SpeechToText):
+    """Whisper (Radford et al. 2022) by faster-whisper (https://github.com/SYSTRAN/faster-whisper) on CTranslate2.
+
+    Takes a folder or a hub name in CTranslate2's format. A voice-activity filter (Silero, in the package) finds speech,
+    and stretches of up to 30 s are read `batch` at a time. Greedy unless `beam` says otherwise, and never sampled: the
+    same recording gives the same transcript. The language is detected where it is not named; translation is into
+    English, which is all Whisper was trained for.
+    """
+
+    class Options(BackendOptions):
+        """Weights, where they run, how they are read."""
+
+        weights: str = Field(description="Folder or hub name, such as Systran/faster-whisper-small")
+        revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
+        device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
+        precision: Literal["auto", "float32", "float16", "int8", "int8_float16"] = Field(
+            "auto", description="Of the computation; auto: int8 on a CPU, float16 on a GPU"
+        )
+        threads: int = Field(0, ge=0, le=256, description="Of one call on a CPU; 0: as many as there are cores")
+        batch: int = Field(8, ge=1, le=64, description="Stretches of speech read at once")
+        beam: int = Field(1, ge=1, le=20, description="Readings followed side by side; 1 takes the likeliest each time")
+
+    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=2)
+
+    def __init__(self) -> None:
+        self._engine: _Engine | None = None
+
+    async def reconfigure(self, options: Options) -> None:
+        """Load other weights beside the old ones, then change over.
+
+        Raises:
+            ModelUnavailable: the weights are missing, damaged or of another format.
+            OutOfMemory: both do not fit in memory at once.
+        """
+        self._engine = await in_thread(lambda cancelled: _load(options))
+
+    def check_health(self) -> None:
+        self._ready()
+
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> Transcript:
+        engine = self._ready()
+        chosen = language and language.replace("_", "-").split("-")[0].lower()
+        if chosen and chosen not in engine.languages:
+            known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
+            raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
+        call = {"language": chosen, "task": "translate" if translate else "transcribe", "word_timestamps": word_times}
+        return await in_thread(lambda cancelled: _transcribe(engine, audio, call, cancelled))
+
+    def _ready(self) -> "_Engine":
+        if self._engine is None:
+            raise ModelUnavailable("faster-whisper is not loaded yet")
+        return self._engine
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """A loaded Whisper."""
+
+    pipeline: Any
+    languages: tuple[str, ...]
+    options: FasterWhisper.Options
+
+
+def _transcribe(engine: _Engine, recording: Audio, call: dict[str, Any], cancelled: threading.Event) -> Transcript:
+    samples = recordings.decode(recording, RATE)
+    options = engine.options
+    how = {"batch_size": options.batch, "beam_size": options.beam, "temperature": 0.0, "without_timestamps": False}
+    segments, seconds = list[Segment](), round(len(samples) / RATE, 3)
+
+    def at(time: Any) -> float:
+        return min(round(float(time), 2), seconds)  # Whisper counts in windows of 30 s, and may end beyond
+
+    try:
+        heard, about = engine.pipeline.transcribe(samples, **call, **how)
+        for segment in heard:  # read batch by batch as it is asked for
+            if cancelled.is_set():
+                raise CancelledError
+            if text := segment.text.strip():
+                words = [Word(start=at(w.start), end=at(w.end), text=w.word.strip()) for w in segment.words or ()]
+                segments.append(Segment(start=at(segment.start), end=at(segment.end), text=text, words=words))
+    except (RuntimeError, MemoryError) as error:
+        raise failure(error, "faster-whisper failed") from None
+    language = "en" if call["task"] == "translate" else about.language
+    text = " ".join(segment.text for segment in segments)
+    return Transcript(text=text, language=language, seconds=seconds, segments=segments)
+
+
+def _load(options: FasterWhisper.Options) -> _Engine:
+    import ctranslate2
+    import faster_whisper
+
+    path = weights_path(options.weights)
+    local = is_local(path, options.weights, NEEDED)
+    device = options.device
+    if device == "auto":
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    precision = options.precision if options.precision != "auto" else "float16" if device == "cuda" else "int8"
+    try:
+        model = faster_whisper.WhisperModel(
+            path,
+            device=device,
+            compute_type=precision,
+            cpu_threads=options.threads,
+            revision=options.revision,
+            local_files_only=local,
+        )
+    except Exception as error:  # a folder can be wrong in more ways than CTranslate2 has errors for
+        raise failure(error, f"{options.weights} cannot be loaded") from None
+    return _Engine(faster_whisper.BatchedInferencePipeline(model), tuple(model.supported_languages), options)
