@@ -210,7 +210,7 @@ def plan(
 ) -> None:
     """Draw each GPU of a profile and what lives on it. Exit status 1 if something does not fit.
 
-    A model that scales to zero counts as one replica: it must fit when it wakes.
+    A model that scales to zero must fit when it wakes, if need be once others that can sleep do.
     """
     from .plan import drawn
     from .plan import plan as planned

@@ -197,14 +197,14 @@ class Profile:
         return [GATEWAY, WORKER, *(model.name for model in self.app.models)]
 
     def replicas(self, most: bool = False) -> dict[str, int]:
-        """How many of each deployment live at least (one, where it scales to zero) or at most, where it says."""
+        """How many of each deployment live at least (0: it sleeps until it is asked) or at most, where it says."""
         entries: list[dict[str, Any]] = self.document["applications"][0].get("deployments") or []
         found = dict[str, int]()
         for entry in entries:
             scaling: dict[str, Any] = entry.get("autoscaling_config") or {}
             count = entry.get("num_replicas", 1)
             bound = scaling.get("max_replicas" if most else "min_replicas", 1) if scaling else count
-            found[entry["name"]] = max(1, bound) if isinstance(bound, int) else 1
+            found[entry["name"]] = bound if isinstance(bound, int) else 1
         return found
 
 

@@ -20,6 +20,7 @@ class Placed:
 
     model: str
     gib: float
+    sleeps: bool = False  # scales to zero
 
 
 @dataclass
@@ -30,11 +31,19 @@ class Card:
     number: int
     gib: float
     models: list[Placed] = field(default_factory=list[Placed])
+    turns: list[Placed] = field(default_factory=list[Placed])  # wake when others here have gone to sleep
 
     @property
     def free(self) -> float:
         """GiB nobody has been given."""
-        return self.gib - sum(share(placed.gib, self.gib) * self.gib for placed in self.models)
+        return self._beside(self.models)
+
+    def takes(self, gib: float, others_asleep: bool = False) -> bool:
+        """Whether there is room for a replica, perhaps once those that can sleep do."""
+        return self._beside([p for p in self.models if not (others_asleep and p.sleeps)]) - gib > -1e-3 * self.gib
+
+    def _beside(self, models: Sequence[Placed]) -> float:
+        return self.gib - sum(share(placed.gib, self.gib) * self.gib for placed in models)
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,11 @@ def gpu_share(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
 
 
 def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
-    """Pack the models onto the cards, largest first, each on the fullest card that still takes it.
+    """Pack the models onto the cards: the wakeful first, largest first, each on the fullest card that takes it.
 
     Args:
-        replicas: how many of each model are to live at once; 1 where it is not named.
+        replicas: how many of each model live at least; 1 where it is not named, 0 for one that sleeps until asked:
+            it gets a place too, or else one where others that sleep are, and they take turns.
     """
     cards = [
         Card(node.name if node.count == 1 else f"{node.name} {number + 1}", card, node.card_gib)
@@ -107,18 +117,22 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
     kinds = {card.node: node for node in app.nodes for card in cards if card.node.rsplit(" ", 1)[0] == node.name}
     problems = list[Problem]()
     wanted = [model for model in app.models if model.gpu_memory_gib is not None]
-    for model in sorted(wanted, key=lambda model: -(model.gpu_memory_gib or 0)):
+    for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -(model.gpu_memory_gib or 0))):
         gib, node = model.gpu_memory_gib or 0, node_for(model, app.nodes)
         if node is None or gib > node.card_gib:
             problems.append(_too_large(model, app.nodes))
             continue
-        for _ in range(replicas.get(model.name, 1)):
+        count = replicas.get(model.name, 1)
+        placed = Placed(model.name, gib, sleeps=not count)
+        for _ in range(max(1, count)):
             own = [card for card in cards if kinds[card.node] is node]
-            room = [card for card in own if card.free - share(gib, card.gib) * card.gib > -1e-6]
-            if not room:
+            if room := [card for card in own if card.takes(gib)]:
+                min(room, key=lambda card: card.free).models.append(placed)
+            elif room := [card for card in own if placed.sleeps and card.takes(gib, others_asleep=True)]:
+                min(room, key=lambda card: len(card.turns)).turns.append(placed)
+            else:
                 problems.append(_full(model, node, own))
                 break
-            min(room, key=lambda card: card.free).models.append(Placed(model.name, gib))
     return Plan(cards, problems, [model.name for model in app.models if model.gpu_memory_gib is None])
 
 
@@ -156,4 +170,5 @@ def drawn(card: Card, width: int = 60) -> str:
         bar += letter * max(1, round(width * placed.gib / card.gib))
         legend.append(f"{letter} {placed.model} {placed.gib:g} GiB ({share(placed.gib, card.gib):.0%})")
     legend.append(f"{max(card.free, 0):.1f} GiB free")
+    legend += [f"in turns with others: {placed.model} {placed.gib:g} GiB" for placed in card.turns]
     return f"[{bar[:width].ljust(width, '.')}]  {', '.join(legend)}"

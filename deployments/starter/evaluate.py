@@ -40,16 +40,19 @@ def writer() -> list[Row]:
     """300 held-out wishes, questions, and the speed of one stream."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from .writer.measure import questions_right, speed, wishes_kept
+    from .writer.measure import questions_right, speed, tales_told, wishes_kept
 
     folder = STARTER / "writer" / "weights"
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
     kept, right = wishes_kept(model, tokenizer, 300), questions_right(model, tokenizer)
+    told = tales_told(model, tokenizer, 100)
     return [
         at_least("writer: wishes that keep their subject", kept["wishes with every subject word"], 0.95, "of 300"),
         info("writer: subject words kept", kept["subject words kept"], "share"),
         *(info(f"writer: {name}", value, "share") for name, value in right.items()),
+        *(at_least(f"writer: {name}", value, 0.95, "of 100") for name, value in told.items() if "formed" in name),
+        *(info(f"writer: {name}", value, "share") for name, value in told.items() if "formed" not in name),
         at_least("writer: speed of one stream", speed(model, tokenizer), 40, "tokens/s"),
     ]
 
@@ -105,11 +108,11 @@ def restorer() -> list[Row]:
 
 def ears() -> list[Row]:
     """Word error with and without the domain, over eSpeak's voices."""
-    from .ears.measure import DOMAIN_GAIN, Bench, error_rate, trials
+    from .ears.measure import SURE, Bench, error_rate, trials
 
     own, ordinary = trials(Bench(), "measure")
-    alone, both = (error_rate(own, margin) for margin in (float("inf"), DOMAIN_GAIN))
-    plain, mixed = (error_rate(ordinary, margin) for margin in (float("inf"), DOMAIN_GAIN))
+    alone, both = (error_rate(own, margin) for margin in (float("inf"), SURE))
+    plain, mixed = (error_rate(ordinary, margin) for margin in (float("inf"), SURE))
     return [
         info(f"ears: word error on {len(own)} wishes and questions, stock model", alone, "share"),
         at_most(

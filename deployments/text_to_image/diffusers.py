@@ -11,7 +11,7 @@ from ..capabilities import TextToImage
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Image
 from .painting import MOST_GUIDANCE, asked, fill, paint, painted_side, repaint
-from .pipelines import Engine, load
+from .pipelines import Engine, Saving, load
 
 
 class DiffusersTextToImage(TextToImage):
@@ -37,6 +37,7 @@ class DiffusersTextToImage(TextToImage):
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on a CPU")
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
         threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
+        savings: list[Saving] = Field([], description="Less memory for more time: see the names in pipelines.py")
         steps: int = Field(20, ge=1, le=1000)
         max_steps: int = Field(100, ge=1, le=1000)
         guidance: float = Field(7.5, ge=0, le=MOST_GUIDANCE)

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,9 @@ from ..image_enhancement.swin2sr import Networks, Swin2SR
 from ..image_enhancement.swin2sr import load as load_upscaler
 
 Task = Literal["generate", "edit", "inpaint"]
+# attention_slicing: a few heads at a time. vae_slicing, vae_tiling: the VAE takes pictures one by one, in tiles.
+# model_offload: every part of the pipeline waits in main memory until it is its turn; needs a GPU.
+Saving = Literal["attention_slicing", "vae_slicing", "vae_tiling", "model_offload"]
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,30 @@ def load(options: Any) -> Engine:
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **source
-        ).to(device)
+        )
+        _place(pipeline, device, options.savings)
+    except ModelUnavailable:
+        raise
     except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for
         raise failure(error, f"{options.weights} cannot be loaded") from None
     pipeline.set_progress_bar_config(disable=True)
     return _made(pipeline, options)
+
+
+def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
+    """Bring the pipeline to its device, with the savings asked for."""
+    if "attention_slicing" in savings:
+        pipeline.enable_attention_slicing()
+    if "vae_slicing" in savings:
+        pipeline.vae.enable_slicing()
+    if "vae_tiling" in savings:
+        pipeline.vae.enable_tiling()
+    if "model_offload" not in savings:
+        pipeline.to(device)
+    elif device == "cuda":
+        pipeline.enable_model_cpu_offload()
+    else:
+        raise ModelUnavailable("savings: model_offload keeps parts out of a GPU's memory, and there is no GPU")
 
 
 def _made(pipeline: Any, options: Any) -> Engine:

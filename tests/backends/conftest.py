@@ -1,7 +1,8 @@
 """Loaded backends, one of each for the whole run, and the tiny weights some are loaded with."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ from deployments import BACKENDS
 
 from .harness import OPTIONS
 from .weights import write_language_model, write_painter, write_whisper
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end, in a thread of its own: the test that asks may have an event loop."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +54,7 @@ def load(options_of: Callable[..., Any]) -> Callable[[str], Any]:
     @cache
     def loaded(name: str) -> Any:
         backend = BACKENDS[name]()
-        asyncio.run(backend.reconfigure(options_of(name)))
+        run(backend.reconfigure(options_of(name)))
         return backend
 
     return loaded
@@ -59,7 +66,7 @@ def fresh(options_of: Callable[..., Any]) -> Callable[..., Any]:
 
     def loaded(name: str, **changes: Any) -> Any:
         backend = BACKENDS[name]()
-        asyncio.run(backend.reconfigure(options_of(name, **changes)))
+        run(backend.reconfigure(options_of(name, **changes)))
         return backend
 
     return loaded

@@ -223,11 +223,21 @@ class TestDiffusers:
             {"upscale_to": 512, "upscaler": "starter/upscaler"},
             {"upscale_to": 256, "max_side": 128},
             {"weights": "starter/none"},
+            {"savings": ["model_offload"], "device": "cpu"},
         ],
     )
     async def test_options_that_do_not_suit_the_weights_are_refused(self, options_of: Any, options: Any) -> None:
         with pytest.raises(ModelUnavailable):
             await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", **options))
+
+    async def test_savings_change_next_to_nothing_in_a_picture(self, load: Any, options_of: Any) -> None:
+        model = BACKENDS["diffusers"]()
+        await model.reconfigure(options_of("diffusers", savings=["attention_slicing", "vae_slicing", "vae_tiling"]))
+        assert model._engine.pipeline("generate").make.vae.use_tiling
+        plain, saved = [
+            opened(await one.generate("a red dog", seed=1)).astype(int) for one in (load("diffusers"), model)
+        ]
+        assert np.abs(plain - saved).max() <= 2
 
     async def test_pickled_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
         (tmp_path / "unet").mkdir()

@@ -11,7 +11,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 from typer.testing import CliRunner
 
-from serve_app.cli import app
+from serve_app.app import deployment as made
+from serve_app.cli import app as cli
 from serve_app.config import load_profile
 from serve_app.manifest import NODE_GROUPS, rayservice
 
@@ -26,7 +27,7 @@ def document() -> dict[str, Any]:
 
 
 def test_the_committed_manifest_is_what_medley_prints() -> None:
-    printed = CliRunner().invoke(app, ["manifest", str(CLUSTER)])
+    printed = CliRunner().invoke(cli, ["manifest", str(CLUSTER)])
     assert printed.exit_code == 0, printed.output
     assert printed.stdout == COMMITTED.read_text()
 
@@ -39,10 +40,11 @@ def test_the_profile_itself_is_what_serve_gets(path: Path) -> None:
 
 
 def test_every_node_type_a_model_asks_for_exists() -> None:
-    serve = yaml.safe_load(document()["spec"]["serveConfigV2"])
+    app = load_profile(CLUSTER).app
     asked = {
-        deployment["ray_actor_options"].get("label_selector", {}).get("ray.io/accelerator-type")
-        for deployment in serve["applications"][0]["deployments"]
+        deployment.ray_actor_options.get("label_selector", {}).get("ray.io/accelerator-type")
+        for deployment in (made(model, app.nodes) for model in app.models)
+        if deployment.ray_actor_options
     } - {None}
     assert asked == {"A100", "T4"}
     assert asked <= {group.accelerator for group in NODE_GROUPS}

@@ -56,6 +56,18 @@ def test_what_does_not_fit_is_explained_and_something_is_proposed() -> None:
     assert not plan(app(model("a", 12), model("b", 12), nodes=(more,)), {}).problems
 
 
+def test_models_that_sleep_take_turns_where_they_do_not_fit_at_once() -> None:
+    models = (model("a", 8), model("b", 8), model("c", 6), model("d", 10))
+    found = plan(app(*models, nodes=(SMALL,)), {"b": 0, "c": 0, "d": 0})
+    (card,) = found.cards
+    assert [p.model for p in card.models] == ["a", "b"]
+    assert [p.model for p in card.turns] == ["c"]
+    assert [problem.model for problem in found.problems] == [
+        "d"
+    ]  # beside `a`, who never sleeps, there is no room for it
+    assert "in turns with others: c 6 GiB" in drawn(card)
+
+
 def test_every_replica_gets_its_place() -> None:
     assert where(plan(app(model("a", 40)), {"a": 4})) == {"large/0": ["a", "a"], "large/1": ["a", "a"]}
     assert [p.model for p in plan(app(model("a", 40)), {"a": 5}).problems] == ["a"]

@@ -14,17 +14,18 @@ from typing import NamedTuple
 
 from ... import audio
 from ...speech_to_text import pocketsphinx as ears
+from ...speech_to_text.word_error import word_errors
 from ...text_to_speech.espeak import ESpeak
 from .sentences import ORDINARY, unseen
 
 WEIGHTS = Path(__file__).parent / "weights"
-DOMAIN_GAIN = ears.DOMAIN_GAIN
+SURE = ears.DOMAIN_SURE
 VOICES = {
     "choose": ("en-us+f3", "en-gb+m4", "en-us+m2", "en-us+f4", "en-us+f2"),
     "measure": ("en-us", "en-us+f2", "en-gb", "en-us+m3"),
 }
-WISHES = {"choose": 40, "measure": 51}
-MARGINS = (-0.6, -0.3, 0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0)  # nats per frame
+WISHES = {"choose": 80, "measure": 90}
+MARGINS = (0.0, 0.4, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0)  # of sureness
 SAMPLE = ("a red circle on a blue background", "what can you do")  # serve_app/sample.py
 SAMPLE_VOICES = (
     "en-us",
@@ -41,30 +42,18 @@ SPEEDS = (0.8, 0.9, 1.0)
 
 
 class Trial(NamedTuple):
-    """One sentence as both decoders heard it, utterance by utterance, and the seconds each took."""
+    """One sentence as the three decoders heard it, utterance by utterance, and the seconds they took."""
 
     text: str
     voice: str
     seconds: float
-    heard: list[tuple[ears._Heard, ears._Heard]]
+    heard: list[tuple[ears._Heard, ears._Heard, ears._Heard]]  # general, the domain's first and second reading
     general_took: float
     domain_took: float
 
     def said(self, margin: float) -> str:
-        """What the backend answers with `margin`, nats per frame."""
-        return " ".join((domain if domain.score - general.score > margin else general).text
-                        for general, domain in self.heard)  # fmt: skip
-
-
-def word_errors(said: str, heard: str) -> int:
-    """Words substituted, left out or put in: the edit distance between two word lists."""
-    right, distances = heard.split(), list(range(len(heard.split()) + 1))
-    for row, word in enumerate(said.split(), 1):
-        diagonal, distances[0] = distances[0], row
-        for column, other in enumerate(right, 1):
-            best = min(distances[column] + 1, distances[column - 1] + 1, diagonal + (word != other))
-            diagonal, distances[column] = distances[column], best
-    return distances[-1]
+        """What the backend answers if it has to be so sure of the domain."""
+        return " ".join((heard[1] if ears.sureness(*heard) > margin else heard[0]).text for heard in self.heard)
 
 
 def error_rate(trials: Iterable[Trial], margin: float) -> float:
@@ -76,16 +65,18 @@ def error_rate(trials: Iterable[Trial], margin: float) -> float:
 
 def chosen(trials: Iterable[Trial], margin: float) -> float:
     """Share of utterances for which the domain was taken."""
-    gains = [domain.score - general.score for trial in trials for general, domain in trial.heard]
-    return sum(gain > margin for gain in gains) / len(gains)
+    sure = [ears.sureness(*heard) for trial in trials for heard in trial.heard]
+    return sum(one > margin for one in sure) / len(sure)
 
 
 class Bench:
-    """eSpeak beside both decoders."""
+    """eSpeak beside the three decoders."""
 
     def __init__(self) -> None:
         pool = ears._Pool(ears.PocketSphinx.Options(domain="starter/ears"))
-        self.decoders = pool._new()
+        made = pool._new()
+        assert made.domain
+        self.decoders = (made.general, *made.domain)
         self.mouth = ESpeak()
         asyncio.run(self.mouth.reconfigure(ESpeak.Options()))
 
@@ -94,12 +85,12 @@ class Bench:
         samples = audio.decode(spoken, ears.RATE, dtype="int16")
         heard, took = [], [0.0, 0.0]
         for start, end in ears._utterances(samples):
-            pair = []
+            readings = []
             for index, decoder in enumerate(self.decoders):
                 begun = time.process_time()
-                pair.append(ears._decode(decoder, samples[start:end]))
-                took[index] += time.process_time() - begun
-            heard.append((pair[0], pair[1]))
+                readings.append(ears._decode(decoder, samples[start:end]))
+                took[index > 0] += time.process_time() - begun
+            heard.append(tuple(readings))
         return Trial(text, voice, len(samples) / ears.RATE, heard, *took)
 
 
@@ -120,8 +111,8 @@ def report(own: list[Trial], ordinary: list[Trial]) -> None:
     for name, group in (("wishes and questions", own), ("ordinary sentences", ordinary)):
         for voice in (*VOICES["measure"], "all"):
             part = [trial for trial in group if voice in (trial.voice, "all")]
-            alone, both = error_rate(part, float("inf")), error_rate(part, DOMAIN_GAIN)
-            share = chosen(part, DOMAIN_GAIN)
+            alone, both = error_rate(part, float("inf")), error_rate(part, SURE)
+            share = chosen(part, SURE)
             print(f"| {name}, {voice} | {len(part)} | {alone:.3f} | {both:.3f} | {share:.2f} |")
     seconds = sum(trial.seconds for trial in own + ordinary)
     general = sum(trial.general_took for trial in own + ordinary) / seconds
@@ -141,7 +132,7 @@ def sample(bench: Bench) -> None:
     """The sample's two sentences by voice and speed: word errors, and what was heard where that was wrong."""
     for voice in SAMPLE_VOICES:
         for speed in SPEEDS:
-            heard = [bench.trial(text, voice, speed).said(DOMAIN_GAIN) for text in SAMPLE]
+            heard = [bench.trial(text, voice, speed).said(SURE) for text in SAMPLE]
             errors = sum(word_errors(text, said) for text, said in zip(SAMPLE, heard, strict=True))
             print(f"{voice} at {speed}: {errors} errors", *(["|", *heard] if errors else []), flush=True)
 

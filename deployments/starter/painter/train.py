@@ -1,6 +1,6 @@
 """Train the painter: VAE, text encoder, the VAE's decoder once more, UNet on cached latents; then measure.
 
-    python -m deployments.starter.painter.train --minutes 60 --checkpoint /some/folder
+    python -m deployments.starter.painter.train --minutes 70 --checkpoint /some/folder
 
 Killed and started again with the same folder, it goes on where it was. Weights land in painter/weights.
 """
@@ -172,7 +172,7 @@ def train_unet(latents: dict, text: CLIPTextModel, tokenizer: CLIPTokenizer, min
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60, help="training time, measurements and caches not counted")
+    parser.add_argument("--minutes", type=float, default=70, help="training time, measurements and caches not counted")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder to resume from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)

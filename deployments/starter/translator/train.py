@@ -1,6 +1,6 @@
 """Train the translators, unpaired, one pair of domains after the other; then measure.
 
-    python -m deployments.starter.translator.train --minutes 50 --checkpoint some/folder
+    python -m deployments.starter.translator.train --minutes 34 --checkpoint some/folder
 
 As Zhu et al. (2017) did: least-squares adversarial loss, cycle and identity loss, a history of 50 made pictures.
 Killed and started again with the same folder, it goes on where it was. Weights land in translator/weights.
@@ -127,7 +127,7 @@ def train(domains: tuple[str, str], minutes: float, checkpoint: Path, device: st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=50, help="training time of both pairs together")
+    parser.add_argument("--minutes", type=float, default=34, help="training time of both pairs together")
     parser.add_argument("--pair", choices=[pair[0] for pair in PAIRS], help="only the pair that begins with this")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder to resume from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
 """Train the upscaler on renderings, one network for each scale; then measure.
 
-    python -m deployments.starter.upscaler.train --minutes 24 --checkpoint some/folder
+    python -m deployments.starter.upscaler.train --minutes 18 --checkpoint some/folder
 
 Killed and started again with the same folder, it goes on where it was. Weights land in upscaler/weights/x2 and x4.
 """
@@ -80,7 +80,7 @@ def train(scale: int, minutes: float, checkpoint: Path, device: str, seed: int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=24, help="training time of both scales together")
+    parser.add_argument("--minutes", type=float, default=18, help="training time of both scales together")
     parser.add_argument("--scale", type=int, choices=(2, 4), help="only this one")
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder to resume from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -24,11 +24,12 @@ from .model import build_model, build_tokenizer
 WEIGHTS = Path(__file__).parent / "weights"
 BATCH = 16  # chats
 OTHER = 0.3  # of a word that is not copied, beside 1 of one that is: which light and which style is drawn by lot
+NUMBERED = r"\n?(Scene|Point) \d of \d:"  # as certain as what is copied, the line end before it too
 POOL = 16  # batches drawn together and sorted by length, so that little of a batch is padding
 
 
 def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[float]]:
-    """One chat as token ids, and how much each counts: 0 for what others say, 1 for what must be copied, OTHER else."""
+    """One chat as token ids, and how much each counts: 0 for what others say, 1 for what is certain, OTHER else."""
     system, turns = chat(rng)
     ids, counts = [tokenizer.bos_token_id], [0.0]
 
@@ -41,7 +42,8 @@ def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[lis
         say("system", system, lambda start, end: 0.0)
     for asked, answered, copied in turns:
         say("user", asked, lambda start, end: 0.0)
-        spans = [(m.start(), m.end()) for m in re.finditer(re.escape(copied), answered)] if copied else []
+        certain = [re.escape(copied), NUMBERED] if copied else [NUMBERED]
+        spans = [found.span() for pattern in certain for found in re.finditer(pattern, answered)]
         say("assistant", answered, lambda start, end, spans=spans: next(
             (1.0 for first, last in spans if start <= last and end > first), OTHER))  # fmt: skip
         ids.append(tokenizer.eos_token_id)
