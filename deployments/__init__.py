@@ -6,23 +6,35 @@ this package loads no engine (torch, OpenCV, ...): backends import theirs when t
 
 from typing import Any
 
+from .image_enhancement.freepik import FreepikImageEnhancement
 from .image_enhancement.swin2sr import Swin2SR
 from .image_reconstruction.vit_mae import ViTMAE
 from .image_tools.opencv import OpenCVTools
 from .image_translation.cyclegan import CycleGAN
+from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
 from .segmentation.grabcut import GrabCut
 from .speech_to_text.faster_whisper import FasterWhisper
+from .speech_to_text.hugging_face import HuggingFaceSpeechToText
 from .speech_to_text.pocketsphinx import PocketSphinx
 from .text_to_image.diffusers import DiffusersTextToImage
+from .text_to_image.freepik import FreepikTextToImage
+from .text_to_image.hugging_face import HuggingFaceTextToImage
 from .text_to_speech.espeak import ESpeak
+from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
 
 BACKENDS: dict[str, type[Any]] = {
     "cyclegan": CycleGAN,  # image translation: any CycleGAN generators in safetensors
     "diffusers": DiffusersTextToImage,  # text to image: any diffusers pipeline in safetensors
     "espeak": ESpeak,  # text to speech: eSpeak NG, about 140 languages, no weights
     "faster_whisper": FasterWhisper,  # speech to text: any Whisper in CTranslate2's format
+    "freepik_image_enhancement": FreepikImageEnhancement,  # image enhancement: Magnific's upscalers, at Freepik
+    "freepik_text_to_image": FreepikTextToImage,  # text to image: Mystic, Imagen 3, Flux dev, Classic fast, at Freepik
     "grabcut": GrabCut,  # segmentation: OpenCV's GrabCut, no weights
+    "hugging_face_speech_to_text": HuggingFaceSpeechToText,  # speech to text: at Hugging Face Inference
+    "hugging_face_text_to_image": HuggingFaceTextToImage,  # text to image: at Hugging Face Inference
+    "hugging_face_text_to_speech": HuggingFaceTextToSpeech,  # text to speech: at Hugging Face Inference
+    "openai_compatible": OpenAICompatible,  # language: at OpenRouter, OpenAI, Anthropic, any vLLM
     "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
     "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network

@@ -102,8 +102,8 @@ def encode(
     return Audio(file.getvalue(), media_type)
 
 
-def slower(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":
-    """Speech at `factor` (0.1 to 1) of its tempo with its pitch kept, by FFmpeg's `atempo`; int16 stays int16."""
+def at_tempo(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":
+    """Speech at `factor` (0.1 to 10) of its tempo with its pitch kept, by FFmpeg's `atempo`; int16 stays int16."""
     import av
     import av.error
     import av.filter
@@ -113,10 +113,10 @@ def slower(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":
     frame = _frame(samples, rate)
     source = graph.add_abuffer(sample_rate=rate, format=frame.format.name, layout="mono", time_base=frame.time_base)
     chain = [source]
-    while factor < 1:  # one atempo goes down to a half
-        step = max(factor, 0.5)
+    while factor != 1:  # one atempo goes down to a half; beyond the double it would leave samples out
+        step = min(max(factor, 0.5), 2.0)
         chain.append(graph.add("atempo", f"{step:.6f}"))
-        factor = factor / step if factor < 0.5 else 1
+        factor = 1 if step == factor else factor / step
     chain += [graph.add("aformat", f"sample_fmts={frame.format.name}"), graph.add("abuffersink")]
     graph.link_nodes(*chain).configure()
     graph.push(frame)

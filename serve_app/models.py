@@ -11,6 +11,7 @@ from deployments.capabilities import CAPABILITIES, capabilities_of
 from deployments.errors import ModelUnavailable
 from deployments.media import has_media
 
+from .breaker import Breaker
 from .config import AppConfig, load_backend
 from .errors import UnknownName
 
@@ -73,10 +74,11 @@ class Model:
 
 
 class Models:
-    """The table of a profile's models."""
+    """The table of a profile's models, and which of them rest from failing."""
 
-    def __init__(self, models: Iterable[Model]) -> None:
+    def __init__(self, models: Iterable[Model], breaker: Breaker | None = None) -> None:
         self.all = tuple(models)
+        self.breaker = breaker or Breaker()
         self._by_name = {model.name: model for model in self.all}
         self._offering = {
             capability: tuple(model for model in self.all if capability in model.capabilities)

@@ -92,7 +92,18 @@ class Run:
         journal: where answers are kept, if they are.
     """
 
-    __slots__ = ("_chosen", "_deadline", "_longest_s", "_models", "_named", "_on_step", "_tasks", "journal", "steps")
+    __slots__ = (
+        "_chosen",
+        "_deadline",
+        "_longest_s",
+        "_models",
+        "_named",
+        "_on_step",
+        "_tasks",
+        "breaker",
+        "journal",
+        "steps",
+    )
 
     def __init__(
         self,
@@ -108,6 +119,7 @@ class Run:
         self._longest_s = longest_s
         self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
         self._models = models
+        self.breaker = models.breaker
         self._chosen = chosen or {}
         self._on_step = on_step
         self._tasks: set[asyncio.Task[Any] | None] = set()
@@ -214,7 +226,7 @@ async def _call(
     run: Run, candidates: tuple[Model, ...], parameter: str, method: str, how: Method, /, *args: Any, **kwargs: Any
 ) -> Any:
     step = run.start(f"{parameter}.{method}")
-    reason, journal = "", run.journal
+    fault, journal = _Fault(""), run.journal
     try:
         call = Call(f"{parameter}.{method}", how, candidates, args, kwargs) if journal else None
         if journal and call and (kept := await journal.recall(step, call)):
@@ -222,21 +234,24 @@ async def _call(
             if step.cached:  # another run's: this one has to keep it too
                 await journal.record(step, call, kept.value)
             return kept.value
-        for model in candidates:
+        for model in run.breaker.order(candidates, method):
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
                 try:
                     result = await _answer(model.caller(method, how)(*args, **kwargs))
                 except Exception as error:
-                    reason, lost = _fault(error, model)
-                    if not lost:
+                    fault = _fault(error, model)
+                    if not fault.lost:
                         break
                 else:
+                    run.breaker.answered(model.name, method)
                     run.finish(step)
                     if journal and call:
                         await journal.record(step, call, result)
                     return result
-        raise ModelUnavailable(reason)
+            if fault.counts:
+                run.breaker.failed(model.name, method)
+        raise ModelUnavailable(fault.reason)
     except BaseException as error:
         run.finish(step, error)
         raise
@@ -247,7 +262,7 @@ async def _stream(
 ) -> AsyncIterator[Any]:
     """As `_call`, but once an item has left there is no other attempt: the caller has seen it."""
     step = run.start(f"{parameter}.{method}")
-    reason, begun, journal = "", False, run.journal
+    fault, begun, journal = _Fault(""), False, run.journal
     items_kept: list[Any] = []
     try:
         call = Call(f"{parameter}.{method}", how, candidates, args, kwargs) if journal else None
@@ -258,7 +273,7 @@ async def _stream(
             for item in kept.value:
                 yield item
             return
-        for model in candidates:
+        for model in run.breaker.order(candidates, method):
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
                 response = None
@@ -273,21 +288,26 @@ async def _stream(
                 except Exception as error:
                     if isinstance(error, RunTimedOut) and response is not None:
                         response.cancel()
-                    reason, lost = _fault(error, model)
+                    fault = _fault(error, model)
                     if begun:
-                        raise ModelUnavailable(reason) from None
-                    if not lost:
+                        if fault.counts:
+                            run.breaker.failed(model.name, method)
+                        raise ModelUnavailable(fault.reason) from None
+                    if not fault.lost:
                         break
                 except BaseException:
                     if response is not None:
                         response.cancel()
                     raise
                 else:
+                    run.breaker.answered(model.name, method)
                     run.finish(step)
                     if journal and call:
                         await journal.record(step, call, items_kept)
                     return
-        raise ModelUnavailable(reason)
+            if fault.counts:
+                run.breaker.failed(model.name, method)
+        raise ModelUnavailable(fault.reason)
     except BaseException as error:
         run.finish(step, error)
         raise
@@ -306,10 +326,11 @@ async def _answer(response: Any) -> Any:
 
 
 class _Fault(NamedTuple):
-    """Why a model did not answer, and whether another replica of it may."""
+    """Why a model did not answer, whether another replica of it may, and whether it counts against the model."""
 
     reason: str
     lost: bool = False
+    counts: bool = True
 
 
 def _fault(error: Exception, model: Model) -> _Fault:
@@ -320,7 +341,7 @@ def _fault(error: Exception, model: Model) -> _Fault:
     if isinstance(cause, REPLICA_LOST):
         return _Fault(f"A replica of {model.name} was lost.", lost=True)
     if isinstance(cause, BackPressureError):
-        return _Fault(f"{model.name} has too many requests waiting.")
+        return _Fault(f"{model.name} has too many requests waiting.", counts=False)  # it works as much as it can
     if isinstance(cause, DeploymentUnavailableError):
         return _Fault(f"{model.name} is not running.")
     if isinstance(cause, ModelUnavailable):

@@ -2,7 +2,6 @@
 
 import ctypes
 import difflib
-import math
 import threading
 from concurrent.futures import CancelledError
 from functools import cache
@@ -16,11 +15,11 @@ from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
+from .asked import checked
 
 if TYPE_CHECKING:
     import numpy as np
 
-LONGEST_TEXT = 4096  # characters, as OpenAI's endpoint
 SLOWEST = 80  # words a minute; eSpeak takes less as 80, so what is slower is stretched afterwards
 
 # OpenAI's voices: who asks for one by habit gets a speaker of that kind, voice + variant.
@@ -104,24 +103,15 @@ class ESpeak(TextToSpeech):
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
         options = self._ready()
-        text = "".join(c if c.isprintable() else " " for c in text).strip()  # NUL would end it, \x01 is a command
-        if not text:
-            raise InvalidInput("text", "is empty")
-        if len(text) > LONGEST_TEXT:
-            raise InvalidInput("text", f"has {len(text):,} characters; at most {LONGEST_TEXT:,} are spoken at once")
-        speed = 1.0 if speed is None else speed
-        if not (math.isfinite(speed) and 0.25 <= speed <= 4):
-            raise InvalidInput("speed", f"is {speed}; it goes from 0.25 to 4")
-        if format is not None and format != "pcm" and format not in audio.FORMATS:
-            raise InvalidInput("format", f"is {format!r}; one of {', '.join((*audio.FORMATS, 'pcm'))} is written")
+        text, speed, written = checked(text, speed, format)
         identifier = _identifier(options.voice if voice is None else voice)
         rate = options.words_per_minute * speed
 
         def speak(cancelled: threading.Event) -> Audio:
             samples, sample_rate = _speak(text, identifier, rate, options.pitch, cancelled)
             if rate < SLOWEST:
-                samples = audio.slower(samples, sample_rate, rate / SLOWEST)
-            return audio.encode(samples, sample_rate, format or "wav", cancelled)
+                samples = audio.at_tempo(samples, sample_rate, rate / SLOWEST)
+            return audio.encode(samples, sample_rate, written, cancelled)
 
         return await in_thread(speak)
 

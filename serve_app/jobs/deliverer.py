@@ -13,11 +13,11 @@ import standardwebhooks
 from sqlalchemy import Connection, select
 from sqlalchemy import update as update_row
 
+from deployments.addresses import PublicTransport, check_url
 from deployments.errors import InvalidInput
 
 from ..storage.database import Database
 from ..storage.tables import deliveries, delivery_attempts, now, webhooks
-from .addresses import PublicTransport, check_url
 from .webhooks import Delivery, Webhook, delivery_of, give_up, webhook_of
 
 # Before each attempt, in seconds: at once, then 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h after the one before.

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from deployments.addresses import check_endpoint
 from deployments.errors import InvalidInput
 
 from ..errors import problem
 from ..graph import Graph
 from ..intake import read_call
-from ..jobs.addresses import check_endpoint
 from ..jobs.attended import Attended
 from ..jobs.job import Job
 from ..jobs.journal import step_view

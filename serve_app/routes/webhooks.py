@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 
+from deployments.addresses import check_endpoint
+
 from ..errors import invalid_request
 from ..jobs import webhooks
-from ..jobs.addresses import check_endpoint
 from ..jobs.view import iso
 from ..jobs.webhooks import Delivery, Queue, Webhook
 from ..storage.database import Database

@@ -13,6 +13,57 @@ import pytest
 
 from deployments import BACKENDS
 
+from .media_provider import freepik_provider, hugging_face_provider
+from .provider import KEY_VARIABLE, LocalProvider, chat_provider
+
+VOICES = [{"name": name, "language": name, "model": f"local/{name}"} for name in ("en-us", "de")]
+SMALL = {"width": 64, "height": 64}  # pixels
+
+
+def at(provider: Callable[[], LocalProvider], path: str) -> dict[str, Any]:
+    """Options for a provider on loopback, which is asked again at once."""
+    return {"base_url": provider().url + path, "key_variable": KEY_VARIABLE, "retry_pause_s": 0.01}
+
+
+async def connected(name: str, provider: LocalProvider, path: str, **options: Any) -> Any:
+    """A backend that asks `provider` at `path`, waiting five seconds at most."""
+    backend = BACKENDS[name]()
+    usual = at(lambda: provider, path) | {"timeout_s": 5}
+    await backend.reconfigure(BACKENDS[name].Options(**{**usual, **options}))
+    return backend
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What is otherwise with a backend whose work is a provider's: contracts look here, and nowhere else.
+
+    `options` are those it is loaded with, beside where its provider is; with `other` ones it answers otherwise.
+    `lacks` are optional arguments that its provider has no word for. Its work begins and ends at the provider: ends,
+    when its connection closes.
+    """
+
+    provider: Callable[[], LocalProvider]
+    path: str
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    other: dict[str, Any] = field(default_factory=dict[str, Any])
+    lacks: frozenset[str] = frozenset()
+
+    def loaded(self, *weights: Path) -> dict[str, Any]:
+        return at(self.provider, self.path) | self.options
+
+
+FREEPIK = (freepik_provider, "/ai")
+HUB = (hugging_face_provider, "/models")
+FASTER = {"voices": [VOICES[0] | {"model": "local/fast"}]}
+REMOTE: dict[str, Remote] = {
+    "freepik_image_enhancement": Remote(*FREEPIK, {"poll_s": 0.01}, {"sharpen": 100}),
+    "freepik_text_to_image": Remote(*FREEPIK, SMALL | {"model": "classic-fast"}, lacks=frozenset({"steps"})),
+    "hugging_face_speech_to_text": Remote(*HUB, {"model": "local/ears"}, {"timestamps": False}),
+    "hugging_face_text_to_image": Remote(*HUB, SMALL | {"steps": 3}),
+    "hugging_face_text_to_speech": Remote(*HUB, {"voices": VOICES}, FASTER),
+    "openai_compatible": Remote(chat_provider, "/v1", {"model": "letters", "max_tokens": 20}, {"model": "other"}),
+}
+
 # What each backend is loaded with: options from the folders of tiny weights. No backend is without an entry.
 OPTIONS: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
     "cyclegan": lambda lm, painter, whisper: {"weights": "starter/translator", "longest_side": 64},
@@ -28,9 +79,27 @@ OPTIONS: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
 }
 
 
+OPTIONS |= {name: remote.loaded for name, remote in REMOTE.items()}
+
+
 def offering(capability: type[Any]) -> list[str]:
     """The names of the backends with a capability."""
     return [name for name, backend in BACKENDS.items() if capability in backend.__mro__]
+
+
+def other_options(name: str, local: dict[str, Any]) -> dict[str, Any]:
+    """Options with which a backend answers otherwise: `local`, or a remote one's."""
+    return REMOTE[name].other if name in REMOTE else local
+
+
+def taken(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments but for those that a remote model's provider has no word for."""
+    remote = REMOTE.get(_name(model))
+    return {name: value for name, value in arguments.items() if remote is None or name not in remote.lacks}
+
+
+def _name(backend: Any) -> str:
+    return next(name for name, kind in BACKENDS.items() if type(backend) is kind)
 
 
 @dataclass
@@ -42,6 +111,10 @@ class Watch:
 
 
 def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    if remote := REMOTE.get(_name(backend)):
+        seen = Watch()
+        monkeypatch.setattr(remote.provider(), "watch", seen)
+        return seen
     module = sys.modules[type(backend).__module__]
     seen, real = Watch(), module.in_thread
 
@@ -60,17 +133,17 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 async def seconds_to_stop(backend: Any, call: Coroutine[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> float:
-    """Cancel a long call in the midst of its work; seconds until its thread is free again."""
+    """Cancel a long call in the midst of its work; seconds until its thread, or its provider, is free again."""
     seen = watch(backend, monkeypatch)
     task = asyncio.create_task(call)
     assert await asyncio.to_thread(seen.started.wait, 10)
     done, _ = await asyncio.wait({task}, timeout=0.3)
     assert not done, "the call was over before it could be cancelled"
+    assert not seen.ended.is_set(), "the work was over before its caller was cancelled"
     begun = time.perf_counter()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not seen.ended.is_set(), "the work was over before its caller was cancelled"
     assert await asyncio.to_thread(seen.ended.wait, 60)
     return time.perf_counter() - begun
 

@@ -14,7 +14,7 @@ from deployments.capabilities import Language, Message, Reply
 from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
 from deployments.language.writer import Writer
 
-from .harness import offering, reload_in_flight, seconds_to_stop, watch
+from .harness import offering, other_options, reload_in_flight, seconds_to_stop, watch
 from .weights import CONTEXT, write_language_model
 
 pytestmark = pytest.mark.asyncio
@@ -148,7 +148,7 @@ async def test_other_weights_do_not_disturb_a_call_in_flight(
     before = await load(name).chat(HI, **asked)
     model = BACKENDS[name]()
     await model.reconfigure(options_of(name))
-    other = options_of(name, weights=str(write_language_model(tmp_path, seed=1)))
+    other = options_of(name, **other_options(name, {"weights": str(write_language_model(tmp_path, seed=1))}))
     assert await reload_in_flight(model, lambda: model.chat(HI, **asked), other, monkeypatch) == before
     assert await model.chat(HI, **asked) != before
 

@@ -14,7 +14,7 @@ from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from deployments.speech_to_text.word_error import agreement, word_errors
 
-from .harness import offering, reload_in_flight, seconds_to_stop
+from .harness import offering, other_options, reload_in_flight, seconds_to_stop
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(SpeechToText)
@@ -160,7 +160,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     expected = await load(name).transcribe(recording)
     model = BACKENDS[name]()
     await model.reconfigure(options_of(name))
-    other = options_of(name, **OTHER[name])
+    other = options_of(name, **other_options(name, OTHER.get(name, {})))
     assert await reload_in_flight(model, lambda: model.transcribe(recording), other, monkeypatch) == expected
     assert (await model.transcribe(recording)).seconds == expected.seconds
 

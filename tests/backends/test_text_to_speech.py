@@ -12,7 +12,7 @@ from deployments.capabilities import TextToSpeech
 from deployments.errors import InvalidInput
 from deployments.media import Audio, MediaLimits
 
-from .harness import offering, reload_in_flight, seconds_to_stop
+from .harness import offering, other_options, reload_in_flight, seconds_to_stop
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(TextToSpeech)
@@ -108,7 +108,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     expected = seconds(await load(name).synthesize(LONG))
     model = BACKENDS[name]()
     await model.reconfigure(options_of(name))
-    other = options_of(name, words_per_minute=300)
+    other = options_of(name, **other_options(name, {"words_per_minute": 300}))
     spoken = await reload_in_flight(model, lambda: model.synthesize(LONG), other, monkeypatch)
     assert seconds(spoken) == pytest.approx(expected, rel=0.01)
     assert seconds(await model.synthesize(LONG)) < 0.7 * expected

@@ -9,8 +9,8 @@ import httpcore
 import httpx
 import pytest
 
+from deployments.addresses import PublicTransport, check_endpoint, check_url, resolve_public
 from deployments.errors import InvalidInput
-from serve_app.jobs.addresses import PublicTransport, check_endpoint, check_url, resolve_public
 
 PUBLIC = "93.184.215.14"
 

@@ -4,7 +4,10 @@ import ast
 import re
 from pathlib import Path
 
+import yaml
+
 from serve_app.cli import app
+from serve_app.config import AppConfig, load_backend
 
 README = Path("README.md").read_text()
 
@@ -52,6 +55,14 @@ def test_python_snippets_parse() -> None:
     assert len(snippets) >= 2
     for snippet in snippets:
         ast.parse(snippet)
+
+
+def test_the_profile_excerpt_is_one() -> None:
+    excerpt = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0])
+    config = AppConfig.model_validate({"models": excerpt["models"]})
+    backends = {model.name: load_backend(model.backend) for model in config.models}
+    for deployment in excerpt["deployments"]:
+        backends[deployment["name"]].Options.model_validate(deployment["user_config"])
 
 
 def test_the_contact_sheet_is_of_the_prompts_it_says() -> None:

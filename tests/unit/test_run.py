@@ -16,6 +16,7 @@ from deployments.capabilities import Delta, ImageTools, Language, Message, Reply
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory
 from graphs.image_generation import ImageGenerationRequest, image_generation
 from serve_app import run as engine
+from serve_app.breaker import FAILURES
 from serve_app.errors import ModelFailed, RunTimedOut, UnknownName
 from serve_app.graph import graph
 from serve_app.local import LocalHandle
@@ -191,6 +192,26 @@ async def test_a_model_that_cannot_answer_is_replaced_at_once(fault: Callable[[]
     assert await chat(run) == "hi"
     assert len(first.calls) == 1
     assert summary(run) == [("writer.chat", "m2", "succeeded", 2)]
+
+
+@pytest.mark.parametrize("ask", [chat, stream])
+async def test_a_model_that_keeps_failing_is_no_longer_asked_first(ask: Any) -> None:
+    faults = [ModelUnavailable("down") if ask is chat else [ModelUnavailable("down")] for _ in range(9)]
+    first, second = ScriptedHandle(*faults), ScriptedHandle(*[["hi"] for _ in range(9)])
+    table = models(first, second)
+    for _ in range(5):  # five runs
+        assert await ask(Run(table)) == ["hi"]
+    assert (len(first.calls), len(second.calls)) == (FAILURES, 5)
+    with pytest.raises(ModelUnavailable, match="down"):  # named, it is the only candidate
+        await ask(Run(table, {"writer": "m1"}))
+
+
+async def test_a_model_that_is_busy_is_asked_first_the_next_time() -> None:
+    first = ScriptedHandle(*[BackPressureError(9, 8) for _ in range(5)])
+    table = models(first, ScriptedHandle(*["hi" for _ in range(5)]))
+    for _ in range(5):
+        await chat(Run(table))
+    assert len(first.calls) == 5
 
 
 @pytest.mark.parametrize(("fault", "reason"), CANNOT)

@@ -1,4 +1,5 @@
-"""Which addresses a webhook may have: public ones, looked at when it is written down and again when it is connected to.
+"""Which addresses others may name to us (a webhook, a provider's picture): public ones, looked at when they are
+written down and again when they are connected to.
 
 A name may lead somewhere else at each look-up, so a connection goes to the very address that was checked
 (`PublicBackend`). What `allowed` names, the operator's own list, may also be loopback or in a private network.
@@ -17,7 +18,7 @@ from typing import Any, cast
 import httpcore
 import httpx
 
-from deployments.errors import InvalidInput
+from .errors import InvalidInput
 
 Address = IPv4Address | IPv6Address
 
@@ -51,7 +52,7 @@ _resolvers = ThreadPoolExecutor(4, "resolve")
 
 
 def check_url(url: str, allowed: Collection[str] = ()) -> None:
-    """Refuse a URL that cannot be a public webhook, as far as that shows without a look-up.
+    """Refuse a URL that cannot be a public address, as far as that shows without a look-up.
 
     `allowed` are `host` or `host:port`, compared with what the URL says as it is written, but for upper and lower case.
 

@@ -1,0 +1,384 @@
+"""What backends share that ask a provider over HTTP: one client, retries, bounds, and what each failure means.
+
+A provider gets prompts and its key. It is not trusted with more: answers are bounded, redirects are not followed (they
+would take the key along), and what it says of an error is quoted short and without the key.
+"""
+
+import asyncio
+import ipaddress
+import json
+import os
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar, TypeVar
+
+import httpx
+from pydantic import ConfigDict, Field
+
+from .backend import Needs
+from .backend import Options as BackendOptions
+from .errors import InvalidInput, ModelUnavailable
+
+T = TypeVar("T")
+
+MB = 1024 * 1024
+MOST_TEXT = 8 * MB  # bytes of an answer in JSON, or of a whole stream
+MOST_MEDIA = 64 * MB  # bytes of a picture or a recording
+LONGEST_LINE = MB  # bytes of one line of a stream
+LONGEST_REASON = 300  # characters quoted from a provider's error
+CONNECT_S = 10.0
+VARIABLE = r"^[A-Z][A-Z0-9_]*$"  # capitals only, as no provider's key is: one written there by mistake is refused
+
+ABOUT_THE_MODEL = re.compile(
+    r"\bmodel\b.{0,200}\b(not (supported|found|available)|does not exist)|valid model", re.I | re.S
+)
+
+
+class RemoteOptions(BackendOptions):
+    """Where a provider is, its key, and how patiently it is asked."""
+
+    # A key that was written where its variable's name belongs must not be shown by the error.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: str = Field(description="Where the API begins; https, or http on loopback")
+    key_variable: str | None = Field(
+        None, pattern=VARIABLE, description="NAME of the environment variable that has the key"
+    )
+    timeout_s: float = Field(120, gt=0, le=3600, description="Longest for an answer, or between pieces of a stream")
+    retries: int = Field(2, ge=0, le=10, description="Further attempts when it is busy, failing or cut off")
+    retry_pause_s: float = Field(0.5, gt=0, le=60, description="Before the first retry; doubled for each, with jitter")
+    longest_pause_s: float = Field(20, gt=0, le=600, description="A provider that asks for more is given up")
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Which argument of ours a provider's refusal is about: `usual`, unless it names one in `names` (its to ours)."""
+
+    usual: str
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Passing(Exception):
+    """A failure that another attempt may not meet; `after_s` is the wait the provider asked for."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Connection:
+    """A provider as one configuration asks it. Shared by calls; closed once it is retired and the last call has ended.
+
+    Args:
+        options: where it is. `key_variable` is read from the environment now, and never shown.
+        key_header: the header that carries the key.
+        key_prefix: what stands before it.
+
+    Raises:
+        ModelUnavailable: the address cannot be used, or the variable is not set.
+    """
+
+    def __init__(self, options: RemoteOptions, key_header: str = "Authorization", key_prefix: str = "Bearer ") -> None:
+        self.options: Any = options  # the backend's own kind
+        self.url = checked_base(options.base_url)
+        self.host = self.url.host
+        self._key = key_of(options.key_variable)
+        headers = {key_header: key_prefix + self._key} if self._key else {}
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(options.timeout_s, connect=min(CONNECT_S, options.timeout_s)),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            trust_env=not is_loopback(self.host),  # the operator's proxy, but not to this machine
+        )
+        self._calls = 0
+        self._retired = False
+
+    async def retire(self) -> None:
+        """No new calls come. Those in flight end as they would have."""
+        self._retired = True
+        if not self._calls:
+            await self._client.aclose()
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """Around all that one call of the backend asks: a connection retired meanwhile stays open to its end."""
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                await self._client.aclose()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[bytes], T],
+        blame: Blame,
+        *,
+        most: int = MOST_TEXT,
+        **content: Any,
+    ) -> T:
+        """What `read` makes of the whole answer; it raises `ValueError` for one that is not what was asked for.
+
+        Args:
+            path: appended to the base URL; "" is that URL itself.
+            most: bytes accepted.
+            content: httpx's `json`, `content`, `headers`.
+
+        Raises:
+            InvalidInput: the provider refused the caller's values.
+            ModelUnavailable: it did not answer, refused the key, or answered something else, after retries.
+        """
+
+        async def once() -> T:
+            async with self._client.stream(method, self._address(path), **content) as response:
+                body = await bounded_body(response, most)
+            self._check(response, body, blame)
+            return _read(read, body, self.host)
+
+        return await self.retried(once)
+
+    async def retried(self, once: Callable[[], Awaitable[T]]) -> T:
+        """What one of the attempts gives; each may take `timeout_s`.
+
+        Raises:
+            ModelUnavailable: the last one failed too.
+        """
+        for attempt in range(self.options.retries + 1):
+            try:
+                async with asyncio.timeout(self.options.timeout_s):
+                    return await once()
+            except (Passing, httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+                await self._pause(attempt, self._passing(error))
+        raise AssertionError("unreachable")
+
+    async def lines(self, path: str, blame: Blame, **content: Any) -> AsyncGenerator[str, None]:
+        """The lines of a stream as they come. It is asked for again only while no line has left.
+
+        Close the iterator to end the stream: the provider sees the connection close.
+
+        Raises:
+            InvalidInput: the provider refused the caller's values.
+            ModelUnavailable: it did not answer, refused the key, or was cut off.
+        """
+        for attempt in range(self.options.retries + 1):
+            begun = False
+            try:
+                async with self._client.stream("POST", self._address(path), **content) as response:
+                    if not response.is_success:
+                        self._check(response, await bounded_body(response, MOST_TEXT), blame)
+                    async for line in _lines(response):
+                        begun = True
+                        yield line
+                return
+            except (Passing, httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+                passing = self._passing(error)
+                if begun:
+                    raise ModelUnavailable(str(passing)) from None
+                await self._pause(attempt, passing)
+
+    def _address(self, path: str) -> str:
+        return f"{str(self.url).rstrip('/')}/{path}" if path else str(self.url)
+
+    async def _pause(self, attempt: int, passing: Passing) -> None:
+        """Wait before the next attempt, or raise `ModelUnavailable` if there is none."""
+        options = self.options
+        if attempt >= options.retries:
+            raise ModelUnavailable(str(passing)) from None
+        wait = options.retry_pause_s * 2**attempt * random.uniform(0.5, 1)  # so that replicas do not come back as one
+        if passing.after_s is not None:
+            if passing.after_s > options.longest_pause_s:
+                raise ModelUnavailable(f"{passing}; it wants to be asked again in {passing.after_s:.0f} s") from None
+            wait = max(wait, passing.after_s)
+        await asyncio.sleep(min(wait, options.longest_pause_s))
+
+    def _passing(self, error: Exception) -> Passing:
+        """The failure as one to try again, or `ModelUnavailable` if waiting as long again would be no better."""
+        if isinstance(error, Passing):
+            return error
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return Passing(f"{self.host} cannot be reached: {self._short(str(error))}")
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
+            raise ModelUnavailable(f"{self.host} did not answer within {self.options.timeout_s:g} s") from None
+        return Passing(f"{self.host} broke off its answer: {self._short(str(error))}")
+
+    def _check(self, response: httpx.Response, body: bytes, blame: Blame) -> None:
+        """Raise what an answer that is no success means."""
+        status = response.status_code
+        if response.is_success:
+            return
+        variable = self.options.key_variable
+        if status == 401:  # its message may quote the key
+            used = f"the key in {variable}" if variable else "a request without a key; set key_variable"
+            raise ModelUnavailable(f"{self.host} refused {used}")
+        said, argument = _said(body)
+        said = self._short(said) or f"HTTP {status}"
+        if status in (402, 403):
+            raise ModelUnavailable(f"{self.host} does not allow this with the key in {variable}: {said}")
+        if status in (400, 413, 422):
+            ours = blame.names.get(argument) if argument else blame.usual
+            if ours is not None and not ABOUT_THE_MODEL.search(said):
+                raise InvalidInput(ours, f"was refused by {self.host}: {said}")
+            raise ModelUnavailable(f"{self.host} refused the request: {said}")
+        if status in (408, 425, 429) or status >= 500:
+            raise Passing(f"{self.host} answered {status}: {said}", _retry_after(response))
+        raise ModelUnavailable(f"{self.host} answered {status}: {said}")
+
+    def _short(self, text: str) -> str:
+        """One line for an error, without the key and not longer than errors should be."""
+        text = " ".join(text.split())
+        if self._key:
+            text = text.replace(self._key, "***")
+        return text[:LONGEST_REASON] + ("..." if len(text) > LONGEST_REASON else "")
+
+
+class Remote:
+    """The life of a backend at a provider's: it has nothing to load but a connection."""
+
+    needs: ClassVar[Needs] = Needs(cpus=0.1, concurrency=16)  # it waits; the provider works
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+
+    async def reconfigure(self, options: Any) -> None:
+        """Ask elsewhere or otherwise from now on. The provider is not asked; calls in flight end as they began.
+
+        Raises:
+            ModelUnavailable: the key's variable is not set, or the address is neither https nor on loopback.
+        """
+        old, self._connection = self._connection, self._connect(options)
+        if old is not None:
+            await old.retire()
+
+    def check_health(self) -> None:
+        """It does not ask the provider: another replica would find it as this one does."""
+        self._ready()
+
+    def _connect(self, options: Any) -> Connection:
+        return Connection(options)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Connection]:
+        """The connection for one call, to its end, whatever the options are changed to meanwhile."""
+        connection = self._ready()
+        async with connection.used():
+            yield connection
+
+    def _ready(self) -> Connection:
+        if self._connection is None:
+            raise ModelUnavailable("the connection to the provider is not loaded yet")
+        return self._connection
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a URL writes it, is this machine and needs no TLS."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_base(base_url: str) -> httpx.URL:
+    """
+    Raises:
+        ModelUnavailable: it is no URL, has a password in it, or would send the key in the clear.
+    """
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ModelUnavailable(f"base_url is not a URL: {error}") from None
+    if not url.host or url.userinfo or url.query:
+        raise ModelUnavailable("base_url names a host and a path, and neither a user nor a query")
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
+        raise ModelUnavailable(f"base_url is {url.scheme}://{url.host}; only https, or http on loopback, keeps the key")
+    return url
+
+
+def key_of(variable: str | None) -> str:
+    """The key in an environment variable; "" without a variable.
+
+    Raises:
+        ModelUnavailable: the variable is not set.
+    """
+    if variable is None:
+        return ""
+    key = os.environ.get(variable, "").strip()  # secrets often come with a line end
+    if not key:
+        raise ModelUnavailable(f"the environment variable {variable} has no key")
+    if not key.isascii() or not key.isprintable():
+        raise ModelUnavailable(f"the environment variable {variable} has characters that no key has")
+    return key
+
+
+async def bounded_body(response: httpx.Response, most: int) -> bytes:
+    """The whole body of a response that is being streamed.
+
+    Raises:
+        ModelUnavailable: it has more than `most` bytes.
+    """
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > most:
+            raise ModelUnavailable(f"{response.url.host} sent more than the {most:,} bytes that are accepted")
+    return bytes(body)
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """Lines by LF or CRLF, as they come; httpx's own would keep an endless one in memory."""
+    rest, seen = b"", 0
+    async for piece in response.aiter_bytes():
+        seen += len(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r").decode("utf-8", "replace")
+        if len(rest) > LONGEST_LINE or seen > MOST_TEXT:
+            raise ModelUnavailable(f"{response.url.host} sent more than is accepted")
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+def _read(read: Callable[[bytes], T], body: bytes, host: str) -> T:
+    try:
+        return read(body)
+    except ValueError:  # of JSON, of pydantic; their texts quote the answer
+        raise Passing(f"{host} sent what its protocol does not have") from None
+
+
+def _said(body: bytes) -> tuple[str, str | None]:
+    """What an error's body says, and the argument it names. Providers write it in every way there is."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", None  # a proxy's page
+    found = found if isinstance(found, dict) else {}
+    inner = found.get("error") or found.get("problem")
+    inner = (
+        inner if isinstance(inner, dict) else {**found, "message": inner or found.get("message") or found.get("detail")}
+    )
+    message, argument = inner.get("message"), inner.get("param")
+    invalid = inner.get("invalid_params")  # Freepik's: [{"name": ..., "reason": ...}]
+    if isinstance(invalid, list) and invalid and isinstance(invalid[0], dict):
+        argument, message = invalid[0].get("name"), invalid[0].get("reason") or message
+    text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False) if message else ""
+    return text, argument if isinstance(argument, str) and argument else None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds of a Retry-After header, a number or a date; None without one."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return None
