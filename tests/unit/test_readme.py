@@ -70,3 +70,18 @@ def test_the_contact_sheet_is_of_the_prompts_it_says() -> None:
 
     said = " ".join(README.split())
     assert "; ".join(PROMPTS) in said
+
+
+def test_every_backend_is_in_the_table_with_the_test_that_drives_it() -> None:
+    from deployments import BACKENDS
+    from deployments.capabilities import CAPABILITIES, capabilities_of
+
+    table = README.split("| capability | methods |")[1].split("\n\n")[0]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    rows = {name.strip("`"): (re.findall(r"`(\w+)`", backends), contract) for name, _, backends, contract in cells}
+    assert list(rows) == [capability.__name__ for capability in CAPABILITIES]
+    for capability in CAPABILITIES:
+        backends, contract = rows[capability.__name__]
+        assert set(backends) == {name for name, backend in BACKENDS.items() if capability in capabilities_of(backend)}
+        path = Path(contract.split("(")[1].rstrip(")"))
+        assert f"offering({capability.__name__})" in path.read_text()

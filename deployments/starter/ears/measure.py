@@ -8,9 +8,12 @@ python -m deployments.starter.ears.measure --sample   # which voice and speed of
 import argparse
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import track
 
 from ... import audio
 from ...speech_to_text import pocketsphinx as ears
@@ -99,10 +102,11 @@ def trials(bench: Bench, kind: str) -> tuple[list[Trial], list[Trial]]:
     known = frozenset(line.split()[0] for line in (WEIGHTS / "domain.dict").read_text().splitlines())
     own, voices = unseen(kind, known, WISHES[kind]), VOICES[kind]
 
-    def spoken(texts: Iterable[str]) -> list[Trial]:
-        return [bench.trial(text, voices[index % len(voices)]) for index, text in enumerate(texts)]
+    def spoken(texts: Sequence[str], what: str) -> list[Trial]:
+        numbered = track(enumerate(texts), what, total=len(texts), console=Console(stderr=True))
+        return [bench.trial(text, voices[index % len(voices)]) for index, text in numbered]
 
-    return spoken(own), spoken(ORDINARY[kind])
+    return spoken(own, "wishes and questions"), spoken(ORDINARY[kind], "ordinary sentences")
 
 
 def report(own: list[Trial], ordinary: list[Trial]) -> None:
