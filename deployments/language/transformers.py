@@ -14,10 +14,9 @@ from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Delta, Language, Message, Reply
 from ..engine import device_for, failure, is_local
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import ModelUnavailable
+from .asking import Asked, Sampling, most_tokens, prompt_tokens, sampling
 from .writer import Writer
-
-MOST_STOPS = 16
 
 
 class TransformersLanguage(Language):
@@ -74,7 +73,7 @@ class TransformersLanguage(Language):
         seed: int | None = None,
     ) -> Reply:
         engine = self._ready()
-        asked = _Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+        asked = Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
         texts: list[str] = []
         end = await in_thread(lambda cancelled: _write(engine, asked, texts.append, cancelled))
         text = "".join(texts)
@@ -94,7 +93,7 @@ class TransformersLanguage(Language):
     ) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator stops the writing at the next token."""
         engine = self._ready()
-        asked = _Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+        asked = Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
         def emit(text: str) -> None:
@@ -136,56 +135,20 @@ class _Engine:
     options: TransformersLanguage.Options
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The arguments of one call, checked."""
-
-    messages: list[Message]
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    stop: tuple[str, ...]
-    seed: int
-
-    @classmethod
-    def checked(
-        cls,
-        messages: list[Message],
-        max_tokens: int | None,
-        temperature: float | None,
-        top_p: float | None,
-        stop: list[str] | None,
-        seed: int | None,
-    ) -> "_Asked":
-        if not messages:
-            raise InvalidInput("messages", "is empty; one message at least is needed")
-        if max_tokens is not None and max_tokens < 1:
-            raise InvalidInput("max_tokens", f"is {max_tokens}; at least 1 is written")
-        if temperature is not None and not 0 <= temperature <= 2:  # also true for NaN, as below
-            raise InvalidInput("temperature", f"is {temperature}; it goes from 0 to 2")
-        if top_p is not None and not 0 < top_p <= 1:
-            raise InvalidInput("top_p", f"is {top_p}; it is above 0 and at most 1")
-        stops = tuple(stop or ())
-        if len(stops) > MOST_STOPS or not all(stops):
-            raise InvalidInput("stop", f"takes up to {MOST_STOPS} texts, none of them empty")
-        number = secrets.randbits(63) if seed is None else seed % 2**63
-        return cls(messages, max_tokens, temperature, top_p, stops, number)
-
-
 class _Sampler:
     """A logits processor after which the likeliest token is a fair draw (the exponential race), from its own generator.
 
     `generate` would draw from torch's global one, which calls in other threads draw from as well.
     """
 
-    def __init__(self, temperature: float, top_p: float, top_k: int, seed: int, device: Any) -> None:
+    def __init__(self, how: Sampling, seed: int, device: Any) -> None:
         import torch
         from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-        self._temperature = temperature
+        self._temperature = how.temperature
         self._generator = torch.Generator(device).manual_seed(seed)
-        self._cuts: list[Any] = [TopKLogitsWarper(top_k)] if top_k > 0 else []
-        self._cuts += [TopPLogitsWarper(top_p)] if top_p < 1 else []
+        self._cuts: list[Any] = [TopKLogitsWarper(how.top_k)] if how.top_k > 0 else []
+        self._cuts += [TopPLogitsWarper(how.top_p)] if how.top_p < 1 else []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         import torch
@@ -197,18 +160,14 @@ class _Sampler:
         return chances / torch.empty_like(chances).exponential_(generator=self._generator)
 
 
-def _write(engine: _Engine, asked: _Asked, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
+def _write(engine: _Engine, asked: Asked, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
     """Write a reply, token by token; returns its end, without text."""
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-    prompt = _prompt(engine, asked.messages)
-    count = prompt.shape[1]
-    most = asked.max_tokens or min(engine.options.max_tokens, engine.context - count)
-    if count >= engine.context or count + most > engine.context:
-        asks = f" and max_tokens asks for {asked.max_tokens}" if asked.max_tokens else ""
-        detail = f"make {count} tokens{asks}; this model takes {engine.context}, its reply among them"
-        raise InvalidInput("messages", detail)
+    tokens = prompt_tokens(engine.tokenizer, asked.messages)
+    prompt, count = torch.tensor([tokens]), len(tokens)
+    most = most_tokens(asked, engine.options, count, engine.context)
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
@@ -230,32 +189,13 @@ def _write(engine: _Engine, asked: _Asked, emit: Callable[[str], None], cancelle
     return Delta(text="", finish_reason=reason, prompt_tokens=count, completion_tokens=written)
 
 
-def _samplers(engine: _Engine, asked: _Asked) -> list[Any]:
-    """One sampler, or none where the likeliest token is taken. First the caller's word, then options, then weights."""
-    own = engine.model.generation_config
-    options = engine.options
-    weights_say = (own.temperature if own.temperature is not None else 1.0) if own.do_sample else 0.0
-    temperature = next(t for t in (asked.temperature, options.temperature, weights_say) if t is not None)
-    if temperature < 1e-4:  # 0, or so near it that the division below would overflow
+def _samplers(engine: _Engine, asked: Asked) -> list[Any]:
+    """One sampler, or none where the likeliest token is taken."""
+    how = sampling(asked, engine.options, engine.model.generation_config)
+    if how.temperature == 0:
         return []
-    top_p = asked.top_p or options.top_p or own.top_p or 1.0
-    return [_Sampler(temperature, top_p, own.top_k or 0, asked.seed, engine.model.device)]
-
-
-def _prompt(engine: _Engine, messages: list[Message]) -> Any:
-    """Token ids, shape (1, n)."""
-    import jinja2
-
-    turns = [message.model_dump() for message in messages]
-    tokenizer = engine.tokenizer
-    if not tokenizer.chat_template:
-        lines = [f"{turn['role']}: {turn['content']}\n" for turn in turns]
-        return tokenizer("".join(lines) + "assistant:", return_tensors="pt").input_ids
-    try:
-        template = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
-        return tokenizer.apply_chat_template(turns, **template)["input_ids"]
-    except jinja2.TemplateError as error:  # such as: roles must alternate
-        raise InvalidInput("messages", f"do not fit this model's chat template: {error}") from None
+    seed = secrets.randbits(63) if asked.seed is None else asked.seed
+    return [_Sampler(how, seed, engine.model.device)]
 
 
 def _load(options: TransformersLanguage.Options) -> _Engine:

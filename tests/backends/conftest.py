@@ -1,7 +1,8 @@
 """Loaded backends, one of each for the whole run, and the tiny weights some are loaded with."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from deployments import BACKENDS
 
-from .harness import OPTIONS
+from .harness import OPTIONS, need
 from .weights import write_language_model, write_painter, write_whisper
 
 
@@ -41,23 +42,27 @@ def options_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`options_of(name, **changes)`: a backend's options for the tests."""
 
     def options(name: str, **changes: Any) -> Any:
-        folders = [request.getfixturevalue(f"{kind}_weights") for kind in ("lm", "painter", "whisper")]
-        return BACKENDS[name].Options(**{**OPTIONS[name](*folders), **changes})
+        made = OPTIONS[name]
+        kinds = [kind for kind in ("lm", "painter", "whisper") if kind in inspect.signature(made).parameters]
+        folders = {kind: request.getfixturevalue(f"{kind}_weights") for kind in kinds}
+        return BACKENDS[name].Options(**{**made(**folders), **changes})
 
     return options
 
 
 @pytest.fixture(scope="session")
-def load(options_of: Callable[..., Any]) -> Callable[[str], Any]:
+def load(options_of: Callable[..., Any]) -> Iterator[Callable[[str], Any]]:
     """`load(name)`: that backend, loaded once and shared by all tests. Tests that reload make their own."""
 
     @cache
     def loaded(name: str) -> Any:
+        need(name)
         backend = BACKENDS[name]()
         run(backend.reconfigure(options_of(name)))
         return backend
 
-    return loaded
+    yield loaded
+    loaded.cache_clear()  # those with processes of their own end them
 
 
 @pytest.fixture
@@ -65,6 +70,7 @@ def fresh(options_of: Callable[..., Any]) -> Callable[..., Any]:
     """`fresh(name, **changes)`: a backend of this test's own, loaded."""
 
     def loaded(name: str, **changes: Any) -> Any:
+        need(name)
         backend = BACKENDS[name]()
         run(backend.reconfigure(options_of(name, **changes)))
         return backend

@@ -1,6 +1,8 @@
 """How the contracts load backends, measure them and watch them stop."""
 
 import asyncio
+import contextlib
+import importlib.util
 import sys
 import threading
 import time
@@ -64,8 +66,9 @@ REMOTE: dict[str, Remote] = {
     "openai_compatible": Remote(chat_provider, "/v1", {"model": "letters", "max_tokens": 20}, {"model": "other"}),
 }
 
-# What each backend is loaded with: options from the folders of tiny weights. No backend is without an entry.
-OPTIONS: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
+# What each backend is loaded with: options from the folders of tiny weights, of which
+# those are made that are named. No backend is without an entry.
+OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "cyclegan": lambda lm, painter, whisper: {"weights": "starter/translator", "longest_side": 64},
     "diffusers": lambda lm, painter, whisper: {"weights": str(painter), "steps": 3, "max_side": 256},
     "espeak": lambda lm, painter, whisper: {},
@@ -76,7 +79,15 @@ OPTIONS: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
     "swin2sr": lambda lm, painter, whisper: {"weights": "starter/upscaler"},
     "transformers": lambda lm, painter, whisper: {"weights": str(lm), "max_tokens": 20},
     "vit_mae": lambda lm, painter, whisper: {"weights": "starter/restorer"},
+    "vllm": lambda lm: {"weights": str(lm), "max_tokens": 20, "dtype": "float32", "enforce_eager": True},
 }
+ELSEWHERE = {"vllm": "make test-engines"}  # backends (named as their engine is) that are tested in another environment
+
+
+def need(name: str) -> None:
+    """Skip the test where the engine of this backend is not installed."""
+    if name in ELSEWHERE and importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed here: `{ELSEWHERE[name]}` runs this test")
 
 
 OPTIONS |= {name: remote.loaded for name, remote in REMOTE.items()}
@@ -104,17 +115,21 @@ def _name(backend: Any) -> str:
 
 @dataclass
 class Watch:
-    """When a backend's blocking work began and ended, however its caller fared."""
+    """When a backend's work began and ended, however its caller fared."""
 
     started: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    looking: asyncio.Task[None] | None = None
 
 
 def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """From now on, see work of `backend` begin and end: of one call, long enough to be seen."""
     if remote := REMOTE.get(_name(backend)):
         seen = Watch()
         monkeypatch.setattr(remote.provider(), "watch", seen)
         return seen
+    if isinstance(backend, BACKENDS["vllm"]):
+        return watch_engine(backend, monkeypatch)
     module = sys.modules[type(backend).__module__]
     seen, real = Watch(), module.in_thread
 
@@ -129,6 +144,32 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
         return await real(noted)
 
     monkeypatch.setattr(module, "in_thread", watched)
+    return seen
+
+
+def watch_engine(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """The same of vLLM, whose work is a request in another process: begun when the engine holds memory for it.
+
+    The engine refuses to empty its cache as long as a request has a part of it, so it is asked that over and over.
+    """
+    llm, seen = backend._engine.llm, Watch()
+    real = llm.add_request
+
+    async def look() -> None:
+        with contextlib.suppress(Exception):  # the engine may be shut down when its last request is done
+            while await llm.reset_prefix_cache():
+                await asyncio.sleep(0.002)
+            seen.started.set()
+            while not await llm.reset_prefix_cache():
+                await asyncio.sleep(0.01)
+        seen.ended.set()
+
+    async def added(*args: Any, **kwargs: Any) -> Any:
+        queue = await real(*args, **kwargs)
+        seen.looking = asyncio.create_task(look())
+        return queue
+
+    monkeypatch.setattr(llm, "add_request", added)
     return seen
 
 
@@ -152,9 +193,42 @@ async def reload_in_flight(
     backend: Any, call: Callable[[], Awaitable[Any]], options: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """Give `backend` other options while a call runs; what that call returned."""
+    if isinstance(backend, BACKENDS["vllm"]):
+        return await reload_engine_in_flight(backend, call, options, monkeypatch)
     with monkeypatch.context() as patch:
         seen = watch(backend, patch)
         task = asyncio.ensure_future(call())
         assert await asyncio.to_thread(seen.started.wait, 10)
     await backend.reconfigure(options)
     return await task
+
+
+async def reload_engine_in_flight(
+    backend: Any, call: Callable[[], Awaitable[Any]], options: Any, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The same of vLLM, where the call begins when the new engine is there: it would be over before that otherwise."""
+    module, loop, calls = sys.modules[type(backend).__module__], asyncio.get_running_loop(), []
+    real, old = module._load, backend._engine
+    with monkeypatch.context() as patch:
+        seen = watch_engine(backend, patch)
+
+        def load(*args: Any) -> Any:
+            new = real(*args)
+            loop.call_soon_threadsafe(lambda: calls.append(asyncio.ensure_future(call())))
+            assert seen.started.wait(10)
+            return new
+
+        patch.setattr(module, "_load", load)
+        await backend.reconfigure(options)
+    assert backend._engine is not old
+    assert not calls[0].done()
+    answer = await calls[0]
+    async with asyncio.timeout(20):
+        while any(process.is_alive() for process in processes(old)):
+            await asyncio.sleep(0.1)
+    return answer
+
+
+def processes(engine: Any) -> list[Any]:
+    """Those of one of vLLM's engines."""
+    return engine.llm.engine_core.resources.engine_manager.processes

@@ -19,6 +19,7 @@ from .weights import CONTEXT, write_language_model
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(Language)
+OF_WEIGHTS = ("transformers", "vllm")  # those with a tokenizer and a chat template here
 HI = [Message(role="system", content="Be brief."), Message(role="user", content="hi")]
 FOLD = {"max_tokens": 60, "temperature": 1.0, "seed": 3}  # a reply with some odd characters in it
 
@@ -80,7 +81,7 @@ async def test_the_stream_is_the_reply_in_pieces(model: Any) -> None:
 
 async def test_the_first_piece_comes_long_before_the_last(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(model, monkeypatch)
-    stream = model.stream(HI, max_tokens=2000, temperature=1, seed=1)
+    stream = model.stream(HI, max_tokens=2000, temperature=0)
     await anext(stream)
     assert not seen.ended.is_set()
     await stream.aclose()
@@ -127,14 +128,36 @@ async def test_bad_input_names_its_field(model: Any, field: str, arguments: dict
     assert streaming.value.args == chatting.value.args
 
 
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_too_long_a_conversation_is_told_its_counts(name: str, load: Any) -> None:
+    with pytest.raises(InvalidInput, match=rf"make 50\d\d tokens; this model takes {CONTEXT}"):
+        await load(name).chat([Message(role="user", content="x" * 5000)])
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_a_template_that_refuses_the_roles_names_messages(name: str, load: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"messages: .*system comes first"):
+        await load(name).chat([HI[1], HI[0]])
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_without_a_template_the_roles_are_written_out(
+    name: str, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(name)
+    monkeypatch.setattr(model._engine.tokenizer, "chat_template", None)
+    reply = await model.chat(HI, max_tokens=1)
+    assert reply.prompt_tokens == len("system: Be brief.\nuser: hi\nassistant:")
+
+
 async def test_cancelling_stops_the_writing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = model.chat(HI, max_tokens=3500, temperature=1, seed=1)
+    call = model.chat(HI, max_tokens=3500, temperature=0)
     assert await seconds_to_stop(model, call, monkeypatch) < 0.5
 
 
 async def test_closing_the_stream_stops_the_writing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(model, monkeypatch)
-    stream = model.stream(HI, max_tokens=3500, temperature=1, seed=1)
+    stream = model.stream(HI, max_tokens=3500, temperature=0)
     await anext(stream)
     await stream.aclose()
     assert await asyncio.to_thread(seen.ended.wait, 1)
@@ -156,10 +179,6 @@ async def test_other_weights_do_not_disturb_a_call_in_flight(
 class TestTransformers:
     """What only the transformers backend promises."""
 
-    async def test_too_long_a_conversation_is_told_its_counts(self, load: Any) -> None:
-        with pytest.raises(InvalidInput, match=rf"make 50\d\d tokens; this model takes {CONTEXT}"):
-            await load("transformers").chat([Message(role="user", content="x" * 5000)])
-
     async def test_an_end_token_finishes_with_stop_and_is_counted(self, load: Any, monkeypatch: Any) -> None:
         model = load("transformers")
         whole = await model.chat(HI, max_tokens=20, temperature=0)
@@ -167,16 +186,6 @@ class TestTransformers:
         monkeypatch.setattr(model, "_engine", replace(model._engine, ends=frozenset([first])))
         reply = await model.chat(HI, max_tokens=20, temperature=0)
         assert (reply.text, reply.finish_reason, reply.completion_tokens) == ("", "stop", 1)
-
-    async def test_a_template_that_refuses_the_roles_names_messages(self, load: Any) -> None:
-        with pytest.raises(InvalidInput, match="system comes first"):
-            await load("transformers").chat([HI[1], HI[0]])
-
-    async def test_without_a_template_the_roles_are_written_out(self, load: Any, monkeypatch: Any) -> None:
-        model = load("transformers")
-        monkeypatch.setattr(model._engine.tokenizer, "chat_template", None)
-        reply = await model.chat(HI, max_tokens=1)
-        assert reply.prompt_tokens == len("system: Be brief.\nuser: hi\nassistant:")
 
     async def test_characters_of_several_tokens_arrive_whole(self, load: Any) -> None:
         tokenizer, texts = load("transformers")._engine.tokenizer, []

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import importlib.util
 import subprocess
 import sys
 from typing import Any
@@ -29,7 +30,7 @@ from deployments.capabilities import (
 from deployments.errors import ModelUnavailable
 from deployments.media import Image
 
-from .harness import OPTIONS, offering
+from .harness import ELSEWHERE, OPTIONS, offering
 
 CONTRACTS = {
     Language: "test_language",
@@ -45,6 +46,7 @@ CONTRACTS = {
 ENGINES = (
     "torch",
     "transformers",
+    "vllm",
     "diffusers",
     "cv2",
     "av",
@@ -71,6 +73,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "swin2sr": {"weights": "/nowhere"},
     "transformers": {"weights": "/nowhere"},
     "vit_mae": {"weights": "/nowhere"},
+    "vllm": {"weights": "/nowhere"},
 }
 
 
@@ -130,6 +133,14 @@ def test_options_that_cannot_be_loaded_leave_the_old_in_use(name: str, fresh: An
     with pytest.raises(ModelUnavailable):
         asyncio.run(backend.reconfigure(options_of(name, **BROKEN[name])))
     backend.check_health()
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_backend_whose_engine_is_not_installed_names_the_extra_that_is_missing(name: str, options_of: Any) -> None:
+    if importlib.util.find_spec(name):
+        pytest.skip(f"{name} is installed here")
+    with pytest.raises(ModelUnavailable, match=f"extra `{name}`"):
+        asyncio.run(BACKENDS[name]().reconfigure(options_of(name)))
 
 
 def test_importing_the_backends_loads_no_engine() -> None:

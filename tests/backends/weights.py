@@ -13,7 +13,10 @@ CONTEXT = 4096
 
 
 def write_language_model(folder: Path, seed: int = 0) -> Path:
-    """A Llama of two layers over single bytes: a token is a byte, so characters may take several."""
+    """A Llama of two layers over single bytes: a token is a byte, so characters may take several.
+
+    It hardly ever ends a reply of its own accord, so that long ones are long.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -29,6 +32,7 @@ def write_language_model(folder: Path, seed: int = 0) -> Path:
     config = LlamaConfig(
         vocab_size=len(tokens),
         hidden_size=32,
+        head_dim=32,  # the least that every engine attends with
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -39,7 +43,9 @@ def write_language_model(folder: Path, seed: int = 0) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    model.lm_head.weight.data[tokenizer.eos_token_id] = 0  # so never the likeliest
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

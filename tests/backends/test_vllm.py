@@ -1,0 +1,176 @@
+"""What only the vLLM backend promises: its processes, its memory, what its engine is started with."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments import BACKENDS
+from deployments.capabilities import Message
+from deployments.errors import ModelUnavailable, OutOfMemory
+from deployments.language.vllm import VLLM, _engine_arguments
+from deployments.language.vllm_log import first_cause
+
+from .harness import need, processes, watch
+from .weights import write_language_model
+
+HI = [Message(role="user", content="hi")]
+KILLED = """
+import asyncio, os, signal, sys
+from deployments import BACKENDS
+model = BACKENDS["vllm"]()
+asyncio.run(model.reconfigure(model.Options(weights=sys.argv[1], dtype="float32", enforce_eager=True)))
+print(*(process.pid for process in model._engine.llm.engine_core.resources.engine_manager.processes), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "share", "fraction"),
+    [
+        ({}, None, None),  # vLLM's own
+        ({}, "1.0", 0.92),
+        ({}, "0.5", 0.5),
+        ({"gpu_memory_utilization": 0.3}, "0.5", 0.3),
+    ],
+)
+def test_the_declared_share_of_a_gpu_is_what_the_engine_takes(
+    options: dict[str, Any], share: str | None, fraction: float | None
+) -> None:
+    arguments = _engine_arguments(VLLM.Options(weights="x", **options), share)
+    assert arguments.get("gpu_memory_utilization") == fraction
+
+
+def test_the_cause_is_the_first_error_in_the_log(tmp_path: Path) -> None:
+    assert first_cause(tmp_path) is None
+    lines = ["WorkerProc failed", "Traceback:", "  x.py", "torch.OutOfMemoryError: CUDA out of memory", "Exception: so"]
+    (tmp_path / "errors.log").write_text("\n".join(lines))
+    assert first_cause(tmp_path) == "CUDA out of memory"
+
+
+@pytest.fixture
+def model(load: Any) -> Any:
+    return load("vllm")
+
+
+@pytest.mark.asyncio
+async def test_other_defaults_need_no_other_engine(model: Any, options_of: Any) -> None:
+    engine = model._engine
+    await model.reconfigure(options_of("vllm", max_tokens=7))
+    assert (await model.chat(HI, temperature=0)).completion_tokens == 7
+    await model.reconfigure(options_of("vllm"))
+    assert (await model.chat(HI, temperature=0)).completion_tokens == 20
+    assert model._engine is engine
+
+
+@pytest.mark.asyncio
+async def test_short_replies_join_the_batch_of_a_long_one_and_leave_it_first(model: Any) -> None:
+    long = asyncio.create_task(model.chat(HI, max_tokens=3500, temperature=0))
+    short = await asyncio.gather(*(model.chat(HI, max_tokens=5, temperature=0) for _ in range(8)))
+    assert all(reply == short[0] for reply in short)
+    assert not long.done()
+    long.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await long
+
+
+@pytest.mark.asyncio
+async def test_a_caller_who_leaves_while_the_request_goes_in_leaves_nothing_behind(model: Any) -> None:
+    for steps in range(12):  # of the event loop, so that it is cancelled at each of the first points where it waits
+        task = asyncio.create_task(model.chat(HI, max_tokens=3500, temperature=0))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert model._engine.llm.get_num_unfinished_requests() == 0
+    async with asyncio.timeout(1):
+        while not await model._engine.llm.reset_prefix_cache():  # refused as long as the engine works on a request
+            await asyncio.sleep(0.02)
+
+
+def test_an_engine_that_dies_makes_the_replica_unhealthy_and_fails_its_calls(
+    fresh: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh("vllm")
+
+    async def call_and_kill() -> None:
+        seen = watch(model, monkeypatch)
+        call = asyncio.create_task(model.chat(HI, max_tokens=3500, temperature=0))
+        assert await asyncio.to_thread(seen.started.wait, 10)
+        os.kill(processes(model._engine)[0].pid, signal.SIGKILL)
+        with pytest.raises(ModelUnavailable, match="died"):
+            await asyncio.wait_for(call, 20)
+
+    asyncio.run(call_and_kill())
+    with pytest.raises(ModelUnavailable, match="died"):
+        model.check_health()
+    with pytest.raises(ModelUnavailable, match="died"):
+        asyncio.run(model.chat(HI))
+
+
+def test_a_replica_that_is_killed_leaves_no_engine_behind(lm_weights: Path) -> None:
+    need("vllm")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(lm_weights)], stdout=subprocess.PIPE, timeout=200)
+    assert done.returncode == -signal.SIGKILL
+    engines = [int(word) for word in done.stdout.split()]
+    assert engines
+    until = time.monotonic() + 10
+    while any(running(pid) for pid in engines):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def running(pid: int) -> bool:
+    """Whether there is such a process, one that has ended and waits for its parent's notice left out."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class TestLoading:
+    """Each reason for which vLLM's engine does not start is told."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        need("vllm")
+
+    def test_pickled_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+        with pytest.raises(ModelUnavailable, match="pickled"):
+            self._load(options_of, weights=str(tmp_path))
+
+    def test_damaged_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        weights = write_language_model(tmp_path) / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+        with pytest.raises(ModelUnavailable, match=r"cannot be loaded: .*(header|safetensors)"):
+            self._load(options_of, weights=str(tmp_path))
+
+    def test_incomplete_weights_are_refused(self, options_of: Any, tmp_path: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        weights = write_language_model(tmp_path) / "model.safetensors"
+        tensors = load_file(weights)
+        del tensors["model.layers.1.input_layernorm.weight"]
+        save_file(tensors, weights, metadata={"format": "pt"})
+        with pytest.raises(ModelUnavailable, match=r"cannot be loaded: .*not initialized"):
+            self._load(options_of, weights=str(tmp_path))
+
+    def test_a_longer_context_than_the_weights_have_is_refused(self, options_of: Any) -> None:
+        with pytest.raises(ModelUnavailable, match="max_model_len"):
+            self._load(options_of, max_model_len=100_000)
+
+    def test_too_little_memory_is_out_of_memory(self, options_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")  # GiB
+        with pytest.raises(OutOfMemory, match="memory"):
+            self._load(options_of)
+
+    def _load(self, options_of: Any, **changes: Any) -> None:
+        asyncio.run(BACKENDS["vllm"]().reconfigure(options_of("vllm", **changes)))
