@@ -8,6 +8,8 @@ import random
 from functools import cache
 from pathlib import Path
 
+from ..phrases import COMPOSITION, LIGHT, STYLE
+
 NOUNS = (  # noqa: SIM905
     "fox cat dog horse owl whale dragon rabbit bear tiger lion elephant penguin parrot turtle frog bee butterfly "
     "spider wolf deer swan duck goose sheep cow goat pig mouse squirrel hedgehog dolphin shark octopus crab lobster "
@@ -53,6 +55,11 @@ WHENS = (
 _ONSETS = "b c d f g h j k l m n p r s t v w z br cl dr fl gr pl sh st th tr ch qu sk sp wh kn".split()  # noqa: SIM905
 _VOWELS = "a e i o u ai ea ee oo ou ar er or ay".split()  # noqa: SIM905
 _CODAS = ["", "", "", *"n r l t s k m d p ck ng st nd sh th x ll".split()]  # noqa: SIM905
+PARTS = [
+    *NOUNS,
+    *ADJECTIVES,
+    *sorted({word for phrase in (*LIGHT, *COMPOSITION, *STYLE) for word in phrase.split() if word.isalpha()}),
+]
 # never in training
 TEST_NOUNS = frozenset(("owl", "lighthouse", "whale", "sailboat", "violin", "penguin", "cactus", "robot"))
 
@@ -62,6 +69,11 @@ def made_up(rng: random.Random) -> str:
     return "".join(
         rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((1, 2, 2, 3)))
     )
+
+
+def compound(rng: random.Random) -> str:
+    """Two known words as one, such as "starbread": words that otherwise only stand alone are copied as parts too."""
+    return rng.choice(PARTS) + rng.choice(NOUNS)
 
 
 @cache
@@ -80,8 +92,10 @@ def noun(rng: random.Random, held_out: bool = False) -> str:
     if held_out:
         return rng.choice(sorted(TEST_NOUNS))
     draw = rng.random()
+    if draw < 0.12 and (word := compound(rng)) not in TEST_NOUNS:
+        return word
     if draw < 0.67:
-        return made_up(rng) if draw < 0.33 else rng.choice(dictionary())
+        return made_up(rng) if draw < 0.36 else rng.choice(dictionary())
     while (word := rng.choice(NOUNS)) in TEST_NOUNS:
         pass
     return word

@@ -87,7 +87,7 @@ class Tale(NamedTuple):
 def tell(kind: Kind, rng: random.Random, held_out: bool = False) -> Tale:
     """A story or a lesson of one to eight lines. Held out, it is asked for as the graphs do, about unseen nouns."""
     about = subject(rng, held_out) if held_out or rng.random() < 0.85 else describe(random_scene(rng), rng)
-    count = rng.choices(range(1, 9), (1, 2, 3, 3, 2, 2, 1, 1))[0]
+    count = rng.choices(range(1, 9), (1, 2, 3, 3, 3, 3, 2, 2))[0]
     draw = 0.0 if held_out else rng.random()
     if draw < 0.6:
         request = kind.asked.format(n=count, s=about)

@@ -24,7 +24,8 @@ from .model import build_model, build_tokenizer
 WEIGHTS = Path(__file__).parent / "weights"
 BATCH = 16  # chats
 OTHER = 0.3  # of a word that is not copied, beside 1 of one that is: which light and which style is drawn by lot
-NUMBERED = r"\n?(Scene|Point) \d of \d:"  # as certain as what is copied, the line end before it too
+# As certain as what is copied, the line end before it too; the words behind it say whether this line is the last.
+NUMBERED = r"\n?(Scene|Point) \d of \d:( \S+){0,2}"
 POOL = 16  # batches drawn together and sorted by length, so that little of a batch is padding
 
 
