@@ -66,8 +66,9 @@ async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]
         raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
     fields: dict[str, Any] = {}
     try:
-        for name in form:
-            values = [await _value(item, schema, name) for item in form.getlist(name)]
+        for part in form:
+            name = part.removesuffix("[]")  # how many clients, OpenAI's among them, name the parts of a list
+            values = [await _value(item, schema, name) for item in form.getlist(part)]
             fields[name] = values[0] if len(values) == 1 and not _is_list(schema, name, values[0]) else values
     finally:
         await form.close()

@@ -386,6 +386,16 @@ async def test_openais_transcriptions_come_in_the_form_asked_for(
     assert (answer.status_code, answer.headers["content-type"], answer.text) == (200, kind, text)
 
 
+async def test_parts_of_a_form_may_be_named_as_a_list(client: httpx.AsyncClient) -> None:
+    """As OpenAI's own client names them."""
+    parts = [("file", ("a.wav", RECORDING.data)), ("timestamp_granularities[]", (None, "word"))]
+    assert (await client.post("/v1/audio/transcriptions", files=parts)).status_code == 200
+    wrong = [parts[0], ("timestamp_granularities[]", (None, "letter"))]
+    answer = await client.post("/v1/audio/transcriptions", files=wrong)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"].startswith("timestamp_granularities")
+
+
 async def test_openais_images_and_speech_are_the_models_own(client: httpx.AsyncClient) -> None:
     body = {"prompt": "a circle", "n": 2, "size": "64x32"}
     data = (await client.post("/v1/images/generations", json=body)).json()["data"]
