@@ -22,6 +22,15 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         thread.submit(asyncio.run, work).result()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Torch splits sums by the number of its threads, which each thread that calls it has for itself, and CTranslate2
+    changes: with one everywhere, the same call gives the same numbers whoever makes it."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def lm_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_language_model(tmp_path_factory.mktemp("lm"))

@@ -142,7 +142,8 @@ def test_a_rolling_update_hands_jobs_over(live: Live, client: httpx.Client, tmp_
 
 
 def test_a_watch_outlives_the_gateway(live: Live, client: httpx.Client) -> None:
-    id = submit(client, "image_generation", {**LONG, "seed": 3000})
+    # Longer than the command takes to start on a busy machine: it is to be watching when the gateway goes.
+    id = submit(client, "image_generation", {**LONG, "count": 8, "seed": 3000})
     before = live.pids()["gateway"]
     command = [sys.executable, "-m", "serve_app", "jobs", "watch", id, "--json"]
     watching = subprocess.Popen(command, env=live.environment, stdout=subprocess.PIPE, text=True)

@@ -85,21 +85,19 @@ class Turn(NamedTuple):
     copied: str = ""
 
 
-def turn(rng: random.Random) -> Turn:
-    """Prompts are half of all turns, because copying is what takes longest to learn."""
+def turn(rng: random.Random, tales: float) -> Turn:
+    """Prompts are two thirds of what is no story or lesson, because copying is what takes longest to learn."""
+    if rng.random() < tales:
+        tale = tell(KINDS[rng.choice(list(KINDS))], rng)
+        return Turn(tale.request, tale.answer, tale.subject)
     draw = rng.random()
-    if draw < 0.55:
+    if draw < 0.64:
         return Turn(*picture(rng))
-    if draw < 0.75:
-        return Turn(*question(rng))
-    if draw < 0.85:
-        return Turn(*unanswerable(rng))
-    tale = tell(KINDS["story" if draw < 0.93 else "lesson"], rng)
-    return Turn(tale.request, tale.answer, tale.subject)
+    return Turn(*question(rng)) if draw < 0.88 else Turn(*unanswerable(rng))
 
 
-def chat(rng: random.Random) -> tuple[str | None, list[Turn]]:
-    """A system message or none, and one to three turns."""
-    turns = [turn(rng) for _ in range(rng.choices((1, 2, 3), (0.7, 0.2, 0.1))[0])]
+def chat(rng: random.Random, tales: float = 0.15) -> tuple[str | None, list[Turn]]:
+    """A system message or none, and one to three turns; `tales`: the share of stories and lessons among them."""
+    turns = [turn(rng, tales) for _ in range(rng.choices((1, 2, 3), (0.7, 0.2, 0.1))[0])]
     systems = [*SYSTEMS, *(kind.system for kind in KINDS.values() if turns[0].asked.startswith(kind.asked[:8]))]
     return (rng.choice((*SYSTEMS, *systems[len(SYSTEMS) :] * 10)) if rng.random() < 0.35 else None), turns

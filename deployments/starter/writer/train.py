@@ -26,12 +26,14 @@ BATCH = 16  # chats
 OTHER = 0.3  # of a word that is not copied, beside 1 of one that is: which light and which style is drawn by lot
 # As certain as what is copied, the line end before it too; the words behind it say whether this line is the last.
 NUMBERED = r"\n?(Scene|Point) \d of \d:( \S+){0,2}"
+TALES = (0.15, 0.5)  # share of stories and lessons, before and after LATE: to number lines, one has to copy them first
+LATE = 0.6  # of the training's time
 POOL = 16  # batches drawn together and sorted by length, so that little of a batch is padding
 
 
-def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[list[int], list[float]]:
+def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random, tales: float) -> tuple[list[int], list[float]]:
     """One chat as token ids, and how much each counts: 0 for what others say, 1 for what is certain, OTHER else."""
-    system, turns = chat(rng)
+    system, turns = chat(rng, tales)
     ids, counts = [tokenizer.bos_token_id], [0.0]
 
     def say(role: str, text: str, counting: Callable[[int, int], float]) -> None:
@@ -52,10 +54,10 @@ def encoded(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> tuple[lis
     return ids, counts
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def batches(tokenizer: PreTrainedTokenizerFast, seed: str, tales: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """POOL batches of ids and how much they count, int64 and float [BATCH, length], padded right, in random order."""
     rng = random.Random(seed)
-    chats = sorted((encoded(tokenizer, rng) for _ in range(POOL * BATCH)), key=lambda pair: len(pair[0]))
+    chats = sorted((encoded(tokenizer, rng, tales) for _ in range(POOL * BATCH)), key=lambda pair: len(pair[0]))
     made = []
     for start in range(0, len(chats), BATCH):
         group = chats[start : start + BATCH]
@@ -107,7 +109,8 @@ def train(
 
     for step in steps(budget, "writer", save, gauge):
         if step % POOL == 0 or not pool:
-            pool = batches(tokenizer, f"{seed}/writer/{step // POOL}")
+            late = budget.fraction > LATE
+            pool = batches(tokenizer, f"{seed}/writer/{step // POOL}", TALES[late])
         ids, counts = pool[step % POOL]
         set_rate(optimizers, budget.rate(1.0))
         loss = loss_of(model, ids.to(device), counts.to(device))
