@@ -27,11 +27,12 @@ class Placed:
 class Card:
     """A GPU and what lives on it."""
 
-    node: str
+    node: str  # the machine's name
     number: int
     gib: float
     models: list[Placed] = field(default_factory=list[Placed])
     turns: list[Placed] = field(default_factory=list[Placed])  # wake when others here have gone to sleep
+    kind: str = ""  # of its machine
 
     @property
     def free(self) -> float:
@@ -109,12 +110,11 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
             it gets a place too, or else one where others that sleep are, and they take turns.
     """
     cards = [
-        Card(node.name if node.count == 1 else f"{node.name} {number + 1}", card, node.card_gib)
+        Card(node.name if node.count == 1 else f"{node.name} {number + 1}", card, node.card_gib, kind=node.name)
         for node in app.nodes
         for number in range(node.count)
         for card in range(node.cards)
     ]
-    kinds = {card.node: node for node in app.nodes for card in cards if card.node.rsplit(" ", 1)[0] == node.name}
     problems = list[Problem]()
     wanted = [model for model in app.models if model.gpu_memory_gib is not None]
     for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -(model.gpu_memory_gib or 0))):
@@ -125,7 +125,7 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
         count = replicas.get(model.name, 1)
         placed = Placed(model.name, gib, sleeps=not count)
         for _ in range(max(1, count)):
-            own = [card for card in cards if kinds[card.node] is node]
+            own = [card for card in cards if card.kind == node.name]
             if room := [card for card in own if card.takes(gib)]:
                 min(room, key=lambda card: card.free).models.append(placed)
             elif room := [card for card in own if placed.sleeps and card.takes(gib, others_asleep=True)]:

@@ -8,9 +8,10 @@ from .. import pixels
 from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import TextToImage
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import ModelUnavailable
 from ..media import Image
-from .painting import MOST_GUIDANCE, asked, fill, paint, painted_side, repaint
+from .checks import MOST_GUIDANCE
+from .painting import asked, fill, paint, painted_side, repaint
 from .pipelines import Engine, Saving, load
 
 
@@ -86,10 +87,8 @@ class DiffusersTextToImage(TextToImage):
         seed: int | None = None,
     ) -> Image:
         engine = self._ready()
-        if not prompt.strip():
-            raise InvalidInput("prompt", "is empty")
-        sides = {"width": painted_side(engine, "width", width), "height": painted_side(engine, "height", height)}
-        work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, **sides)
+        wide, high = painted_side(engine, "width", width), painted_side(engine, "height", height)
+        work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, width=wide, height=high)
         return await in_thread(lambda cancelled: paint(work, cancelled))
 
     async def edit(
@@ -105,8 +104,6 @@ class DiffusersTextToImage(TextToImage):
     ) -> Image:
         """Noise is laid over the picture, more with more `strength`, and taken away again as `prompt` says."""
         engine = self._ready()
-        if not prompt.strip():
-            raise InvalidInput("prompt", "is empty")
         strength = engine.options.strength if strength is None else strength
         work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, strength=strength)
         return await in_thread(lambda cancelled: repaint(work, image, cancelled))
@@ -125,8 +122,6 @@ class DiffusersTextToImage(TextToImage):
     ) -> Image:
         """A mask counts as white from half brightness on. Without `strength` nothing of what it covers is kept."""
         engine = self._ready()
-        if not prompt.strip():
-            raise InvalidInput("prompt", "is empty")
         strength = 1.0 if strength is None else strength
         work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, strength=strength)
         return await in_thread(lambda cancelled: fill(work, image, mask, cancelled))
@@ -144,7 +139,7 @@ class DiffusersTextToImage(TextToImage):
         """An edit that keeps more of the picture; without a prompt the weights alone decide what it becomes."""
         engine = self._ready()
         strength = engine.options.variation if strength is None else strength
-        work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, strength=strength)
+        work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, may_be_empty=True, strength=strength)
         return await in_thread(lambda cancelled: repaint(work, image, cancelled))
 
     def _ready(self) -> Engine:

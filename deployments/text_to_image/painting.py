@@ -13,13 +13,11 @@ from ..engine import failure
 from ..errors import InvalidInput
 from ..image_enhancement.swin2sr import enlarge
 from ..media import Image
+from .checks import check_guidance, check_steps, check_texts
 from .pipelines import Engine, Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-
-LONGEST_PROMPT = 8000  # characters; most text encoders read 77 tokens of them
-MOST_GUIDANCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ def asked(
     steps: int | None,
     guidance: float | None,
     seed: int | None,
+    *,
+    may_be_empty: bool = False,
     **more: Any,
 ) -> Work:
     """What every task takes, checked.
@@ -50,17 +50,13 @@ def asked(
     """
     accepts = engine.pipeline(task).accepts
     options = engine.options
-    for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
-        if len(text) > LONGEST_PROMPT:
-            raise InvalidInput(name, f"has {len(text):,} characters; at most {LONGEST_PROMPT:,} are read")
+    check_texts(prompt, negative_prompt, may_be_empty=may_be_empty)
     if negative_prompt and "negative_prompt" not in accepts:
         raise InvalidInput("negative_prompt", "is nothing this model takes")
     steps = int(options.steps) if steps is None else steps
-    if not 1 <= steps <= options.max_steps:
-        raise InvalidInput("steps", f"is {steps}; it goes from 1 to {options.max_steps}")
+    check_steps(steps, options.max_steps)
     guidance = float(options.guidance) if guidance is None else guidance
-    if not 0 <= guidance <= MOST_GUIDANCE:  # also false for NaN
-        raise InvalidInput("guidance", f"is {guidance}; it goes from 0 to {MOST_GUIDANCE:g}")
+    check_guidance(guidance)
     strength = more.get("strength")
     # Diffusers paints that part of the steps; the first comparison is false for NaN too.
     if strength is not None and (not 0 < strength <= 1 or int(steps * strength) < 1):

@@ -15,8 +15,8 @@ from ..errors import InvalidInput
 from ..media import Image
 from ..remote_http import Blame, Connection, Remote, RemoteOptions
 from ..remote_media import fitted, received
+from .checks import MOST_GUIDANCE, check_guidance, check_steps, check_texts
 
-LONGEST_PROMPT = 8000  # characters
 UNIT = 8  # sides are multiples of it, as with models that run here
 
 BLAME = Blame(
@@ -31,7 +31,7 @@ class Limits:
     """What a provider's model takes."""
 
     takes: frozenset[str] = frozenset({"negative_prompt", "steps", "guidance", "seed"})
-    most_guidance: float = 30.0
+    most_guidance: float = MOST_GUIDANCE
     seeds: tuple[int, int] = (0, 2**32 - 1)  # lowest, highest
 
 
@@ -101,19 +101,15 @@ def _checked(
     guidance: float | None,
     seed: int | None,
 ) -> Wish:
-    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
-        if len(text) > LONGEST_PROMPT:
-            raise InvalidInput(field, f"has {len(text):,} characters; at most {LONGEST_PROMPT:,} are read")
-    if not prompt.strip():
-        raise InvalidInput("prompt", "is empty")
+    check_texts(prompt, negative_prompt)
     given = {"negative_prompt": negative_prompt or None, "steps": steps, "guidance": guidance, "seed": seed}
     for field, value in given.items():
         if value is not None and field not in limits.takes:
             raise InvalidInput(field, "is nothing this model takes")
-    if steps is not None and not 1 <= steps <= options.max_steps:
-        raise InvalidInput("steps", f"is {steps}; it goes from 1 to {options.max_steps}")
-    if guidance is not None and not 0 <= guidance <= limits.most_guidance:  # also false for NaN
-        raise InvalidInput("guidance", f"is {guidance}; it goes from 0 to {limits.most_guidance:g}")
+    if steps is not None:
+        check_steps(steps, options.max_steps)
+    if guidance is not None:
+        check_guidance(guidance, limits.most_guidance)
     lowest, highest = limits.seeds
     number = secrets.randbits(63) if seed is None else seed
     return Wish(
