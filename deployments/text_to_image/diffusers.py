@@ -1,5 +1,7 @@
 """Text to image by Hugging Face diffusers: any text-to-image pipeline in safetensors, on a CPU or one GPU."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -7,11 +9,12 @@ from pydantic import Field
 from .. import pixels
 from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
+from ..batching import Batches, Call
 from ..capabilities import TextToImage
 from ..errors import ModelUnavailable
 from ..media import Image
 from .checks import MOST_GUIDANCE
-from .painting import asked, fill, paint, painted_side, repaint
+from .painting import Work, asked, over, paint, painted_side, within
 from .pipelines import Engine, Saving, load
 
 
@@ -19,10 +22,12 @@ class DiffusersTextToImage(TextToImage):
     """A text-to-image pipeline of diffusers (https://github.com/huggingface/diffusers): Stable Diffusion and the like.
 
     Takes a folder or a hub name in diffusers' layout with safetensors; never pickles and never code that comes with
-    weights. The same seed and arguments give the same picture on the same kind of machine. Calls share the weights and
-    nothing else. Sides are multiples of what the pipeline's VAE takes. It edits, inpaints and varies where the
-    pipeline's family can, with the same weights: the picture is brought to the painted size and the result back to the
-    picture's. It does not check what it painted; a prompt longer than the text encoder reads is cut by it.
+    weights. The same seed and arguments give the same picture on the same kind of machine. Calls that wait at the same
+    time and differ in their texts, pictures and seeds only are painted together, up to `max_batch`, which takes less
+    time; rounding may then change a pixel by a level or two. Sides are multiples of what the pipeline's VAE takes. It
+    edits, inpaints and varies where the pipeline's family can, with the same weights: the picture is brought to the
+    painted size and the result back to the picture's. It does not check what it painted; a prompt longer than the text
+    encoder reads is cut by it.
 
     With `upscale_to` a picture of the pipeline's own small size is enlarged so that people can see it: the starter
     paints 64 x 64 and delivers 256 x 256. Asked sizes are then the delivered ones, and must be multiples of the
@@ -44,6 +49,7 @@ class DiffusersTextToImage(TextToImage):
         guidance: float = Field(7.5, ge=0, le=MOST_GUIDANCE)
         strength: float = Field(0.8, gt=0, le=1, description="How much an edit may change")
         variation: float = Field(0.5, gt=0, le=1, description="How much a variation differs")
+        max_batch: int = Field(8, ge=1, le=64, description="Pictures painted together; fewer once they did not fit")
         width: int | None = Field(
             None, ge=8, le=pixels.LONGEST_SIDE, description="Painted pixels; the pipeline's own by default"
         )
@@ -57,10 +63,12 @@ class DiffusersTextToImage(TextToImage):
         )
         upscaler: str | None = Field(None, description="Weights of a Swin2SR that enlarges by as much")
 
-    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=1)
+    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=16)  # a batch at work and one waiting
+    tells_progress: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self._batches = Batches(_together, most=1)
 
     async def reconfigure(self, options: Options) -> None:
         """Load another pipeline beside the old one, then change over.
@@ -71,6 +79,7 @@ class DiffusersTextToImage(TextToImage):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
+        self._batches = Batches(_together, options.max_batch)
 
     def check_health(self) -> None:
         self._ready()
@@ -89,7 +98,7 @@ class DiffusersTextToImage(TextToImage):
         engine = self._ready()
         wide, high = painted_side(engine, "width", width), painted_side(engine, "height", height)
         work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, width=wide, height=high)
-        return await in_thread(lambda cancelled: paint(work, cancelled))
+        return await self._painted(work)
 
     async def edit(
         self,
@@ -106,7 +115,7 @@ class DiffusersTextToImage(TextToImage):
         engine = self._ready()
         strength = engine.options.strength if strength is None else strength
         work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, strength=strength)
-        return await in_thread(lambda cancelled: repaint(work, image, cancelled))
+        return await self._painted(await asyncio.to_thread(over, work, image))
 
     async def inpaint(
         self,
@@ -124,7 +133,7 @@ class DiffusersTextToImage(TextToImage):
         engine = self._ready()
         strength = 1.0 if strength is None else strength
         work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, strength=strength)
-        return await in_thread(lambda cancelled: fill(work, image, mask, cancelled))
+        return await self._painted(await asyncio.to_thread(within, work, image, mask))
 
     async def vary(
         self,
@@ -140,9 +149,19 @@ class DiffusersTextToImage(TextToImage):
         engine = self._ready()
         strength = engine.options.variation if strength is None else strength
         work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, may_be_empty=True, strength=strength)
-        return await in_thread(lambda cancelled: repaint(work, image, cancelled))
+        return await self._painted(await asyncio.to_thread(over, work, image))
+
+    async def _painted(self, work: Work) -> Image:
+        image = await self._batches.answer(work, work.kind)
+        assert image is not None  # as it is for those who have gone
+        return image
 
     def _ready(self) -> Engine:
         if self._engine is None:
             raise ModelUnavailable("the text-to-image model is not loaded yet")
         return self._engine
+
+
+async def _together(calls: Sequence[Call[Work, Image | None]]) -> list[Image | None]:
+    works, gone = [call.item for call in calls], [call.cancelled for call in calls]
+    return await in_thread(lambda cancelled: paint(works, gone))

@@ -1,11 +1,12 @@
-"""One call of a diffusers pipeline: what it is given, how it is stopped, and how its picture gets the asked size."""
+"""Calls of a diffusers pipeline: what they are given, how they are painted together, how a picture gets its size."""
 
 import copy
 import math
 import secrets
 import threading
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import pixels
@@ -13,21 +14,34 @@ from ..engine import failure
 from ..errors import InvalidInput
 from ..image_enhancement.swin2sr import enlarge
 from ..media import Image
+from ..progress import Tell, teller
 from .checks import check_guidance, check_steps, check_texts
 from .pipelines import Engine, Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+Finish = Callable[["Picture", threading.Event], "Picture"]  # from the painted to the delivered; the event stops it
+
 
 @dataclass(frozen=True)
 class Work:
-    """A checked call. `arguments` are diffusers' own names; those a pipeline does not take are left out."""
+    """A checked call. Its arguments have diffusers' own names; those a pipeline does not take are left out."""
 
     engine: Engine
     task: Task
     seed: int
-    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+    own: dict[str, Any]  # arguments that differ from call to call
+    shared: dict[str, Any]  # arguments that calls painted together have in common
+    finish: Finish
+    tell: Tell = field(default_factory=teller)
+
+    @property
+    def kind(self) -> Hashable:
+        """Calls of one kind can be painted together."""
+        sizes = tuple(sorted((name, media.size) for name, media in self.own.items() if hasattr(media, "size")))
+        absent = tuple(name for name, value in self.own.items() if value is None)
+        return id(self.engine), self.task, tuple(sorted(self.shared.items())), sizes, absent
 
 
 def asked(
@@ -62,14 +76,10 @@ def asked(
     if strength is not None and (not 0 < strength <= 1 or int(steps * strength) < 1):
         least = math.ceil(100 / steps) / 100
         raise InvalidInput("strength", f"is {strength}; with {steps} steps it goes from {least:g} to 1")
-    given = {
-        "prompt": prompt,
-        "negative_prompt": negative_prompt or None,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        **more,
-    }
-    return Work(engine, task, secrets.randbits(63) if seed is None else seed % 2**63, given)
+    own = {"prompt": prompt, "negative_prompt": negative_prompt or None}
+    shared = {"num_inference_steps": steps, "guidance_scale": guidance, **more}
+    seed = secrets.randbits(63) if seed is None else seed % 2**63
+    return Work(engine, task, seed, own, shared, lambda painted, cancelled: _delivered(engine, painted, cancelled))
 
 
 def painted_side(engine: Engine, name: str, side: int | None) -> int:
@@ -83,31 +93,84 @@ def painted_side(engine: Engine, name: str, side: int | None) -> int:
     return int(side) // engine.scale
 
 
-def paint(work: Work, cancelled: threading.Event) -> Image:
-    """Paint from the text alone."""
-    picture = _run(work, {}, cancelled)
-    return pixels.write_picture(_enlarged(work.engine, picture, cancelled) if work.engine.scale > 1 else picture)
-
-
-def repaint(work: Work, image: Image, cancelled: threading.Event) -> Image:
-    """Paint over a picture; the result has its size."""
+def over(work: Work, image: Image) -> Work:
+    """The work, begun from a picture; the result has its size."""
     picture = pixels.on_white(pixels.open_picture(image))
-    small = picture.resize(_fitting(work.engine, picture.size))
-    return pixels.write_picture(_of_size(work.engine, _run(work, {"image": small}, cancelled), picture.size, cancelled))
+
+    def finish(painted: "Picture", cancelled: threading.Event) -> "Picture":
+        return _of_size(work.engine, painted, picture.size, cancelled)
+
+    own = work.own | {"image": picture.resize(_fitting(work.engine, picture.size))}
+    return replace(work, own=own, finish=finish)
 
 
-def fill(work: Work, image: Image, mask: Image, cancelled: threading.Event) -> Image:
-    """Paint what the mask covers. Every pixel it does not cover is the picture's own, to the last bit."""
+def within(work: Work, image: Image, mask: Image) -> Work:
+    """The work on what the mask covers. Every pixel it does not cover is the picture's own, to the last bit."""
     import PIL.Image
 
     picture = pixels.on_white(pixels.open_picture(image))
     cover = pixels.open_mask(mask, picture.size).point([0] * 128 + [255] * 128)
     size = _fitting(work.engine, picture.size)
     small = cover.resize(size, PIL.Image.Resampling.BOX).point([0] + [255] * 255)  # any masked pixel masks a small one
-    given = {"image": picture.resize(size), "mask_image": small, "width": size[0], "height": size[1]}
-    painted = _of_size(work.engine, _run(work, given, cancelled), picture.size, cancelled)
-    picture.paste(painted, mask=cover)
-    return pixels.write_picture(picture)
+
+    def finish(painted: "Picture", cancelled: threading.Event) -> "Picture":
+        whole = picture.copy()
+        whole.paste(_of_size(work.engine, painted, picture.size, cancelled), mask=cover)
+        return whole
+
+    own = work.own | {"image": picture.resize(size), "mask_image": small}
+    return replace(work, own=own, shared=work.shared | {"width": size[0], "height": size[1]}, finish=finish)
+
+
+def paint(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> list[Image | None]:
+    """Paint works of one kind together; None for each whose caller has gone.
+
+    Raises:
+        CancelledError: every caller has gone.
+        ModelUnavailable: the model failed; OutOfMemory if for want of memory.
+    """
+    painted = _run(works, cancelled)
+    delivered = list[Image | None]()
+    for work, picture, gone in zip(works, painted, cancelled, strict=True):
+        try:
+            delivered.append(None if gone.is_set() else pixels.write_picture(work.finish(picture, gone)))
+        except CancelledError:
+            delivered.append(None)
+        except (RuntimeError, MemoryError) as error:
+            raise failure(error, "the text-to-image model failed") from None
+    return delivered
+
+
+def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[Picture]":
+    import torch
+
+    def look(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        if all(gone.is_set() for gone in cancelled):
+            raise CancelledError
+        for work in works:
+            work.tell(
+                min(1.0, (step + 1) / (getattr(pipeline, "num_timesteps", 0) or first.shared["num_inference_steps"]))
+            )
+        return values
+
+    first = works[0]
+    whole = first.engine.pipeline(first.task)
+    # The scheduler counts steps, and the pipeline notes its call's guidance on itself: neither is for two calls.
+    pipeline = copy.copy(whole.make)
+    pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
+    given = first.shared | {
+        name: [work.own[name] for work in works] for name, value in first.own.items() if value is not None
+    }
+    given = {name: value for name, value in given.items() if name in whole.accepts}
+    if "callback_on_step_end" in whole.accepts:
+        given["callback_on_step_end"] = look
+    try:
+        with torch.inference_mode():
+            # A CPU's draws are the same beside any GPU.
+            draws = [torch.Generator("cpu").manual_seed(work.seed) for work in works]
+            return pipeline(**given, generator=draws, output_type="pil").images
+    except (RuntimeError, MemoryError) as error:
+        raise failure(error, "the text-to-image model failed") from None
 
 
 def _fitting(engine: Engine, size: tuple[int, int]) -> tuple[int, int]:
@@ -117,35 +180,16 @@ def _fitting(engine: Engine, size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def _delivered(engine: Engine, picture: "Picture", cancelled: threading.Event) -> "Picture":
+    return _enlarged(engine, picture, cancelled) if engine.scale > 1 else picture
+
+
 def _of_size(engine: Engine, picture: "Picture", size: tuple[int, int], cancelled: threading.Event) -> "Picture":
     import PIL.Image
 
     if engine.scale > 1 and max(size) > max(picture.size):
         picture = _enlarged(engine, picture, cancelled)
     return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.LANCZOS)
-
-
-def _run(work: Work, media: dict[str, Any], cancelled: threading.Event) -> "Picture":
-    import torch
-
-    def look(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if cancelled.is_set():
-            raise CancelledError
-        return values
-
-    whole = work.engine.pipeline(work.task)
-    # The scheduler counts steps, and the pipeline notes its call's guidance on itself: neither is for two calls.
-    pipeline = copy.copy(whole.make)
-    pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
-    given = {name: value for name, value in {**work.arguments, **media}.items() if name in whole.accepts}
-    if "callback_on_step_end" in whole.accepts:
-        given["callback_on_step_end"] = look
-    try:
-        with torch.inference_mode():
-            generator = torch.Generator("cpu").manual_seed(work.seed)  # a CPU's draws are the same beside any GPU
-            return pipeline(**given, generator=generator, output_type="pil").images[0]
-    except (RuntimeError, MemoryError) as error:
-        raise failure(error, "the text-to-image model failed") from None
 
 
 def _enlarged(engine: Engine, picture: "Picture", cancelled: threading.Event) -> "Picture":

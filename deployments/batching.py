@@ -1,0 +1,92 @@
+"""Calls that are alike are worked on together: what waits while the engine works makes its next batch."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from .errors import OutOfMemory
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, eq=False)
+class Call(Generic[Item, Answer]):
+    """One caller's item, in a batch or waiting for one. The event is set when the caller has gone."""
+
+    item: Item
+    kind: Hashable
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    answer: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Batches(Generic[Item, Answer]):
+    """One batch at a time. No call is made to wait for others to come: an engine that rests takes the first at once.
+
+    Where the device is too full for a batch it is halved, and no later one is as large.
+
+    Args:
+        work: answers the calls of a batch, in their order; it may raise for all of them.
+        most: calls in one batch.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Call[Item, Answer]]], Awaitable[Sequence[Answer]]], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._waiting: list[Call[Item, Answer]] = []
+        self._working: asyncio.Task[None] | None = None
+
+    async def answer(self, item: Item, kind: Hashable) -> Answer:
+        """The answer to `item`, worked on with others of its `kind`.
+
+        Raises:
+            OutOfMemory: it does not fit, even alone.
+        """
+        call = Call[Item, Answer](item, kind)
+        self._waiting.append(call)
+        if self._working is None:
+            self._working = asyncio.create_task(self._run())
+        try:
+            return await call.answer
+        finally:
+            call.cancelled.set()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                first = self._waiting[0]
+                batch = [call for call in self._waiting if call.kind == first.kind][: self._most]
+                self._waiting = [call for call in self._waiting if call not in batch]
+                await self._together([call for call in batch if not call.answer.done()])
+        finally:
+            self._working = None
+
+    async def _together(self, batch: Sequence[Call[Item, Answer]]) -> None:
+        if not batch:
+            return
+        try:
+            answers = await self._work(batch)
+        except OutOfMemory as error:
+            if len(batch) == 1:
+                return _fail(batch, error)
+            half = len(batch) // 2
+            self._most = min(self._most, half)
+            await self._together(batch[:half])
+            await self._together(batch[half:])
+        except Exception as error:
+            _fail(batch, error)
+        except asyncio.CancelledError:  # how work ends that nobody waits for any more
+            if not all(call.cancelled.is_set() for call in batch):
+                raise
+        else:
+            for call, answer in zip(batch, answers, strict=True):
+                if not call.answer.done():
+                    call.answer.set_result(answer)
+
+
+def _fail(batch: Sequence[Call[Item, Answer]], error: Exception) -> None:
+    for call in batch:
+        if not call.answer.done():
+            call.answer.set_exception(error)
