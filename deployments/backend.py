@@ -40,6 +40,7 @@ class Backend(Protocol):
 
     Options: ClassVar[type[Any]]
     needs: ClassVar[Needs]
+    # and `tells_progress: ClassVar[bool] = True` where its calls tell how far they are (`progress.py`)
 
     async def reconfigure(self, options: Any) -> None:
         """Load what `options` name. New weights are complete before the old are let go: calls in flight never fail.

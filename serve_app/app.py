@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
 from deployments.backend import GPU_SHARE, Needs, weights_path
+from deployments.progress import following
 
 from .config import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig, load_backend, load_graphs
 from .gateway import Gateway
@@ -100,6 +101,10 @@ def _replica(backend: type[Any]) -> type[Any]:
         async def revision(self) -> str:
             """Of all that decides an answer: the code's place, its options and its weights."""
             return self._revision
+
+        def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            """A call of `method` as those see it who want to know how far it is."""
+            return following(getattr(self, method)(*args, **kwargs))
 
     Replica.__name__ = Replica.__qualname__ = backend.__name__
     return Replica

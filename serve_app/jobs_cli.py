@@ -280,7 +280,8 @@ def step_table(steps: Iterable[dict[str, Any]]) -> Table:
         known = step["status"] != "running"
         said = "from the cache" if step["cached"] else step.get("error") or ""
         attempts = str(step["attempts"]) if step["attempts"] > 1 else ""
-        mark = Text("running", "cyan") if not known else coloured(step["status"])
+        far = f" {step['fraction']:.0%}" if step.get("fraction") else ""
+        mark = Text(f"running{far}", "cyan") if not known else coloured(step["status"])
         table.add_row(step["name"], step["model"], mark, f"{step['seconds']:.2f} s" if known else "", attempts, said)
     return table
 
@@ -292,6 +293,8 @@ def line_of(event: Told) -> str:
         again = f" (attempt {data['attempt']})" if data.get("attempt", 1) > 1 else ""
         return f"{data['status']}{again}{': ' + told_error(data['error']) if data.get('error') else ''}"
     if event.kind == "step":
+        if data["status"] == "running" and data.get("fraction"):
+            return ""
         ended = "" if data["status"] == "running" else f"  {data['seconds']:.2f} s"
         return f"{data['name']:24} {data['model']:20} {data['status']}{ended}  {data['error'] or ''}".rstrip()
     return data["message"] if event.kind == "log" else ""

@@ -12,7 +12,7 @@ from deployments.errors import ModelUnavailable
 from deployments.media import has_media
 
 from .breaker import Breaker
-from .config import AppConfig, load_backend
+from .config import AppConfig, ModelConfig, load_backend
 from .errors import UnknownName
 
 
@@ -24,6 +24,9 @@ class Method:
     by_reference: bool  # media goes through the object store; small values travel with the call
     returns: Any  # the answer's type; of a stream, its items'
     sampled: bool  # takes a seed: without one, two answers differ
+
+
+FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
 
 
 @functools.cache
@@ -55,6 +58,7 @@ class Model:
     backend: str
     capabilities: tuple[type[Any], ...]
     handle: Any = field(repr=False)
+    tells_progress: bool = False
     _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
@@ -71,6 +75,10 @@ class Model:
             )
             found = self._callers[method] = handle.remote
         return found
+
+    def followed(self, method: str) -> Callable[..., Any]:
+        """The `remote` of this method that gives any number of `Progress` and then the answer."""
+        return functools.partial(self.caller("followed", FOLLOWED), method)
 
 
 class Models:
@@ -112,7 +120,10 @@ class Models:
 
 def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
     """The profile's models over handles (or plain objects that act like them)."""
-    return Models(
-        Model(model.name, model.backend, capabilities_of(load_backend(model.backend)), handles[model.name])
-        for model in config.models
-    )
+    return Models(_model(model, handles[model.name]) for model in config.models)
+
+
+def _model(model: ModelConfig, handle: Any) -> Model:
+    backend = load_backend(model.backend)
+    tells = getattr(backend, "tells_progress", False)
+    return Model(model.name, model.backend, capabilities_of(backend), handle, tells)

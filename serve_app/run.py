@@ -19,6 +19,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerC
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from deployments.errors import MedleyError, ModelUnavailable
+from deployments.progress import Progress
 
 from .errors import ModelFailed, RunTimedOut
 from .graph import Graph
@@ -45,6 +46,7 @@ class Step:
     seconds: float = 0.0
     error: str | None = None
     cached: bool = False  # answered from what was kept, not by the model
+    fraction: float | None = None  # done of it, where the model tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Run:
         """Count one more attempt of a step on a model, after a pause if the last one lost its replica."""
         if attempt:
             await asyncio.sleep(RETRY_PAUSE_S * attempt)
-        step.model = model.name
+        step.model, step.fraction = model.name, None
         step.attempts += 1
         self.tell(step)
 
@@ -238,7 +240,10 @@ async def _call(
             for attempt in range(ATTEMPTS):
                 await run.attempt(step, model, attempt)
                 try:
-                    result = await _answer(model.caller(method, how)(*args, **kwargs))
+                    if model.tells_progress:
+                        result = await _followed(run, step, model.followed(method)(*args, **kwargs))
+                    else:
+                        result = await _answer(model.caller(method, how)(*args, **kwargs))
                 except Exception as error:
                     fault = _fault(error, model)
                     if not fault.lost:
@@ -321,6 +326,20 @@ async def _answer(response: Any) -> Any:
         return await response
     except asyncio.CancelledError:
         # Cancelling the task that awaits does not stop the replica (measured); this does.
+        response.cancel()
+        raise
+
+
+async def _followed(run: Run, step: Step, response: Any) -> Any:
+    """The answer of a model that tells how far it is, which its step tells on."""
+    try:
+        async for item in response:
+            if not isinstance(item, Progress):
+                return item
+            step.fraction = item.fraction
+            run.tell(step)
+        raise ModelFailed(f"{step.model} gave no answer")
+    except asyncio.CancelledError:
         response.cancel()
         raise
 

@@ -72,7 +72,11 @@ class Estimate:
     def _left(self) -> float:
         left = 0.0
         for step in self._running.values():
-            left += max(0.0, self._seconds(call_of(step), step.model) - (time.time() - step.started))
+            took = time.time() - step.started
+            if step.fraction:
+                left += took / step.fraction - took
+            else:
+                left += max(0.0, self._seconds(call_of(step), step.model) - took)
         for call, kinds in self._past.items():
             missing = sum(one.per_run for one in kinds) - self._begun[call]
             left += max(0.0, missing) * self._seconds(call, kinds[0].model)

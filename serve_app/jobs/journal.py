@@ -254,6 +254,7 @@ def step_view(step: Step) -> dict[str, Any]:
         "status": step.status,
         "attempts": step.attempts,
         "seconds": round(step.seconds, 4),
+        "fraction": None if step.fraction is None else round(step.fraction, 3),
         "cached": step.cached,
         "error": step.error,
     }
