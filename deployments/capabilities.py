@@ -125,8 +125,13 @@ class TextToImage(Protocol):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
-        """Paint `prompt` as a PNG of `width` x `height` pixels. The same seed and arguments give the same picture."""
+        """Paint `prompt` as a PNG of `width` x `height` pixels. The same seed and arguments give the same picture.
+
+        `adapter` names one that the model was given, such as a style; `references` are pictures whose look it takes.
+        """
         ...
 
     async def edit(
@@ -139,6 +144,7 @@ class TextToImage(Protocol):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
     ) -> Image:
         """Paint the picture anew as `prompt` says: PNG of its size. `strength`, above 0 to 1: how much may change."""
         raise ModelUnavailable("this model paints from a text alone: it does not edit")
@@ -154,6 +160,7 @@ class TextToImage(Protocol):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
     ) -> Image:
         """Paint what the mask, of the picture's size, covers (white) as `prompt` says; the rest stays (PNG)."""
         raise ModelUnavailable("this model paints from a text alone: it does not inpaint")

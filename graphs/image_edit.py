@@ -28,6 +28,7 @@ class Painting(BaseModel):
 class ImageEditRequest(Painting):
     prompt: str = Field(min_length=1, max_length=MAX_WISH, description="What the picture is to show")
     negative_prompt: str | None = Field(default=None, max_length=MAX_WISH, description="What to keep out of it")
+    adapter: str | None = Field(default=None, max_length=64, description="Name of an adapter the model was given")
 
 
 class ImageInpaintRequest(ImageEditRequest):
@@ -53,6 +54,7 @@ async def image_edit(request: ImageEditRequest, painter: TextToImage) -> ImageEd
         steps=request.steps,
         guidance=request.guidance,
         seed=request.seed,
+        adapter=request.adapter,
     )
     return ImageEditResult(image=image)
 
@@ -69,6 +71,7 @@ async def image_inpaint(request: ImageInpaintRequest, painter: TextToImage) -> I
         steps=request.steps,
         guidance=request.guidance,
         seed=request.seed,
+        adapter=request.adapter,
     )
     return ImageEditResult(image=image)
 

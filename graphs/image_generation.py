@@ -32,6 +32,8 @@ class ImageGenerationRequest(BaseModel):
     seed: int | None = Field(
         default=None, ge=0, lt=2**32, description="Seed of the first picture; the next ones count up"
     )
+    adapter: str | None = Field(default=None, max_length=64, description="Name of an adapter the model was given")
+    references: list[Image] = Field(default=[], max_length=4, description="Pictures whose look it takes")
 
 
 class ImageGenerationResult(BaseModel):
@@ -61,6 +63,8 @@ async def image_generation(
                 steps=request.steps,
                 guidance=request.guidance,
                 seed=seed_of(index),
+                adapter=request.adapter,
+                references=request.references or None,
             )
             for index in range(request.count)
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,10 +11,11 @@ from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..batching import Batches, Call
 from ..capabilities import TextToImage
-from ..errors import ModelUnavailable
+from ..errors import InvalidInput, ModelUnavailable
 from ..media import Image
+from .additions import Adapter, Quantization, ReferenceAdapter
 from .checks import MOST_GUIDANCE
-from .painting import Work, asked, over, paint, painted_side, within
+from .painting import Work, asked, beside, over, paint, painted_side, within
 from .pipelines import Engine, Saving, load
 
 
@@ -44,6 +45,9 @@ class DiffusersTextToImage(TextToImage):
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
         threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
         savings: list[Saving] = Field([], description="Less memory for more time: see the names in pipelines.py")
+        quantization: Quantization | None = Field(None, description="The network that denoises, in smaller numbers")
+        adapters: dict[str, Adapter] = Field({}, description="LoRA adapters by the name that callers use")
+        references: ReferenceAdapter | None = Field(None, description="An IP-Adapter, which looks at pictures")
         steps: int = Field(20, ge=1, le=1000)
         max_steps: int = Field(100, ge=1, le=1000)
         guidance: float = Field(7.5, ge=0, le=MOST_GUIDANCE)
@@ -94,10 +98,15 @@ class DiffusersTextToImage(TextToImage):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
         engine = self._ready()
         wide, high = painted_side(engine, "width", width), painted_side(engine, "height", height)
-        work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, width=wide, height=high)
+        more: dict[str, Any] = {"adapter": adapter, "width": wide, "height": high}
+        work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, **more)
+        if references:
+            work = await asyncio.to_thread(beside, work, references)
         return await self._painted(work)
 
     async def edit(
@@ -110,11 +119,17 @@ class DiffusersTextToImage(TextToImage):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
     ) -> Image:
         """Noise is laid over the picture, more with more `strength`, and taken away again as `prompt` says."""
         engine = self._ready()
-        strength = engine.options.strength if strength is None else strength
-        work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, strength=strength)
+        if strength is not None and engine.pipeline("edit").looks:
+            raise InvalidInput("strength", "is nothing this model takes: the prompt says how much changes")
+        more: dict[str, Any] = {
+            "adapter": adapter,
+            "strength": engine.options.strength if strength is None else strength,
+        }
+        work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, **more)
         return await self._painted(await asyncio.to_thread(over, work, image))
 
     async def inpaint(
@@ -128,11 +143,12 @@ class DiffusersTextToImage(TextToImage):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
     ) -> Image:
         """A mask counts as white from half brightness on. Without `strength` nothing of what it covers is kept."""
         engine = self._ready()
-        strength = 1.0 if strength is None else strength
-        work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, strength=strength)
+        more: dict[str, Any] = {"adapter": adapter, "strength": 1.0 if strength is None else strength}
+        work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, **more)
         return await self._painted(await asyncio.to_thread(within, work, image, mask))
 
     async def vary(

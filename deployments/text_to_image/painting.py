@@ -21,6 +21,7 @@ from .pipelines import Engine, Task
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+MOST_REFERENCES = 4
 Finish = Callable[["Picture", threading.Event], "Picture"]  # from the painted to the delivered; the event stops it
 
 
@@ -34,14 +35,17 @@ class Work:
     own: dict[str, Any]  # arguments that differ from call to call
     shared: dict[str, Any]  # arguments that calls painted together have in common
     finish: Finish
+    adapter: str | None = None  # name of the one that holds
     tell: Tell = field(default_factory=teller)
 
     @property
     def kind(self) -> Hashable:
         """Calls of one kind can be painted together."""
+        if self.engine.pipeline(self.task).looks or "ip_adapter_image" in self.own:
+            return object()  # of no kind but its own
         sizes = tuple(sorted((name, media.size) for name, media in self.own.items() if hasattr(media, "size")))
         absent = tuple(name for name, value in self.own.items() if value is None)
-        return id(self.engine), self.task, tuple(sorted(self.shared.items())), sizes, absent
+        return id(self.engine), self.task, self.adapter, tuple(sorted(self.shared.items())), sizes, absent
 
 
 def asked(
@@ -53,6 +57,7 @@ def asked(
     guidance: float | None,
     seed: int | None,
     *,
+    adapter: str | None = None,
     may_be_empty: bool = False,
     **more: Any,
 ) -> Work:
@@ -62,11 +67,13 @@ def asked(
         InvalidInput: a value cannot be used; the error names it.
         ModelUnavailable: the model has no such task.
     """
-    accepts = engine.pipeline(task).accepts
-    options = engine.options
+    pipeline, options = engine.pipeline(task), engine.options
     check_texts(prompt, negative_prompt, may_be_empty=may_be_empty)
-    if negative_prompt and "negative_prompt" not in accepts:
+    if negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidInput("negative_prompt", "is nothing this model takes")
+    if adapter is not None and adapter not in engine.additions.adapters:
+        known = ", ".join(engine.additions.adapters) or "none"
+        raise InvalidInput("adapter", f"{adapter!r} is not one of this model's: {known}")
     steps = int(options.steps) if steps is None else steps
     check_steps(steps, options.max_steps)
     guidance = float(options.guidance) if guidance is None else guidance
@@ -76,10 +83,16 @@ def asked(
     if strength is not None and (not 0 < strength <= 1 or int(steps * strength) < 1):
         least = math.ceil(100 / steps) / 100
         raise InvalidInput("strength", f"is {strength}; with {steps} steps it goes from {least:g} to 1")
-    own = {"prompt": prompt, "negative_prompt": negative_prompt or None}
-    shared = {"num_inference_steps": steps, "guidance_scale": guidance, **more}
+    # Without a negative prompt of some kind Qwen-Image is not guided at all.
+    nothing = " " if pipeline.guidance == "true_cfg_scale" else None
+    own = {"prompt": prompt, "negative_prompt": negative_prompt or nothing}
+    shared = {"num_inference_steps": steps, pipeline.guidance: guidance, **more}
     seed = secrets.randbits(63) if seed is None else seed % 2**63
-    return Work(engine, task, seed, own, shared, lambda painted, cancelled: _delivered(engine, painted, cancelled))
+
+    def finish(painted: "Picture", cancelled: threading.Event) -> "Picture":
+        return _enlarged(engine, painted, cancelled) if engine.scale > 1 else painted
+
+    return Work(engine, task, seed, own, shared, finish, adapter)
 
 
 def painted_side(engine: Engine, name: str, side: int | None) -> int:
@@ -93,6 +106,20 @@ def painted_side(engine: Engine, name: str, side: int | None) -> int:
     return int(side) // engine.scale
 
 
+def beside(work: Work, references: Sequence[Image]) -> Work:
+    """The work, done with a look at pictures.
+
+    Raises:
+        InvalidInput: the model does not look at any, or one cannot be opened.
+    """
+    if work.engine.additions.references is None:
+        raise InvalidInput("references", "are nothing this model takes")
+    if len(references) > MOST_REFERENCES:
+        raise InvalidInput("references", f"has {len(references)} pictures; at most {MOST_REFERENCES} are looked at")
+    opened = [pixels.on_white(pixels.open_picture(image, "references")) for image in references]
+    return replace(work, own=work.own | {"ip_adapter_image": opened})
+
+
 def over(work: Work, image: Image) -> Work:
     """The work, begun from a picture; the result has its size."""
     picture = pixels.on_white(pixels.open_picture(image))
@@ -100,8 +127,11 @@ def over(work: Work, image: Image) -> Work:
     def finish(painted: "Picture", cancelled: threading.Event) -> "Picture":
         return _of_size(work.engine, painted, picture.size, cancelled)
 
-    own = work.own | {"image": picture.resize(_fitting(work.engine, picture.size))}
-    return replace(work, own=own, finish=finish)
+    size = _fitting(work.engine, picture.size)
+    own, shared = work.own | {"image": picture.resize(size)}, work.shared
+    if work.engine.pipeline(work.task).looks:
+        shared = shared | {"width": size[0], "height": size[1]}
+    return replace(work, own=own, shared=shared, finish=finish)
 
 
 def within(work: Work, image: Image, mask: Image) -> Work:
@@ -142,6 +172,7 @@ def paint(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> list[I
 
 
 def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[Picture]":
+    import PIL.Image
     import torch
 
     def look(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -158,10 +189,14 @@ def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[P
     # The scheduler counts steps, and the pipeline notes its call's guidance on itself: neither is for two calls.
     pipeline = copy.copy(whole.make)
     pipeline.scheduler = copy.deepcopy(pipeline.scheduler)
-    given = first.shared | {
-        name: [work.own[name] for work in works] for name, value in first.own.items() if value is not None
-    }
-    given = {name: value for name, value in given.items() if name in whole.accepts}
+    own = {name: [work.own[name] for work in works] for name, value in first.own.items() if value is not None}
+    if whole.looks:  # a list would be several pictures for one prompt
+        own = {name: value for name, (value,) in own.items()}
+    references = own.get("ip_adapter_image")
+    if first.engine.additions.references is not None:  # it has to be shown something, also where it does not weigh
+        own["ip_adapter_image"] = references or [PIL.Image.new("RGB", (64, 64))]
+    first.engine.additions.choose(pipeline, first.adapter, refer=references is not None)
+    given = {name: value for name, value in (first.shared | own).items() if name in whole.accepts}
     if "callback_on_step_end" in whole.accepts:
         given["callback_on_step_end"] = look
     try:
@@ -178,10 +213,6 @@ def _fitting(engine: Engine, size: tuple[int, int]) -> tuple[int, int]:
     factor = max(engine.size) / max(size)
     width, height = (max(engine.step, round(side * factor / engine.step) * engine.step) for side in size)
     return width, height
-
-
-def _delivered(engine: Engine, picture: "Picture", cancelled: threading.Event) -> "Picture":
-    return _enlarged(engine, picture, cancelled) if engine.scale > 1 else picture
 
 
 def _of_size(engine: Engine, picture: "Picture", size: tuple[int, int], cancelled: threading.Event) -> "Picture":

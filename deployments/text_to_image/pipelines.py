@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..backend import weights_path
@@ -11,11 +11,13 @@ from ..engine import device_for, failure, is_local
 from ..errors import ModelUnavailable
 from ..image_enhancement.swin2sr import Networks, Swin2SR
 from ..image_enhancement.swin2sr import load as load_upscaler
+from .additions import Additions, add, quantized
 
 Task = Literal["generate", "edit", "inpaint"]
 # attention_slicing: a few heads at a time. vae_slicing, vae_tiling: the VAE takes pictures one by one, in tiles.
+# compile: the network that denoises is compiled on its first call, which takes minutes, and is faster from then on.
 # model_offload: every part of the pipeline waits in main memory until it is its turn; needs a GPU.
-Saving = Literal["attention_slicing", "vae_slicing", "vae_tiling", "model_offload"]
+Saving = Literal["attention_slicing", "vae_slicing", "vae_tiling", "model_offload", "compile"]
 
 
 @dataclass(frozen=True)
@@ -24,22 +26,25 @@ class Pipeline:
 
     make: Any
     accepts: frozenset[str]  # arguments of its __call__
+    guidance: str = "guidance_scale"  # the argument that says how strictly to follow the prompt
+    looks: bool = False  # was made to look at a picture beside the prompt: one call at a time, and no `strength`
 
 
 @dataclass(frozen=True)
 class Engine:
     """All that a loaded model is."""
 
-    pipelines: Mapping[Task, Pipeline]  # those it has; `generate` always
+    pipelines: Mapping[Task, Pipeline]  # those it has
     options: Any  # DiffusersTextToImage.Options
     size: tuple[int, int]  # painted unless asked otherwise: width, height
     step: int  # painted sides are multiples of it
     scale: int  # delivered pixels per painted one, along a side
     upscaler: Networks | None
+    additions: Additions
 
     def pipeline(self, task: Task) -> Pipeline:
         if task not in self.pipelines:
-            raise ModelUnavailable(f"{self.options.weights} paints from a text alone: it does not {task}")
+            raise ModelUnavailable(f"{self.options.weights} does not {task}; it can {', '.join(self.pipelines)}")
         return self.pipelines[task]
 
 
@@ -60,17 +65,23 @@ def load(options: Any) -> Engine:
     device = device_for(options.device, options.threads)
     dtype = options.dtype if options.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     source = {"revision": options.revision, "variant": options.variant, "local_files_only": local}
+    number = getattr(torch, dtype)
     try:
+        if options.quantization is not None:
+            parts = DiffusionPipeline.load_config(path, revision=options.revision, local_files_only=local)
+            network = "transformer" if "transformer" in parts else "unet"
+            source["quantization_config"] = quantized(options.quantization, network, number)
         pipeline = DiffusionPipeline.from_pretrained(
-            path, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **source
+            path, dtype=number, use_safetensors=True, trust_remote_code=False, **source
         )
+        additions = add(pipeline, options.adapters, options.references)
         _place(pipeline, device, options.savings)
     except ModelUnavailable:
         raise
     except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for
         raise failure(error, f"{options.weights} cannot be loaded") from None
     pipeline.set_progress_bar_config(disable=True)
-    return _made(pipeline, options)
+    return _made(pipeline, options, additions)
 
 
 def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
@@ -81,25 +92,30 @@ def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
         pipeline.vae.enable_slicing()
     if "vae_tiling" in savings:
         pipeline.vae.enable_tiling()
-    if "model_offload" not in savings:
-        pipeline.to(device)
-    elif device == "cuda":
+    if "model_offload" in savings and device != "cuda":
+        raise ModelUnavailable("savings: model_offload keeps parts out of a GPU's memory, and there is no GPU")
+    if "model_offload" in savings:
         pipeline.enable_model_cpu_offload()
     else:
-        raise ModelUnavailable("savings: model_offload keeps parts out of a GPU's memory, and there is no GPU")
+        pipeline.to(device)
+    if "compile" in savings:
+        _network(pipeline).compile()
 
 
-def _made(pipeline: Any, options: Any) -> Engine:
-    accepts = _accepted(pipeline)
-    if not {"prompt", "width", "height", "num_inference_steps"} <= accepts or "image" in accepts:
+def _network(pipeline: Any) -> Any:
+    """The part that denoises."""
+    return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+
+
+def _made(pipeline: Any, options: Any, additions: Additions) -> Engine:
+    if not {"prompt", "width", "height", "num_inference_steps"} <= _pipeline(pipeline).accepts:
         raise ModelUnavailable(
-            f"{options.weights} is a {type(pipeline).__name__}, which does not paint from a text alone"
+            f"{options.weights} is a {type(pipeline).__name__}, which does not paint what a text says"
         )
     factor = int(getattr(pipeline, "vae_scale_factor", 8))
     # Diffusers asks for eighths whatever the VAE; transformers take latent pixels in pairs on top of it.
     step = math.lcm(8, factor) * (2 if getattr(pipeline, "transformer", None) is not None else 1)
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    usual = getattr(getattr(network, "config", None), "sample_size", None)
+    usual = getattr(getattr(_network(pipeline), "config", None), "sample_size", None)
     own = usual * factor if isinstance(usual, int) else getattr(pipeline, "default_sample_size", 64) * factor
     size = (options.width or own, options.height or own)
     if size[0] % step or size[1] % step:
@@ -109,7 +125,7 @@ def _made(pipeline: Any, options: Any) -> Engine:
     scale = options.upscale_to // max(size) if options.upscale_to else 1
     if max(size) * scale > options.max_side:
         raise ModelUnavailable(f"max_side is {options.max_side}, less than the usual {max(size) * scale}")
-    return Engine(_siblings(pipeline), options, size, step, scale, _upscaler(options, scale))
+    return Engine(_siblings(pipeline), options, size, step, scale, _upscaler(options, scale), additions)
 
 
 def _upscaler(options: Any, scale: int) -> Networks | None:
@@ -121,23 +137,39 @@ def _upscaler(options: Any, scale: int) -> Networks | None:
     return networks
 
 
-def _accepted(pipeline: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(pipeline.__call__).parameters)
+def _pipeline(made: Any) -> Pipeline:
+    parameters = inspect.signature(made.__call__).parameters
+    true_scale = parameters.get("true_cfg_scale")
+    # Where it is on by default the weights know no other guidance (Qwen-Image), else it is a second one (FLUX).
+    true = true_scale is not None and (true_scale.default or 0) > 1
+    return Pipeline(made, frozenset(parameters), "true_cfg_scale" if true else "guidance_scale")
 
 
 def _siblings(pipeline: Any) -> dict[Task, Pipeline]:
-    """The pipeline and those of its family that edit and inpaint, on the same weights."""
-    from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image, AutoPipelineForInpainting
+    """The pipeline and those of its family that edit and inpaint, on the same weights.
 
-    found: dict[Task, Pipeline] = {"generate": Pipeline(pipeline, _accepted(pipeline))}
+    One that takes a picture beside the prompt was made to edit (Qwen-Image-Edit), and has no siblings here.
+    """
+    from diffusers.pipelines.auto_pipeline import (
+        AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        AutoPipelineForImage2Image,
+        AutoPipelineForInpainting,
+    )
+
+    first = _pipeline(pipeline)
+    if "image" in first.accepts:
+        looking = replace(first, looks=True)
+        paints_alone = type(pipeline) in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
+        return {"generate": looking, "edit": looking} if paints_alone else {"edit": looking}
+    found: dict[Task, Pipeline] = {"generate": first}
     families: dict[Task, Any] = {"edit": AutoPipelineForImage2Image, "inpaint": AutoPipelineForInpainting}
     for task, family in families.items():
         try:
             sibling = family.from_pipe(pipeline)
         except ValueError:  # no such pipeline in its family
             continue
-        accepts = _accepted(sibling)
-        if {"image", "strength"} <= accepts:
+        made = _pipeline(sibling)
+        if {"image", "strength"} <= made.accepts:
             sibling.set_progress_bar_config(disable=True)
-            found[task] = Pipeline(sibling, accepts)
+            found[task] = made
     return found

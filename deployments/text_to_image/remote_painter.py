@@ -81,7 +81,12 @@ class RemotePainter(Remote, TextToImage):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
+        for field, value in (("adapter", adapter), ("references", references)):
+            if value:
+                raise InvalidInput(field, "is nothing this model takes")
         async with self._asking() as connection:
             limits = self.limits(connection.options)
             wish = _checked(connection.options, limits, prompt, negative_prompt, width, height, steps, guidance, seed)

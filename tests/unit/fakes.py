@@ -105,6 +105,8 @@ class Painter(TextToImage):
         steps: int | None = None,
         guidance: float | None = None,
         seed: int | None = None,
+        adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
         self.prompts.append(prompt)
         self.seeds.append(seed)
