@@ -65,24 +65,25 @@ def quantized(quantization: Quantization | None, network: str, dtype: Any) -> An
     """
     if quantization is None:
         return None
-    import diffusers
+    from diffusers.quantizers import quantization_config as configurations
+    from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
     try:
         if quantization == "torchao_int8":
             from torchao.quantization import Int8WeightOnlyConfig  # pyright: ignore[reportMissingImports]
 
-            how: Any = diffusers.TorchAoConfig(Int8WeightOnlyConfig())
+            how: Any = configurations.TorchAoConfig(Int8WeightOnlyConfig())
         else:
             import bitsandbytes  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
 
-            make: Any = diffusers.BitsAndBytesConfig
+            make: Any = configurations.BitsAndBytesConfig
             small = {"load_in_8bit": True}
             if quantization == "bitsandbytes_nf4":
                 small = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
             how = make(**small)
     except ImportError as error:
         raise ModelUnavailable(f"quantization: {quantization} cannot be used ({error}); {EXTRA}") from None
-    return diffusers.PipelineQuantizationConfig(quant_mapping={network: how})
+    return PipelineQuantizationConfig(quant_mapping={network: how})
 
 
 def add(pipeline: Any, adapters: Mapping[str, Adapter], references: ReferenceAdapter | None) -> Additions:

@@ -11,11 +11,11 @@ from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..batching import Batches, Call
 from ..capabilities import TextToImage
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import ModelUnavailable
 from ..media import Image
 from .additions import Adapter, Quantization, ReferenceAdapter
 from .checks import MOST_GUIDANCE
-from .painting import Work, asked, beside, over, paint, painted_side, within
+from .painting import Work, asked, beside, over, paint, painted_side, strength_of, within
 from .pipelines import Engine, Saving, load
 
 
@@ -123,12 +123,7 @@ class DiffusersTextToImage(TextToImage):
     ) -> Image:
         """Noise is laid over the picture, more with more `strength`, and taken away again as `prompt` says."""
         engine = self._ready()
-        if strength is not None and engine.pipeline("edit").looks:
-            raise InvalidInput("strength", "is nothing this model takes: the prompt says how much changes")
-        more: dict[str, Any] = {
-            "adapter": adapter,
-            "strength": engine.options.strength if strength is None else strength,
-        }
+        more: dict[str, Any] = {"adapter": adapter, **strength_of(engine, "edit", strength, engine.options.strength)}
         work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, **more)
         return await self._painted(await asyncio.to_thread(over, work, image))
 
@@ -147,7 +142,7 @@ class DiffusersTextToImage(TextToImage):
     ) -> Image:
         """A mask counts as white from half brightness on. Without `strength` nothing of what it covers is kept."""
         engine = self._ready()
-        more: dict[str, Any] = {"adapter": adapter, "strength": 1.0 if strength is None else strength}
+        more: dict[str, Any] = {"adapter": adapter, **strength_of(engine, "inpaint", strength, 1.0)}
         work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, **more)
         return await self._painted(await asyncio.to_thread(within, work, image, mask))
 
@@ -163,8 +158,8 @@ class DiffusersTextToImage(TextToImage):
     ) -> Image:
         """An edit that keeps more of the picture; without a prompt the weights alone decide what it becomes."""
         engine = self._ready()
-        strength = engine.options.variation if strength is None else strength
-        work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, may_be_empty=True, strength=strength)
+        more: dict[str, Any] = strength_of(engine, "edit", strength, engine.options.variation)
+        work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, may_be_empty=True, **more)
         return await self._painted(await asyncio.to_thread(over, work, image))
 
     async def _painted(self, work: Work) -> Image:

@@ -95,6 +95,19 @@ def asked(
     return Work(engine, task, seed, own, shared, finish, adapter)
 
 
+def strength_of(engine: Engine, task: Task, strength: float | None, usual: float) -> dict[str, float]:
+    """The strength to work with, `usual` if the caller says none; nothing for a model that knows no such thing.
+
+    Raises:
+        InvalidInput: the caller says one to such a model.
+    """
+    if not engine.pipeline(task).looks:
+        return {"strength": usual if strength is None else strength}
+    if strength is not None:
+        raise InvalidInput("strength", "is nothing this model takes: the prompt says how much changes")
+    return {}
+
+
 def painted_side(engine: Engine, name: str, side: int | None) -> int:
     """The side to paint for a delivered side of `side` pixels; `name` is width or height."""
     if side is None:
@@ -130,7 +143,7 @@ def over(work: Work, image: Image) -> Work:
     size = _fitting(work.engine, picture.size)
     own, shared = work.own | {"image": picture.resize(size)}, work.shared
     if work.engine.pipeline(work.task).looks:
-        shared = shared | {"width": size[0], "height": size[1]}
+        shared = shared | {"width": size[0], "height": size[1], "max_area": size[0] * size[1], "_auto_resize": False}
     return replace(work, own=own, shared=shared, finish=finish)
 
 
