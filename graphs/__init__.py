@@ -3,6 +3,7 @@
 from .chat import chat
 from .image_edit import image_edit, image_inpaint, image_vary
 from .image_generation import image_generation
+from .image_orchestration import image_orchestration
 from .image_reconstruct import image_reconstruct
 from .image_translation import image_translation
 from .image_upscale import image_upscale
@@ -20,6 +21,7 @@ GRAPHS = [
     chat,
     prompt_enhancement,
     image_generation,
+    image_orchestration,
     image_edit,
     image_inpaint,
     image_vary,

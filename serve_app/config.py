@@ -22,9 +22,11 @@ from typing_extensions import TypeIs
 from deployments import BACKENDS
 from deployments.capabilities import capabilities_of
 from deployments.media import MediaLimits
+from graphs.prompt_category import Category
 
 from .errors import InvalidConfig, nearest
 from .graph import Graph
+from .selection import AUTO, Traits
 
 APPLICATION = "medley"
 GATEWAY = "gateway"
@@ -48,6 +50,15 @@ class ModelConfig(Strict):
         default=None, description="Kind of node it runs on; the smallest card that takes it if not"
     )
     cpus: float | None = Field(default=None, gt=0, le=1024, description="For Ray, beside a card; the backend's if not")
+    good_at: list[Category] = Field(default=[], description="For `model: auto`: kinds of prompts; none: any")
+    price: float = Field(default=0, ge=0, description="For `model: auto`: what a call costs, in any unit")
+    largest: int | None = Field(
+        default=None, ge=1, description="For `model: auto`: longest side in pixels, or new tokens, that it makes"
+    )
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(frozenset(self.good_at), self.price, self.largest)
 
 
 class NodeConfig(Strict):
@@ -108,7 +119,7 @@ class AppConfig(Strict):
     def _names_are_unique(self) -> "AppConfig":
         names = [model.name for model in self.models]
         for name in names:
-            if names.count(name) > 1 or name in (GATEWAY, WORKER):
+            if names.count(name) > 1 or name in (GATEWAY, WORKER, AUTO):
                 raise ValueError(f"the model name {name!r} is taken twice")
         kinds = [node.name for node in self.nodes]
         if len(set(kinds)) < len(kinds):

@@ -9,7 +9,7 @@ the function it is. `graphs/__init__.py` lists the graphs that exist.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
@@ -41,6 +41,7 @@ class Graph(Generic[P, R]):
     request: type[BaseModel]
     result: type[R]
     capabilities: dict[str, type[Any]]  # parameter name -> capability
+    auto: frozenset[str] = frozenset()  # parameters whose model is selected by what is asked, unless it is named
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         return self.function(*args, **kwargs)
@@ -49,7 +50,7 @@ class Graph(Generic[P, R]):
     def call(self) -> type[BaseModel]:
         """The request as surfaces accept it: unknown fields refused, and `models` to name the models to use."""
         names: dict[str, Any] = {
-            parameter: (str | None, Field(default=None, description=f"Name of a {capability.__name__} model"))
+            parameter: (str | None, Field(default=None, description=f"Name of a {capability.__name__} model, or auto"))
             for parameter, capability in self.capabilities.items()
         }
         choices = create_model(f"{self.request.__name__}Models", __config__=ConfigDict(extra="forbid"), **names)
@@ -84,8 +85,8 @@ class Graph(Generic[P, R]):
         return (*self.call.model_fields, *self.capabilities)
 
 
-def graph(*, title: str) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
-    """Read an async function's signature into a Graph.
+def graph(*, title: str, auto: Collection[str] = ()) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
+    """Read an async function's signature into a Graph. For parameters in `auto` the selector chooses the model.
 
     Raises:
         GraphError: the signature lacks a request model, a result model or has a parameter that is no capability.
@@ -114,6 +115,8 @@ def graph(*, title: str) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
                 raise GraphError(f"graph {name}: `{parameter}` must be a capability: {known}")
             if signature[parameter].kind not in BY_NAME:
                 raise GraphError(f"graph {name}: `{parameter}` must be a parameter that takes one model by its name")
+        if unknown := set(auto) - set(models):
+            raise GraphError(f"graph {name}: has no model {', '.join(sorted(unknown))} to select")
         return Graph(
             name=name,
             title=title,
@@ -122,6 +125,7 @@ def graph(*, title: str) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
             request=hints[request],
             result=result,  # type: ignore[arg-type]
             capabilities={parameter: hints[parameter] for parameter in models},
+            auto=frozenset(auto),
         )
 
     return read

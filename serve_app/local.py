@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from deployments.progress import following
+
 
 class LocalHandle:
     """`handle.options(...).remote(...)` over a plain object that offers a capability."""
@@ -14,6 +16,8 @@ class LocalHandle:
         return LocalHandle(self._model, method_name, stream)
 
     def remote(self, *args: Any, **kwargs: Any) -> "LocalResponse | LocalStream":
+        if self._method == "followed":
+            return LocalStream(following(getattr(self._model, args[0])(*args[1:], **kwargs)))
         answer = getattr(self._model, self._method)(*args, **kwargs)
         return LocalStream(answer) if self._stream else LocalResponse(answer)
 

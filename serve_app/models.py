@@ -3,6 +3,7 @@
 import functools
 import inspect
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from deployments.media import has_media
 from .breaker import Breaker
 from .config import AppConfig, ModelConfig, load_backend
 from .errors import UnknownName
+from .selection import Traits, ranked, wanted
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Method:
     by_reference: bool  # media goes through the object store; small values travel with the call
     returns: Any  # the answer's type; of a stream, its items'
     sampled: bool  # takes a seed: without one, two answers differ
+    parameters: tuple[str, ...] = ()  # its names, in their order
 
 
 FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
@@ -47,6 +50,7 @@ def _method(function: Callable[..., Any]) -> Method:
         by_reference=any(has_media(hint) for hint in hints.values()),
         returns=typing.get_args(hints["return"])[0] if streams else hints["return"],
         sampled="seed" in hints,
+        parameters=tuple(inspect.signature(function).parameters)[1:],
     )
 
 
@@ -59,6 +63,7 @@ class Model:
     capabilities: tuple[type[Any], ...]
     handle: Any = field(repr=False)
     tells_progress: bool = False
+    traits: Traits = field(default_factory=Traits)
     _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
@@ -87,6 +92,7 @@ class Models:
     def __init__(self, models: Iterable[Model], breaker: Breaker | None = None) -> None:
         self.all = tuple(models)
         self.breaker = breaker or Breaker()
+        self.calls: Counter[str] = Counter()  # that each model works on now, of those made here
         self._by_name = {model.name: model for model in self.all}
         self._offering = {
             capability: tuple(model for model in self.all if capability in model.capabilities)
@@ -103,6 +109,13 @@ class Models:
         if not found:
             raise ModelUnavailable(f"This profile has no model for {capability.__name__}.")
         return found
+
+    def selected(
+        self, candidates: tuple[Model, ...], how: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Model, ...]:
+        """The candidates for a call, the one that suits it best first (`selection.py`)."""
+        asked = wanted({**dict(zip(how.parameters, args, strict=False)), **kwargs})
+        return tuple(choice.model for choice in ranked(candidates, asked, self.calls))
 
     def named(self, name: str, capability: type[Any] | None = None) -> Model:
         """The model of this name (that offers `capability`).
@@ -126,4 +139,4 @@ def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
 def _model(model: ModelConfig, handle: Any) -> Model:
     backend = load_backend(model.backend)
     tells = getattr(backend, "tells_progress", False)
-    return Model(model.name, model.backend, capabilities_of(backend), handle, tells)
+    return Model(model.name, model.backend, capabilities_of(backend), handle, tells, model.traits)

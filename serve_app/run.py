@@ -24,6 +24,7 @@ from deployments.progress import Progress
 from .errors import ModelFailed, RunTimedOut
 from .graph import Graph
 from .models import Method, Model, Models, methods_of
+from .selection import AUTO
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
@@ -98,12 +99,12 @@ class Run:
         "_chosen",
         "_deadline",
         "_longest_s",
-        "_models",
         "_named",
         "_on_step",
         "_tasks",
         "breaker",
         "journal",
+        "models",
         "steps",
     )
 
@@ -120,7 +121,7 @@ class Run:
         self.journal = journal
         self._longest_s = longest_s
         self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
-        self._models = models
+        self.models = models
         self.breaker = models.breaker
         self._chosen = chosen or {}
         self._on_step = on_step
@@ -136,7 +137,10 @@ class Run:
         Raises:
             MedleyError: the input is bad, no model could answer, or the time is over.
         """
-        proxies = {parameter: self.model(parameter, offered) for parameter, offered in graph.capabilities.items()}
+        proxies = {
+            parameter: self.model(parameter, offered, AUTO if parameter in graph.auto else None)
+            for parameter, offered in graph.capabilities.items()
+        }
         try:
             return await self.within(graph.function(request, **proxies))
         finally:
@@ -147,15 +151,19 @@ class Run:
             if left:
                 await asyncio.wait(left)
 
-    def model(self, parameter: str, capability: type[Any]) -> Any:
+    def model(self, parameter: str, capability: type[Any], usual: str | None = None) -> Any:
         """What a graph's parameter is bound to: an object with the capability's methods, whose calls are steps.
+
+        Args:
+            usual: the name that holds if the caller named none; None: the profile's order.
 
         Raises:
             MedleyError: the profile has no such model.
         """
-        name = self._chosen.get(parameter)
-        candidates = (self._models.named(name, capability),) if name else self._models.offering(capability)
-        return _Proxy(self, parameter, capability, candidates)
+        name = self._chosen.get(parameter) or usual
+        if name in (None, AUTO):
+            return _Proxy(self, parameter, capability, self.models.offering(capability), name == AUTO)
+        return _Proxy(self, parameter, capability, (self.models.named(name, capability),), False)
 
     def start(self, name: str) -> Step:
         self._named[name] += 1
@@ -175,6 +183,9 @@ class Run:
         """Count one more attempt of a step on a model, after a pause if the last one lost its replica."""
         if attempt:
             await asyncio.sleep(RETRY_PAUSE_S * attempt)
+        if step.model:
+            self.models.calls[step.model] -= 1
+        self.models.calls[model.name] += 1
         step.model, step.fraction = model.name, None
         step.attempts += 1
         self.tell(step)
@@ -200,6 +211,8 @@ class Run:
         self.tell(step)
 
     def finish(self, step: Step, error: BaseException | None = None) -> None:
+        if step.attempts:
+            self.models.calls[step.model] -= 1
         step.seconds = time.time() - step.started
         if error is None:
             step.status = "succeeded"
@@ -212,16 +225,27 @@ class Run:
 class _Proxy:
     """One parameter of a running graph."""
 
-    __slots__ = ("_candidates", "_capability", "_parameter", "_run")
+    __slots__ = ("_auto", "_candidates", "_capability", "_parameter", "_run")
 
-    def __init__(self, run: Run, parameter: str, capability: type[Any], candidates: tuple[Model, ...]) -> None:
+    def __init__(
+        self, run: Run, parameter: str, capability: type[Any], candidates: tuple[Model, ...], auto: bool
+    ) -> None:
         self._run, self._parameter, self._capability, self._candidates = run, parameter, capability, candidates
+        self._auto = auto
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         how = methods_of(self._capability).get(method)
         if how is None:
             raise AttributeError(f"{self._capability.__name__} has no method {method!r}")
-        return partial(_stream if how.streams else _call, self._run, self._candidates, self._parameter, method, how)
+        call = _stream if how.streams else _call
+        if not self._auto:
+            return partial(call, self._run, self._candidates, self._parameter, method, how)
+
+        def selected(*args: Any, **kwargs: Any) -> Any:
+            candidates = self._run.models.selected(self._candidates, how, args, kwargs)
+            return call(self._run, candidates, self._parameter, method, how, *args, **kwargs)
+
+        return selected
 
 
 async def _call(

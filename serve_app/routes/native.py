@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from deployments.addresses import check_endpoint
+from deployments.capabilities import CAPABILITIES
 from deployments.errors import InvalidInput
+from graphs.prompt_category import category_of
 
-from ..errors import problem
+from ..errors import UnknownName, problem
 from ..graph import Graph
 from ..intake import read_call
 from ..jobs.attended import Attended
@@ -22,6 +24,7 @@ from ..jobs.submission import new_job, read_asked
 from ..jobs.view import job_view
 from ..responses import foreseen
 from ..run import Step
+from ..selection import Wanted, ranked
 from .schema import graph_operation
 
 if TYPE_CHECKING:
@@ -42,6 +45,17 @@ def router(service: "Service") -> APIRouter:
             for model in service.models.all
         ]
         return JSONResponse({"models": rows})
+
+    @routes.get("/models/auto", tags=["service"], summary="Which model `auto` means for a prompt, and why")
+    async def auto(capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None) -> Response:
+        """The candidates, the first to be asked first. `size`: longest side in pixels, or new tokens."""
+        offered = {kind.__name__: kind for kind in CAPABILITIES}
+        if capability not in offered:
+            raise UnknownName("capability", capability, offered)
+        asked = Wanted(category_of(prompt), size)
+        choices = ranked(service.models.offering(offered[capability]), asked, service.models.calls)
+        rows = [{"name": one.model.name, "points": one.points, "fits": one.fits, "why": one.why} for one in choices]
+        return JSONResponse({"category": asked.category, "models": rows})
 
     @routes.get("/graphs", tags=["graphs"], summary="Every graph")
     async def graphs(request: Request) -> Response:

@@ -65,7 +65,10 @@ def test_graphs_name_capabilities_and_never_backends() -> None:
 def test_the_service_names_no_backend() -> None:
     allowed = (
         "deployments.BACKENDS",
-        *(f"deployments.{name}" for name in ("addresses", "backend", "capabilities", "errors", "media", "pixels")),
+        *(
+            f"deployments.{name}"
+            for name in ("addresses", "backend", "capabilities", "errors", "media", "pixels", "progress")
+        ),
         "deployments.starter.evaluate",  # `medley eval`
     )
     assert breaches("serve_app", "deployments", allowed) == []

@@ -14,6 +14,7 @@ from ...errors import FieldError, InvalidRequest, invalid_request
 from ...graph import Graph
 from ...intake import read_form
 from ...run import Run
+from ...selection import AUTO
 
 if TYPE_CHECKING:
     from ...gateway import Service
@@ -28,7 +29,7 @@ async def prepare(
 ) -> tuple[Run, BaseModel]:
     """A run with one model named, and the graph's validated call."""
     chosen = {} if model == DEFAULT_MODEL else {parameter: model}
-    if chosen:
+    if chosen and model != AUTO:
         service.models.named(model, graph.capabilities[parameter])
 
     def validated() -> BaseModel:

@@ -1,0 +1,67 @@
+"""A plain wish painted well: understood, given the technical words of its kind, sent to the model that suits it."""
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import Language, TextToImage
+from deployments.media import Image
+from serve_app.graph import graph
+
+from .prompt_category import Category, category_of
+from .prompt_enhancement import MAX_WISH, enhance
+
+# What somebody of the trade would add: how it is seen, how it is lit, how it is arranged.
+DETAILS: dict[Category, tuple[str, ...]] = {
+    "portrait": ("85 mm lens", "soft window light", "shallow depth of field"),
+    "animal": ("telephoto lens", "eye level", "fine fur and feather detail"),
+    "landscape": ("wide angle", "golden hour light", "foreground, middle and far distance"),
+    "architecture": ("straight verticals", "even daylight", "two-point perspective"),
+    "product": ("studio lighting", "plain background", "sharp focus"),
+    "food": ("close-up from above at an angle", "warm side light", "fresh texture"),
+    "logo": ("flat colours", "clear outline", "centred on a plain background"),
+    "illustration": ("clean lines", "limited palette", "clear silhouette"),
+    "abstract": ("bold colours", "balanced composition", "clean edges"),
+}
+USUAL = ("clear subject", "balanced composition", "good light")
+
+
+class ImageOrchestrationRequest(BaseModel):
+    prompt: str = Field(
+        min_length=1, max_length=MAX_WISH, description="What to paint", examples=["an old lighthouse by the sea"]
+    )
+    category: Category | None = Field(default=None, description="What kind of picture; told by the words if not given")
+    style: str | None = Field(default=None, max_length=200, description="Such as watercolour; goes before the details")
+    details: bool = Field(default=True, description="Add the technical words of its kind that are not there yet")
+    enhance: bool = Field(default=False, description="Let a language model expand the prompt first")
+    width: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    height: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    seed: int | None = Field(default=None, ge=0, lt=2**32, description="The same seed gives the same picture")
+
+
+class ImageOrchestrationResult(BaseModel):
+    category: Category
+    prompt: str = Field(description="What was painted")
+    image: Image
+
+
+def detailed(prompt: str, category: Category, style: str | None, details: bool) -> str:
+    """The prompt with its style, and the words of its kind that are not in it."""
+    added = [style.strip()] if style else []
+    if details:
+        added += DETAILS.get(category, USUAL)
+    said = prompt.lower()
+    return ", ".join([prompt.strip().rstrip(".,"), *(words for words in added if words.lower() not in said)])
+
+
+@graph(title="Orchestrate an image", auto=("painter",))
+async def image_orchestration(
+    request: ImageOrchestrationRequest, painter: TextToImage, writer: Language
+) -> ImageOrchestrationResult:
+    """Understand what kind of picture a wish is, say it as that trade would, and let the model that suits it paint it.
+
+    Where that model, or its provider, does not answer, the next best one paints.
+    """
+    category = request.category or category_of(request.prompt)
+    wish = await enhance(request.prompt, None, writer, request.seed) if request.enhance else request.prompt
+    prompt = detailed(wish, category, request.style, request.details)
+    image = await painter.generate(prompt, width=request.width, height=request.height, seed=request.seed)
+    return ImageOrchestrationResult(category=category, prompt=prompt, image=image)

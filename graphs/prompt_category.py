@@ -1,0 +1,54 @@
+"""What kind of thing a prompt asks for, by its words: no network, so it costs nothing and says the same each time."""
+
+import re
+from typing import Literal, get_args
+
+Category = Literal[
+    "portrait",
+    "animal",
+    "landscape",
+    "architecture",
+    "product",
+    "food",
+    "logo",
+    "illustration",
+    "abstract",
+    "code",
+    "mathematics",
+    "translation",
+    "story",
+    "general",
+]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+
+# Beginnings of words (an asterisk) and whole words, those that hardly stand for anything else.
+WORDS: dict[Category, str] = {
+    "portrait": "portrait* face faces headshot selfie woman man girl boy person people grandmother child bride",
+    "animal": "animal* dog dogs cat cats horse* bird birds lion tiger fox wolf fish puppy kitten elephant* owl bear",
+    "landscape": "landscape* mountain* sea ocean beach forest* field* valley river lake sunset sunrise desert sky",
+    "architecture": "architect* building* house* skyscraper* interior* facade cathedral castle bridge* city street*",
+    "product": "product* packshot bottle* watch sneaker* shoe* handbag* perfume advertis* catalog* mockup* packaging",
+    "food": "food dish dishes meal* cake* bread pizza* soup fruit* coffee dessert* breakfast restaurant burger*",
+    "logo": "logo* icon icons emblem* badge* monogram* brand branding typograph* lettering wordmark*",
+    "illustration": "illustrat* cartoon* comic* manga anime sketch* drawing* watercolo* storybook vector painting*",
+    "abstract": "abstract* geometr* fractal* pattern* circle* square* triangle* gradient* texture* shapes",
+    "code": "code coding python javascript function* bug bugs compile* sql regex program* algorithm* script api",
+    "mathematics": "math* equation* integral* derivative* theorem* prove proof calculate* algebra* probabilit* sum",
+    "translation": "translat* french german spanish italian chinese japanese arabic russian english",
+    "story": "story stories tale tales novel* chapter* poem* fairy narrat* plot character*",
+}
+_PATTERNS = {
+    category: re.compile(r"\b(?:" + words.replace(" ", "|").replace("*", r"\w*") + r")\b", re.IGNORECASE)
+    for category, words in WORDS.items()
+}
+
+
+def category_of(text: str) -> Category:
+    """The category most of whose words are in the text; of equals the one whose word comes first; else `general`."""
+    best: tuple[int, int] = (0, 0)  # how many words, and how near the beginning the first is
+    found: Category = "general"
+    for category in CATEGORIES[:-1]:
+        places = [match.start() for match in _PATTERNS[category].finditer(text)]
+        if places and (len(places), -places[0]) > best:
+            best, found = (len(places), -places[0]), category
+    return found

@@ -1,0 +1,179 @@
+"""`model: auto`: what a prompt asks for, which model is asked first, and what happens when it does not answer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from deployments.capabilities import Language, Message, TextToImage
+from deployments.errors import ModelUnavailable
+from graphs.image_orchestration import DETAILS, ImageOrchestrationRequest, detailed, image_orchestration
+from graphs.prompt_category import CATEGORIES, WORDS, category_of
+from serve_app.config import AppConfig
+from serve_app.graph import GraphError, graph
+from serve_app.models import Model, Models
+from serve_app.run import Run
+from serve_app.selection import Traits, Wanted, ranked, wanted
+
+from .fakes import PICTURE, Never, Painter, ScriptedHandle, Writer
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("a portrait of an old woman by a window", "portrait"),
+        ("two dogs and a cat on a sofa", "animal"),
+        ("Mountains at sunset", "landscape"),
+        ("a gothic cathedral in a quiet street", "architecture"),
+        ("packshot of a perfume bottle", "product"),
+        ("a logo for a bakery, lettering in gold", "logo"),
+        ("a red circle on a blue background", "abstract"),
+        ("write a python function that sorts", "code"),
+        ("Tell me a fairy tale", "story"),
+        ("translate this to French", "translation"),
+        ("hello", "general"),
+        ("", "general"),
+        ("the catalyst of doggerel", "general"),  # not the beginnings of other words
+        ("a dog in the mountains by the sea", "landscape"),  # most words
+        ("a dog by the sea", "animal"),  # of equals the first
+    ],
+)
+def test_a_prompt_is_of_the_kind_most_of_its_words_say(text: str, category: str) -> None:
+    assert category_of(text) == category
+
+
+def test_every_category_but_the_general_one_has_words_and_no_word_two_categories() -> None:
+    assert set(WORDS) == set(CATEGORIES) - {"general"}
+    words = [word for said in WORDS.values() for word in said.split()]
+    assert len(words) == len(set(words))
+    assert set(DETAILS) <= set(CATEGORIES)
+
+
+@dataclass
+class Candidate:
+    name: str
+    traits: Traits
+
+
+def traits(*good_at: Any, price: float = 0, largest: int | None = None) -> Traits:
+    return Traits(frozenset(good_at), price, largest)
+
+
+def names(candidates: list[Traits], asked: Wanted, **calls: int) -> list[str]:
+    rows = [Candidate(f"m{number}", traits) for number, traits in enumerate(candidates, 1)]
+    return [choice.model.name for choice in ranked(rows, asked, calls)]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "asked", "calls", "order"),
+    [
+        ([traits(), traits()], Wanted(), {}, ["m1", "m2"]),  # the profile's order
+        ([traits("logo"), traits("food")], Wanted("food"), {}, ["m2", "m1"]),
+        ([traits("logo"), traits()], Wanted("food"), {}, ["m2", "m1"]),  # rather one for anything
+        ([traits(price=4), traits(price=1)], Wanted(), {}, ["m2", "m1"]),
+        ([traits("food", price=4), traits(price=1)], Wanted("food"), {}, ["m1", "m2"]),  # worth its price
+        ([traits(), traits()], Wanted(), {"m1": 1}, ["m2", "m1"]),
+        ([traits("food"), traits()], Wanted("food"), {"m1": 2}, ["m1", "m2"]),
+        ([traits("food"), traits()], Wanted("food"), {"m1": 7}, ["m2", "m1"]),
+        ([traits("food"), traits(), traits()], Wanted("food"), {"m1": 900, "m2": 900}, ["m3", "m1", "m2"]),
+        ([traits("food", largest=512), traits()], Wanted("food", 1024), {}, ["m2", "m1"]),
+        ([traits("food", largest=1024), traits()], Wanted("food", 1024), {}, ["m1", "m2"]),
+    ],
+)
+def test_the_order(candidates: list[Traits], asked: Wanted, calls: dict[str, int], order: list[str]) -> None:
+    assert names(candidates, asked, **calls) == order
+
+
+def test_why_is_said() -> None:
+    (choice,) = ranked([Candidate("m", traits("food", price=2, largest=64))], Wanted("food", 128), {"m": 3})
+    assert choice.why == ("good at food", "costs 2", "works on 3", "makes 64, 128 is asked")
+    assert choice.points == 2 - 1 - 0.75
+    assert not choice.fits
+
+
+def test_what_is_wanted_is_read_from_the_call() -> None:
+    assert wanted({"prompt": "a dog", "width": 64, "height": 128}) == Wanted("animal", 128)
+    said = [Message(role="user", content="a dog"), Message(role="user", content="fix this bug")]
+    assert wanted({"messages": said, "max_tokens": 9}) == Wanted("code", 9)
+    assert wanted({"image": PICTURE}) == Wanted()
+
+
+def painter(name: str, handle: Any, *good_at: Any) -> Model:
+    return Model(name, "fake", (TextToImage,), handle, traits=traits(*good_at))
+
+
+@pytest.mark.asyncio
+async def test_auto_asks_the_one_that_suits_and_falls_back_to_the_others() -> None:
+    logos = ScriptedHandle(ModelUnavailable("no"), PICTURE)
+    animals = ScriptedHandle(PICTURE, PICTURE)
+    models = Models([painter("logos", logos, "logo"), painter("animals", animals, "animal")])
+    run = Run(models, {"painter": "auto"})
+    paint = run.model("painter", TextToImage).generate
+    for prompt in ("a dog", "a logo", "an icon, a badge"):
+        await paint(prompt)
+    assert [step.model for step in run.steps] == ["animals", "animals", "logos"]
+    assert not +models.calls  # nothing is worked on any more
+    first = Run(models).model("painter", TextToImage)
+    logos.outcomes.append(PICTURE)
+    await first.generate("a dog")  # who does not ask for it gets the profile's first
+    assert not animals.outcomes
+    assert len(logos.calls) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_busy_model_is_asked_after_an_idle_one() -> None:
+    import asyncio
+
+    never = Never()
+    models = Models([painter("one", ScriptedHandle(never)), painter("two", ScriptedHandle(PICTURE))])
+    run = Run(models, {"painter": "auto"})
+    waiting = asyncio.create_task(run.model("painter", TextToImage).generate("a dog"))
+    await never.reached.wait()
+    await run.model("painter", TextToImage).generate("a dog")
+    assert run.steps[-1].model == "two"
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert not +models.calls
+
+
+def test_no_model_may_be_called_auto() -> None:
+    with pytest.raises(ValueError, match="auto"):
+        AppConfig.model_validate({"models": [{"name": "auto", "backend": "opencv"}]})
+
+
+def test_a_graph_selects_for_parameters_it_has() -> None:
+    async def paints(request: ImageOrchestrationRequest, painter: TextToImage) -> ImageOrchestrationRequest:
+        return request
+
+    assert graph(title="Paint", auto=("painter",))(paints).auto == {"painter"}
+    with pytest.raises(GraphError, match="writer"):
+        graph(title="Paint", auto=("writer",))(paints)
+
+
+@pytest.mark.asyncio
+async def test_a_wish_gets_the_words_of_its_kind_once() -> None:
+    fake, writer = Painter(), Writer()
+    asked = ImageOrchestrationRequest(prompt="A dog, eye level.", style="watercolour")
+    made = await image_orchestration(asked, fake, writer)
+    assert made.category == "animal"
+    assert made.prompt == "A dog, eye level, watercolour, telephoto lens, fine fur and feather detail"
+    assert fake.prompts == [made.prompt]
+    assert writer.heard == []
+    plain = await image_orchestration(asked.model_copy(update={"details": False, "style": None}), fake, writer)
+    assert plain.prompt == "A dog, eye level"
+    assert detailed("x", "general", None, True).startswith("x, clear subject")
+
+
+@pytest.mark.asyncio
+async def test_the_orchestrator_lets_the_model_that_suits_paint() -> None:
+    animals = ScriptedHandle(PICTURE)
+    models = Models(
+        [
+            painter("logos", ScriptedHandle(), "logo"),
+            painter("animals", animals, "animal"),
+            Model("writer", "fake", (Language,), ScriptedHandle()),
+        ]
+    )
+    run = Run(models)
+    await run.execute(image_orchestration, ImageOrchestrationRequest(prompt="a dog"))
+    assert [step.model for step in run.steps] == ["animals"]
