@@ -6,6 +6,7 @@ the builder and the command line never pay for it.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 T = TypeVar("T")
 
 GPU_SHARE = "GPU_SHARE"  # environment of a replica: the fraction of its card that it may use, 0 to 1
+WEIGHTS_FOLDER = "MEDLEY_WEIGHTS"  # environment: a folder with ORG/NAME/..., looked at before the hub's cache
 STARTER = Path(__file__).parent / "starter"
 
 
@@ -65,7 +67,11 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
 
 
 def weights_path(weights: str) -> str:
-    """`starter/NAME` is a folder that ships with Medley; anything else (a folder, a hub name) is left as it is."""
+    """`starter/NAME` is a folder that ships with Medley, a name in the weights folder (`MEDLEY_WEIGHTS`) the one there;
+    anything else (another folder, a hub name) is left as it is."""
     if weights.startswith("starter/"):
         return str(STARTER / weights.removeprefix("starter/") / "weights")
+    root = os.environ.get(WEIGHTS_FOLDER)
+    if root and not weights.startswith(("/", ".", "~")) and (folder := Path(root).expanduser() / weights).is_dir():
+        return str(folder)
     return weights

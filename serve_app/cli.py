@@ -17,9 +17,10 @@ from rich.table import Table
 
 from deployments.errors import MedleyError
 
-from .config import Profile, Settings, load_profile
+from .config import STARTER, Profile, Settings, find_profile, load_profile
 from .credits_cli import app as credits_app
 from .jobs_cli import app as jobs_app
+from .models_cli import app as models_app
 from .remote import UrlOption
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ app = typer.Typer(
 )
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(credits_app, name="credits")
+app.add_typer(models_app, name="models")
 console = Console()
 errors = Console(stderr=True)
 
-STARTER = Path(__file__).parent.parent / "serve_config.yaml"
 ProfileOption = Annotated[
     Path, typer.Option(help="A Serve config file, or the name of one in configs/.", envvar="MEDLEY_PROFILE")
 ]
@@ -238,18 +239,6 @@ def manifest(
     from .manifest import rayservice
 
     sys.stdout.write(rayservice(load_profile(find_profile(profile))))
-
-
-def find_profile(profile: Path) -> Path:
-    """A path as it is; a bare name is looked for among the profiles that ship."""
-    if profile.exists() or profile.suffix:
-        return profile
-    shipped = {"starter": STARTER, **{path.stem: path for path in (STARTER.parent / "configs").glob("*.yaml")}}
-    if str(profile) not in shipped:
-        from .errors import UnknownName
-
-        raise UnknownName("profile", str(profile), shipped)
-    return shipped[str(profile)]
 
 
 def _start_detached(

@@ -24,7 +24,7 @@ from deployments.capabilities import capabilities_of
 from deployments.media import MediaLimits
 from graphs.prompt_category import Category
 
-from .errors import InvalidConfig, nearest
+from .errors import InvalidConfig, UnknownName, nearest
 from .graph import Graph
 from .selection import AUTO, Traits
 
@@ -32,6 +32,7 @@ APPLICATION = "medley"
 GATEWAY = "gateway"
 WORKER = "worker"
 DAY_S = 86400.0
+STARTER = Path(__file__).parent.parent / "serve_config.yaml"  # the profile that runs anywhere
 
 
 class Strict(BaseModel):
@@ -259,6 +260,20 @@ def load_profile(path: Path) -> Profile:
         if name not in (GATEWAY, WORKER):
             _check_options(name, entry.get("user_config") or {}, backends, where)
     return Profile(path, document, app)
+
+
+def find_profile(profile: Path) -> Path:
+    """A path as it is; a bare name is looked for among the profiles that ship.
+
+    Raises:
+        UnknownName: none of them is called so.
+    """
+    if profile.exists() or profile.suffix:
+        return profile
+    shipped = {"starter": STARTER, **{path.stem: path for path in (STARTER.parent / "configs").glob("*.yaml")}}
+    if str(profile) not in shipped:
+        raise UnknownName("profile", str(profile), shipped)
+    return shipped[str(profile)]
 
 
 def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, type[Any]], at: str) -> None:

@@ -42,6 +42,7 @@ class FasterWhisper(SpeechToText):
         beam: int = Field(1, ge=1, le=20, description="Readings followed side by side; 1 takes the likeliest each time")
 
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=2)
+    weights_files: ClassVar[tuple[str, ...]] = ("model.bin", "*.json", "*.txt")  # CTranslate2's own format
 
     def __init__(self) -> None:
         self._engine: _Engine | None = None
