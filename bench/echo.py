@@ -1,7 +1,7 @@
 """The trivial work all contenders do: three steps that each pass a text on."""
 
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
@@ -24,28 +24,10 @@ class Echo(Language):
     def check_health(self) -> None:
         pass
 
-    async def chat(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-    ) -> Reply:
+    async def chat(self, messages: list[Message], **options: Any) -> Reply:
         return Reply(text=messages[-1].content, finish_reason="stop", prompt_tokens=0, completion_tokens=0)
 
-    async def stream(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-    ) -> AsyncIterator[Delta]:
+    async def stream(self, messages: list[Message], **options: Any) -> AsyncIterator[Delta]:
         yield Delta(text=messages[-1].content, finish_reason="stop")
 
 

@@ -10,7 +10,7 @@ raises `InvalidInput` with the argument's name; a model that cannot answer now r
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import ModelUnavailable
 from .media import Audio, Image
@@ -21,29 +21,81 @@ Point = tuple[float, float]  # x, y in pixels from the top left corner
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
+class Tool(BaseModel):
+    """Something the caller can do, which a language model may ask for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="What the model calls it by")
+    description: str = Field(default="", max_length=8_000, description="What it does, for the model to read")
+    parameters: dict[str, Any] = Field(
+        default={},
+        validate_default=True,
+        description="JSON schema of its arguments, which are an object; none if empty",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_choice(cls, name: str) -> str:
+        if name in ("auto", "required", "none"):
+            raise ValueError("is a word of `tool_choice`, so it cannot be a tool's name")
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_are_an_object(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if parameters.get("type", "object") != "object":
+            raise ValueError("must be the JSON schema of an object")
+        return {"type": "object", **(parameters or {"properties": {}, "additionalProperties": False})}
+
+
+class ToolCall(BaseModel):
+    """What a language model asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, description="What its answer refers to")
+    name: str = Field(description="The tool's")
+    arguments: str = Field(description="JSON of an object, as the model wrote it")
+
+
 class Message(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    role: Literal["system", "user", "assistant"] = Field(description="Who speaks")
-    content: str = Field(max_length=32_000, description="What is said")
+    role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks; tool: a call's answer")
+    content: str = Field(default="", max_length=32_000, description="What is said")
+    tool_calls: list[ToolCall] = Field(default=[], max_length=128, description="What the assistant asked for")
+    tool_call_id: str | None = Field(default=None, description="The call that a tool answers")
+
+    @model_validator(mode="after")
+    def _parts_fit_the_role(self) -> "Message":
+        if (self.role == "tool") != (self.tool_call_id is not None):
+            raise ValueError("tool_call_id is needed where the role is tool, and only there")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("tool_calls are the assistant's")
+        if "content" not in self.model_fields_set and not self.tool_calls:
+            raise ValueError("content is needed")
+        return self
 
 
 class Reply(BaseModel):
-    """What a language model answered."""
+    """What a language model answered: a text, calls of the caller's tools, or both."""
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    tool_calls: list[ToolCall] = Field(default=[], description="Whole ones: a call that `length` cut is left out")
+    finish_reason: Literal["stop", "length", "tool_calls"]
     prompt_tokens: int
     completion_tokens: int
 
 
 class Delta(BaseModel):
-    """A piece of a reply, as it is written; the last one has a `finish_reason`."""
+    """A piece of a reply, as it is written; the last one has a `finish_reason`, and all the calls."""
 
     text: str
-    finish_reason: Literal["stop", "length"] | None = None
+    tool_calls: list[ToolCall] = []
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -94,8 +146,18 @@ class Language(Protocol):
         top_p: float | None = None,
         stop: list[str] | None = None,
         seed: int | None = None,
+        tools: list[Tool] | None = None,
+        tool_choice: str | None = None,
+        json_schema: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> Reply:
-        """Answer a conversation. `temperature` 0 takes the likeliest token each time, `max_tokens` counts new ones."""
+        """Answer a conversation. `temperature` 0 takes the likeliest token each time, `max_tokens` counts new ones.
+
+        `tools` are what the model may ask for, and `tool_choice` how: `auto` as it sees fit (what holds without it),
+        `required` at least once, `none` not at all, a tool's name that one, once. `json_schema`: the text is JSON that
+        this schema allows (unless `max_tokens` or `stop` cut it). `adapter` is the name of a LoRA adapter that the
+        model was given.
+        """
         ...
 
     def stream(
@@ -107,8 +169,15 @@ class Language(Protocol):
         top_p: float | None = None,
         stop: list[str] | None = None,
         seed: int | None = None,
+        tools: list[Tool] | None = None,
+        tool_choice: str | None = None,
+        json_schema: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> AsyncIterator[Delta]:
-        """The same as it is written; the texts joined are the reply."""
+        """The same as it is written; the texts joined are the reply's, and its calls come with the last one.
+
+        Text waits only as long as it could be part of a call.
+        """
         ...
 
 

@@ -1,8 +1,10 @@
 """A conversation with a language model."""
 
+from typing import Any
+
 from pydantic import BaseModel, Field
 
-from deployments.capabilities import Language, Message, Reply
+from deployments.capabilities import Language, Message, Reply, Tool
 from serve_app.graph import graph
 
 
@@ -22,6 +24,12 @@ class ChatRequest(BaseModel):
     )
     stop: list[str] | None = Field(default=None, max_length=4, description="Texts that end the answer")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="The same seed gives the same answer")
+    tools: list[Tool] | None = Field(default=None, max_length=128, description="What the model may ask for")
+    tool_choice: str | None = Field(
+        default=None, max_length=64, description="auto, required, none, or the name of the tool it must ask for"
+    )
+    json_schema: dict[str, Any] | None = Field(default=None, description="The answer's text is JSON that this allows")
+    adapter: str | None = Field(default=None, max_length=64, description="Name of a LoRA adapter of the model")
 
 
 @graph(title="Chat")
@@ -34,4 +42,8 @@ async def chat(request: ChatRequest, writer: Language) -> Reply:
         top_p=request.top_p,
         stop=request.stop,
         seed=request.seed,
+        tools=request.tools,
+        tool_choice=request.tool_choice,
+        json_schema=request.json_schema,
+        adapter=request.adapter,
     )

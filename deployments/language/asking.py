@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..capabilities import Message
+from ..capabilities import Message, Tool
 from ..errors import InvalidInput
+from .tools import checked_tools, described, forced_schema, knows_tools, plain_turns, turns
 
 MOST_STOPS = 16
 GREEDY_BELOW = 1e-4  # temperatures so near 0 that dividing by them would overflow
@@ -31,6 +32,27 @@ class Asked:
     top_p: float | None
     stop: tuple[str, ...]
     seed: int | None  # 0 to 2^63 - 1
+    tools: tuple[Tool, ...]  # those the model is told of
+    tool_choice: str  # auto, required, none, or the name of one
+    json_schema: dict[str, Any] | None
+    adapter: str | None
+
+    @property
+    def forced(self) -> bool:
+        """Whether the reply must be a call."""
+        return self.tool_choice not in ("auto", "none")
+
+    def form(self) -> tuple[dict[str, Any], str] | None:
+        """The JSON schema that the tokens are held to, and the argument it came with; None where they are free.
+
+        Raises:
+            InvalidInput: there are two forms for one reply.
+        """
+        if self.tools and self.json_schema is not None:
+            raise InvalidInput("json_schema", "cannot be kept by this model beside tools: give one of them")
+        if self.forced:
+            return forced_schema(self.tools, self.tool_choice), "tools"
+        return None if self.json_schema is None else (self.json_schema, "json_schema")
 
     @classmethod
     def checked(
@@ -41,6 +63,10 @@ class Asked:
         top_p: float | None,
         stop: list[str] | None,
         seed: int | None,
+        tools: list[Tool] | None,
+        tool_choice: str | None,
+        json_schema: dict[str, Any] | None,
+        adapter: str | None,
     ) -> "Asked":
         """Raises InvalidInput with the name of the argument that cannot be used."""
         if not messages:
@@ -54,7 +80,9 @@ class Asked:
         stops = tuple(stop or ())
         if len(stops) > MOST_STOPS or not all(stops):
             raise InvalidInput("stop", f"takes up to {MOST_STOPS} texts, none of them empty")
-        return cls(messages, max_tokens, temperature, top_p, stops, None if seed is None else seed % 2**63)
+        seed = None if seed is None else seed % 2**63
+        shown, choice = checked_tools(tools, tool_choice)
+        return cls(messages, max_tokens, temperature, top_p, stops, seed, shown, choice, json_schema, adapter)
 
 
 @dataclass(frozen=True)
@@ -75,20 +103,26 @@ def sampling(asked: Asked, options: Defaults, weights: Any) -> Sampling:
     return Sampling(temperature, asked.top_p or options.top_p or weights.top_p or 1.0, weights.top_k or 0)
 
 
-def prompt_tokens(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """The conversation by the tokenizer's chat template, `role: content` lines where there is none.
+def prompt_tokens(tokenizer: Any, asked: Asked) -> list[int]:
+    """The conversation and the tools by the tokenizer's chat template, `role: content` lines where there is none.
 
     Raises:
         InvalidInput: the template refuses it, such as for roles that do not alternate.
     """
     import jinja2
 
-    turns = [message.model_dump() for message in messages]
     if not tokenizer.chat_template:
-        lines = [f"{turn['role']}: {turn['content']}\n" for turn in turns]
+        lines = [f"{turn['role']}: {turn['content']}\n" for turn in plain_turns(asked.messages, asked.tools)]
         return tokenizer("".join(lines) + "assistant:").input_ids
+    tools = [described(tool) for tool in asked.tools] or None
+    if knows_tools(tokenizer.get_chat_template(tools=tools)):
+        said: Any = turns(asked.messages)
+    else:
+        said, tools = plain_turns(asked.messages, asked.tools), None
     try:
-        return tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+        return tokenizer.apply_chat_template(said, tools=tools, add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
     except jinja2.TemplateError as error:
         raise InvalidInput("messages", f"do not fit this model's chat template: {error}") from None
 

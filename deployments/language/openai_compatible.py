@@ -6,26 +6,28 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from ..capabilities import Delta, Language, Message, Reply
+from ..capabilities import Delta, Language, Message, Reply, Tool, ToolCall
 from ..errors import InvalidInput, ModelUnavailable
 from ..remote_http import VARIABLE, Blame, Connection, Remote, RemoteOptions
 from .asking import Asked
+from .tools import CHOICES, call_id, described, is_json
 
 PATH = "chat/completions"
 BLAME = Blame(
     "messages",
-    {name: name for name in ("messages", "temperature", "top_p", "stop", "seed", "max_tokens")}
-    | {"max_completion_tokens": "max_tokens"},
+    {name: name for name in ("messages", "temperature", "top_p", "stop", "seed", "max_tokens", "tools", "tool_choice")}
+    | {"max_completion_tokens": "max_tokens", "response_format": "json_schema"},
 )
 
 
 class OpenAICompatible(Remote, Language):
     """A model at a provider, by `POST {base_url}/chat/completions` (https://platform.openai.com/docs/api-reference/chat).
 
-    It sends text and takes text: no tools, no pictures. What decides the text, the seed too, is passed on as it is; how
-    far a provider keeps to a seed, and which of the arguments its model takes, is the provider's. Tokens are as the
-    provider counts them, 0 where it does not. What a model thinks aloud beside its content is left out. A filter that
-    stops the provider in the midst of a reply is an error, not a short reply.
+    It sends text and takes text and calls of tools: no pictures. What decides them, the seed too, is passed on as it
+    is; how far a provider keeps to a seed, and which of the arguments its model takes, is the provider's. A reply that
+    is no JSON though a schema was asked for is an error: some providers leave out what they do not know. Tokens are as
+    the provider counts them, 0 where it does not. What a model thinks aloud beside its content is left out. A filter
+    that stops the provider in the midst of a reply is an error, not a short reply.
     """
 
     class Options(RemoteOptions):
@@ -46,6 +48,9 @@ class OpenAICompatible(Remote, Language):
         max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = Field(
             "max_tokens", description="What the provider calls it; OpenAI's newer models take the second only"
         )
+        strict_schemas: bool = Field(
+            True, description="Ask that schemas be kept; OpenAI then wants every property required, and no others"
+        )
         usage_in_streams: bool = Field(True, description="Ask for token counts of streams; some providers refuse")
 
     async def chat(
@@ -57,11 +62,17 @@ class OpenAICompatible(Remote, Language):
         top_p: float | None = None,
         stop: list[str] | None = None,
         seed: int | None = None,
+        tools: list[Tool] | None = None,
+        tool_choice: str | None = None,
+        json_schema: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> Reply:
         async with self._asking() as connection:
-            asked = Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+            asked = Asked.checked(
+                messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
+            )
             body = _body(connection.options, asked)
-            return await connection.ask("POST", PATH, _reply, BLAME, json=body)
+            return await connection.ask("POST", PATH, lambda body: _reply(body, asked), BLAME, json=body)
 
     async def stream(
         self,
@@ -72,25 +83,34 @@ class OpenAICompatible(Remote, Language):
         top_p: float | None = None,
         stop: list[str] | None = None,
         seed: int | None = None,
+        tools: list[Tool] | None = None,
+        tool_choice: str | None = None,
+        json_schema: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator closes the connection, at which a provider stops."""
         async with self._asking() as connection:
-            asked = Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+            asked = Asked.checked(
+                messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
+            )
             body = _body(connection.options, asked) | {"stream": True}
             if connection.options.usage_in_streams:
                 body["stream_options"] = {"include_usage": True}
-            usage, reason = _Usage(), None
+            usage, reason, text, calls = _Usage(), None, "", _Calls()
             async with aclosing(_chunks(connection, body)) as chunks:
                 async for chunk in chunks:
                     usage = chunk.usage or usage
                     for choice in chunk.choices[:1]:
                         if choice.finish_reason:
-                            reason = _reason(choice.finish_reason)
+                            reason = choice.finish_reason
+                        calls.take(choice.delta.tool_calls or [])
                         if choice.delta.content:
+                            text += choice.delta.content
                             yield Delta(text=choice.delta.content)
             if reason is None:
                 raise ModelUnavailable(f"{connection.host} broke off its answer")
-            yield Delta(text="", finish_reason=reason, **usage.model_dump())
+            end = _end(asked, text, reason, calls.whole(asked))
+            yield Delta(text="", **end, **usage.model_dump())
 
 
 class _Usage(BaseModel):
@@ -98,8 +118,22 @@ class _Usage(BaseModel):
     completion_tokens: int = 0
 
 
+class _Function(BaseModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(BaseModel):
+    """A call, or in a stream the next piece of the one with this index."""
+
+    index: int | None = None
+    id: str | None = None
+    function: _Function = _Function()
+
+
 class _Said(BaseModel):
     content: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _Choice(BaseModel):
@@ -127,35 +161,88 @@ class _Chunk(BaseModel):
     error: Any = None
 
 
+class _Calls:
+    """Calls put together from their pieces."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[str]] = {}  # by index: id, name, arguments
+
+    def take(self, pieces: list[_Call]) -> None:
+        for number, piece in enumerate(pieces):
+            call = self._calls.setdefault(number if piece.index is None else piece.index, ["", "", ""])
+            call[0] = call[0] or piece.id or ""
+            call[1] = call[1] or piece.function.name or ""
+            call[2] += piece.function.arguments or ""
+
+    def whole(self, asked: Asked) -> list[ToolCall]:
+        """Those that were not cut in their midst."""
+        found: list[ToolCall] = []
+        for number, (given, name, arguments) in sorted(self._calls.items()):
+            arguments = arguments or "{}"  # what some send for a tool without parameters
+            if name and is_json(arguments):
+                made = given or call_id(asked.messages, number, name, arguments)
+                found.append(ToolCall(id=made, name=name, arguments=arguments))
+        return found
+
+
 def _body(options: OpenAICompatible.Options, asked: Asked) -> dict[str, Any]:
-    """The request. What nobody decides is left out: not every provider takes every argument."""
+    """The request. What nobody decides is left out: not every provider takes every argument.
+
+    Raises:
+        InvalidInput: it asks for an adapter.
+    """
+    if asked.adapter is not None:
+        raise InvalidInput("adapter", "is not for this backend: a provider names such a model of its own")
+    named = {"type": "function", "function": {"name": asked.tool_choice}}
+    form = {"name": "reply", "schema": asked.json_schema, "strict": options.strict_schemas}
     body = {
         "model": options.model,
-        "messages": [message.model_dump() for message in asked.messages],
+        "messages": [_sent(message) for message in asked.messages],
         options.max_tokens_name: asked.max_tokens or options.max_tokens,
         "temperature": options.temperature if asked.temperature is None else asked.temperature,
         "top_p": asked.top_p or options.top_p,
         "stop": list(asked.stop) or None,
         "seed": asked.seed,
+        "tools": [described(tool) for tool in asked.tools] or None,
+        "tool_choice": (asked.tool_choice if asked.tool_choice in CHOICES else named) if asked.tools else None,
+        "response_format": None if asked.json_schema is None else {"type": "json_schema", "json_schema": form},
     }
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _reply(body: bytes) -> Reply:
+def _sent(message: Message) -> dict[str, Any]:
+    sent: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        calls = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in message.tool_calls]
+        sent["tool_calls"] = [{"id": made, "type": "function", "function": function} for made, function in calls]
+    if message.tool_call_id is not None:
+        sent["tool_call_id"] = message.tool_call_id
+    return sent
+
+
+def _reply(body: bytes, asked: Asked) -> Reply:
     answer = _Completion.model_validate_json(body)
     choice, usage = answer.choices[0], answer.usage or _Usage()
-    return Reply(
-        text=choice.message.content or "",
-        finish_reason=_reason(choice.finish_reason),
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-    )
+    text, calls = choice.message.content or "", _Calls()
+    calls.take([call.model_copy(update={"index": None}) for call in choice.message.tool_calls or []])
+    return Reply(text=text, **_end(asked, text, choice.finish_reason, calls.whole(asked)), **usage.model_dump())
 
 
-def _reason(finish_reason: str | None) -> Literal["stop", "length"]:
-    if finish_reason == "content_filter":
+def _end(asked: Asked, text: str, reason: str | None, calls: list[ToolCall]) -> dict[str, Any]:
+    """A reply's calls and why it ended.
+
+    Raises:
+        InvalidInput: a filter ended it.
+        ModelUnavailable: it is not of the form that was asked for.
+    """
+    if reason == "content_filter":
         raise InvalidInput("messages", "were stopped by the provider's content filter")
-    return "length" if finish_reason == "length" else "stop"
+    if reason != "length" and not calls:
+        if asked.forced:
+            raise ModelUnavailable("the provider made no call, though tool_choice wants one")
+        if asked.json_schema is not None and not asked.stop and not is_json(text):
+            raise ModelUnavailable("the provider's reply is no JSON, though json_schema wants it")
+    return {"tool_calls": calls, "finish_reason": "length" if reason == "length" else "tool_calls" if calls else "stop"}
 
 
 async def _chunks(connection: Connection, body: dict[str, Any]) -> AsyncGenerator[_Chunk, None]:

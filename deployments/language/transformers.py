@@ -6,16 +6,20 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
-from ..capabilities import Delta, Language, Message, Reply
+from ..capabilities import Delta, Language, Message, Reply, Tool
 from ..engine import device_for, failure, is_local
-from ..errors import ModelUnavailable
+from ..errors import InvalidInput, ModelUnavailable
 from .asking import Asked, Sampling, most_tokens, prompt_tokens, sampling
+from .held import Held, matcher_tokens
+from .reading import Reading, reading
+from .schemas import grammar
 from .writer import Writer
 
 
@@ -25,8 +29,10 @@ class TransformersLanguage(Language):
     Takes a folder or a hub name with a configuration, a fast tokenizer and safetensors; never pickles and never code
     that comes with weights. Uses the tokenizer's chat template, `role: content` lines where there is none. Each call
     has its own random numbers, so the same seed gives the same text whatever runs beside it. Calls run side by side,
-    not in one batch: for many users of a large model take vLLM. It reads and writes text only: no tools, no pictures.
-    `completion_tokens` counts every token made, the one that ends the reply among them.
+    not in one batch: for many users of a large model take vLLM. Replies are held to a JSON schema token by token, and
+    so are calls of tools that the caller insists on; it knows no model's own way to call one, so `tool_choice` cannot
+    be `auto`, and it takes no adapters. `completion_tokens` counts every token made, the one that ends the reply among
+    them.
     """
 
     class Options(BackendOptions):
@@ -71,15 +77,19 @@ class TransformersLanguage(Language):
         top_p: float | None = None,
         stop: list[str] | None = None,
         seed: int | None = None,
+        tools: list[Tool] | None = None,
+        tool_choice: str | None = None,
+        json_schema: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> Reply:
         engine = self._ready()
-        asked = Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+        asked = Asked.checked(
+            messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
+        )
+        _refuse(asked)
         texts: list[str] = []
         end = await in_thread(lambda cancelled: _write(engine, asked, texts.append, cancelled))
-        text = "".join(texts)
-        assert end.finish_reason
-        tokens = {"prompt_tokens": end.prompt_tokens, "completion_tokens": end.completion_tokens}
-        return Reply(text=text, finish_reason=end.finish_reason, **tokens)
+        return Reply(**{**dict(end), "text": "".join(texts)})
 
     async def stream(
         self,
@@ -90,10 +100,17 @@ class TransformersLanguage(Language):
         top_p: float | None = None,
         stop: list[str] | None = None,
         seed: int | None = None,
+        tools: list[Tool] | None = None,
+        tool_choice: str | None = None,
+        json_schema: dict[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator stops the writing at the next token."""
         engine = self._ready()
-        asked = Asked.checked(messages, max_tokens, temperature, top_p, stop, seed)
+        asked = Asked.checked(
+            messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
+        )
+        _refuse(asked)
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
         def emit(text: str) -> None:
@@ -124,6 +141,13 @@ class TransformersLanguage(Language):
         return self._engine
 
 
+def _refuse(asked: Asked) -> None:
+    if asked.adapter is not None:
+        raise InvalidInput("adapter", "is not for this backend: vllm has adapters")
+    if asked.tool_choice == "auto":
+        raise InvalidInput("tools", "are called here only where tool_choice is `required` or a tool's name")
+
+
 @dataclass(frozen=True)
 class _Engine:
     """Loaded weights. Shared by calls, changed by none."""
@@ -133,6 +157,11 @@ class _Engine:
     context: int  # tokens it can attend to, prompt and reply together
     ends: frozenset[int]  # tokens that end a reply
     options: TransformersLanguage.Options
+
+    @cached_property
+    def held(self) -> Any:
+        """The tokens as a grammar holds them."""
+        return matcher_tokens(self.tokenizer, self.model.config.get_text_config().vocab_size, self.ends)
 
 
 class _Sampler:
@@ -165,28 +194,52 @@ def _write(engine: _Engine, asked: Asked, emit: Callable[[str], None], cancelled
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-    tokens = prompt_tokens(engine.tokenizer, asked.messages)
+    tokens = prompt_tokens(engine.tokenizer, asked)
     prompt, count = torch.tensor([tokens]), len(tokens)
     most = most_tokens(asked, engine.options, count, engine.context)
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
-    writer = Writer(engine.tokenizer, engine.ends, asked.stop, most, emit, cancelled)
+    read = reading(asked)
+    writer = Writer(engine.tokenizer, engine.ends, asked.stop, most, _emitter(read, emit), cancelled)
     try:
         with torch.inference_mode():
             engine.model.generate(
                 prompt.to(engine.model.device),
                 attention_mask=torch.ones_like(prompt, device=engine.model.device),
                 generation_config=config,
-                logits_processor=LogitsProcessorList(_samplers(engine, asked)),
+                logits_processor=LogitsProcessorList([*_holders(engine, asked), *_samplers(engine, asked)]),
                 stopping_criteria=StoppingCriteriaList([writer]),
             )
     except (RuntimeError, MemoryError) as error:
         raise failure(error, "the language model failed") from None
     if writer.finish_reason is None:
         raise CancelledError
-    reason, written = writer.finish_reason, len(writer.tokens)
-    return Delta(text="", finish_reason=reason, prompt_tokens=count, completion_tokens=written)
+    end, written = read.end(writer.finish_reason), len(writer.tokens)
+    counts = {"prompt_tokens": count, "completion_tokens": written}
+    return Delta(text="", tool_calls=end.tool_calls, finish_reason=end.finish_reason, **counts)
+
+
+def _emitter(read: Reading, emit: Callable[[str], None]) -> Callable[[str], None]:
+    """Emits what a reading says of each text."""
+
+    def read_and_emit(text: str) -> None:
+        if said := read.take(text, []):
+            emit(said)
+
+    return read_and_emit
+
+
+def _holders(engine: _Engine, asked: Asked) -> list[Any]:
+    """What holds the tokens to a form, if one is asked for."""
+    form = asked.form()
+    if form is None:
+        return []
+    schema, argument = form
+    found = grammar(schema, argument)
+    if not engine.ends:
+        raise InvalidInput(argument, "cannot be kept: these weights have no token that ends a reply")
+    return [Held(engine.held, found)]
 
 
 def _samplers(engine: _Engine, asked: Asked) -> list[Any]:

@@ -208,7 +208,7 @@ async def reload_engine_in_flight(
 ) -> Any:
     """The same of vLLM, where the call begins when the new engine is there: it would be over before that otherwise."""
     module, loop, calls = sys.modules[type(backend).__module__], asyncio.get_running_loop(), []
-    real, old = module._load, backend._engine
+    real, old = module.load, backend._engine
     with monkeypatch.context() as patch:
         seen = watch_engine(backend, patch)
 
@@ -218,7 +218,7 @@ async def reload_engine_in_flight(
             assert seen.started.wait(10)
             return new
 
-        patch.setattr(module, "_load", load)
+        patch.setattr(module, "load", load)
         await backend.reconfigure(options)
     assert backend._engine is not old
     assert not calls[0].done()

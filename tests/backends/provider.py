@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import jsonschema
 import uvicorn
 
 KEY_VARIABLE = "MEDLEY_TESTS_PROVIDER_KEY"
@@ -153,30 +154,93 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def chat(asked: Asked) -> Answer:
-    """`POST /v1/chat/completions` of a model that writes letters at random, as its seed decides."""
+    """`POST /v1/chat/completions` of a model that writes letters at random, as its seed decides.
+
+    Where a schema is wanted it writes the simplest JSON that this allows. It calls each tool that it must, or, where it
+    may, those that the last message names.
+    """
     body = asked.json
     messages = body["messages"]
-    count = sum(len(message["content"]) + 8 for message in messages)
+    count = sum(len(json.dumps(message)) - 22 for message in messages) + len(json.dumps(body.get("tools", "")))
     most = body.get("max_tokens", 20)
     if body["model"] not in ("letters", "other"):
         return Answer.of({"error": {"message": f"{body['model']} is not a valid model ID"}}, 400)
     if count + most > CONTEXT:
         said = f"This model's maximum context length is {CONTEXT} tokens; you asked for {count + most}."
         return Answer.of({"error": {"message": said, "param": None, "code": "context_length_exceeded"}}, 400)
+    if param := _wrong(body):
+        return Answer.of({"error": {"message": f"Invalid {param}", "param": param}}, 400)
     tokens, reason = _letters(body, most)
-    usage = {"prompt_tokens": count, "completion_tokens": len(tokens), "total_tokens": count + len(tokens)}
+    calls = list[tuple[str, str]]()
+    if "response_format" in body:
+        tokens = list(json.dumps(simplest(body["response_format"]["json_schema"]["schema"])))
+        tokens, reason = tokens[:most], "stop" if len(tokens) <= most else "length"
+    for function in _called(body):
+        arguments, left = json.dumps(simplest(function["parameters"])), most - sum(len(call[1]) for call in calls)
+        calls.append((function["name"], arguments[:left]))
+        reason = "tool_calls" if len(arguments) <= left else "length"
+        tokens = []
+    written = len(tokens) + sum(len(arguments) for _, arguments in calls)
+    usage = {"prompt_tokens": count, "completion_tokens": written, "total_tokens": count + written}
     stops = [place for stop in body.get("stop", []) if (place := "".join(tokens).find(stop)) >= 0]
     if stops:
         tokens, reason = tokens[: min(stops)], "stop"  # a token is a character
         usage["completion_tokens"] = len(tokens)
     slow = most >= 1000
     if body.get("stream"):
-        return Answer(_events(tokens, reason, usage, slow), headers={"content-type": "text/event-stream"})
+        events = _events(tokens, calls, reason, usage, slow)
+        return Answer(events, headers={"content-type": "text/event-stream"})
     if slow:
         await asyncio.sleep(SLOW)
-    message = {"role": "assistant", "content": "".join(tokens)}
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(tokens)}
+    if calls:
+        made = [_call(number, name, arguments) for number, (name, arguments) in enumerate(calls)]
+        message |= {"content": None, "tool_calls": made}
     choice = {"index": 0, "message": message, "finish_reason": reason}
     return Answer.of({"object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def _wrong(body: dict[str, Any]) -> str | None:
+    """The parameter that cannot be used, if there is one."""
+    form = body.get("response_format", {"json_schema": {"schema": {}}})["json_schema"]
+    schemas = {"response_format": [form["schema"]], "tools": [tool["function"]["parameters"] for tool in _tools(body)]}
+    for param, listed in schemas.items():
+        for schema in listed:
+            try:
+                jsonschema.Draft202012Validator.check_schema(schema)
+            except jsonschema.SchemaError:
+                return param
+    if form.get("strict") and form["schema"].get("additionalProperties") is not False:
+        return "response_format"  # as OpenAI has it
+    asked = [call["id"] for message in body["messages"] for call in message.get("tool_calls", [])]
+    answered = [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+    return "messages" if set(answered) - set(asked) else None
+
+
+def _tools(body: dict[str, Any]) -> list[dict[str, Any]]:
+    return body.get("tools", [])
+
+
+def _called(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The functions that are called."""
+    functions, choice = [tool["function"] for tool in _tools(body)], body.get("tool_choice", "auto")
+    if isinstance(choice, dict):
+        return [function for function in functions if function["name"] == choice["function"]["name"]]
+    return [f for f in functions if choice == "required" or f["name"] in body["messages"][-1]["content"]]
+
+
+def _call(number: int, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def simplest(schema: dict[str, Any]) -> Any:
+    """A value that the schema allows, of the kinds the contracts use."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema.get("type", "object")
+    if kind == "object":
+        return {name: simplest(schema["properties"][name]) for name in schema.get("required", [])}
+    return {"string": "", "integer": schema.get("minimum", 0)}[kind]
 
 
 def _letters(body: dict[str, Any], most: int) -> tuple[list[str], str]:
@@ -188,9 +252,15 @@ def _letters(body: dict[str, Any], most: int) -> tuple[list[str], str]:
     return draw.choices("abcdefghijklm  éß😀", k=most), "length"
 
 
-async def _events(tokens: list[str], reason: str, usage: dict[str, int], slow: bool) -> AsyncIterator[bytes]:
+async def _events(
+    tokens: list[str], calls: list[tuple[str, str]], reason: str, usage: dict[str, int], slow: bool
+) -> AsyncIterator[bytes]:
     events: list[Any] = [{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}]
     events += [{"choices": [{"delta": {"content": token}, "finish_reason": None}]} for token in tokens]
+    for number, (name, arguments) in enumerate(calls):
+        pieces = [_call(number, name, ""), *({"function": {"arguments": letter}} for letter in arguments)]
+        deltas = [{"tool_calls": [{"index": number, **piece}]} for piece in pieces]
+        events += [{"choices": [{"delta": delta, "finish_reason": None}]} for delta in deltas]
     events += [{"choices": [{"delta": {}, "finish_reason": reason}]}, {"choices": [], "usage": usage}]
     yield b": still alive\n\n"
     for event in events:

@@ -1,26 +1,54 @@
 """The contract of `Language`."""
 
 import asyncio
+import json
 import re
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from deployments import BACKENDS
-from deployments.capabilities import Language, Message, Reply
+from deployments.capabilities import Language, Message, Reply, Tool, ToolCall
 from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
 from deployments.language.writer import Writer
 
 from .harness import offering, other_options, reload_in_flight, seconds_to_stop, watch
+from .schemas import ODD
 from .weights import CONTEXT, write_language_model
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(Language)
 OF_WEIGHTS = ("transformers", "vllm")  # those with a tokenizer and a chat template here
 HI = [Message(role="system", content="Be brief."), Message(role="user", content="hi")]
+CARD = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string", "maxLength": 12},
+        "mood": {"enum": ["glad", "sad"]},
+        "stars": {"type": "integer", "minimum": 1, "maximum": 5},
+    },
+    "required": ["title", "mood", "stars"],
+    "additionalProperties": False,
+}
+TOOLS = [
+    Tool(
+        name="weather",
+        description="The weather of a city",
+        parameters={
+            "properties": {
+                "city": {"enum": ["Paris", "Rome"]},
+                "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            },
+            "required": ["city", "days"],
+        },
+    ),
+    Tool(name="now", description="What time it is"),
+]
+PARIS = ToolCall(id="a1b2c3d4e", name="weather", arguments='{"city": "Paris", "days": 1}')
 FOLD = {"max_tokens": 60, "temperature": 1.0, "seed": 3}  # a reply with some odd characters in it
 
 
@@ -117,6 +145,14 @@ async def test_a_stop_string_that_is_only_begun_is_delivered_in_the_end(model: A
         ("top_p", {"top_p": float("nan")}),
         ("stop", {"stop": [""]}),
         ("stop", {"stop": ["x"] * 99}),
+        ("json_schema", {"json_schema": {"type": "strin"}}),
+        ("json_schema", {"json_schema": {"type": "object", "required": "a"}}),
+        ("tools", {"tools": [TOOLS[0], TOOLS[0]]}),
+        ("tools", {"tools": [Tool(name="x", parameters={"properties": 3})], "tool_choice": "x"}),
+        ("tool_choice", {"tools": TOOLS, "tool_choice": "whether"}),
+        ("tool_choice", {"tool_choice": "required"}),
+        ("adapter", {"adapter": "nobody"}),
+        ("messages", {"messages": [*HI, Message(role="tool", content="rain", tool_call_id="none")]}),
     ],
 )
 async def test_bad_input_names_its_field(model: Any, field: str, arguments: dict[str, Any]) -> None:
@@ -126,6 +162,102 @@ async def test_bad_input_names_its_field(model: Any, field: str, arguments: dict
     with pytest.raises(InvalidInput) as streaming:
         [delta async for delta in model.stream(**{"messages": HI, **arguments})]
     assert streaming.value.args == chatting.value.args
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 1, "seed": 3}])
+async def test_a_reply_is_held_to_a_json_schema(model: Any, sampling: dict[str, Any]) -> None:
+    asked = {**sampling, "json_schema": CARD, "max_tokens": 300}
+    reply = await model.chat(HI, **asked)
+    jsonschema.validate(json.loads(reply.text), CARD)
+    assert (reply.finish_reason, reply.tool_calls) == ("stop", [])
+    deltas = [delta async for delta in model.stream(HI, **asked)]
+    assert "".join(delta.text for delta in deltas) == reply.text
+    assert deltas[-1].finish_reason == "stop"
+    assert len(deltas) > 3
+
+
+async def test_a_schemas_reply_that_is_cut_says_so(model: Any) -> None:
+    reply = await model.chat(HI, temperature=0, json_schema=CARD, max_tokens=4)
+    assert (reply.finish_reason, reply.text[:1]) == ("length", "{")
+
+
+@pytest.mark.parametrize("choice", ["weather", "now", "required"])
+async def test_a_call_that_is_insisted_on_is_made_by_any_weights(model: Any, choice: str) -> None:
+    asked = {"tools": TOOLS, "tool_choice": choice, "max_tokens": 900, "temperature": 0}
+    reply = await model.chat(HI, **asked)
+    assert (reply.text, reply.finish_reason) == ("", "tool_calls")
+    tools = {tool.name: tool for tool in TOOLS}
+    assert {call.name for call in reply.tool_calls} <= ({choice} if choice in tools else set(tools))
+    for call in reply.tool_calls:
+        jsonschema.validate(json.loads(call.arguments), tools[call.name].parameters)
+    assert 1 <= len({call.id for call in reply.tool_calls}) == len(reply.tool_calls)
+    *before, last = [delta async for delta in model.stream(HI, **asked)]
+    assert before == []
+    assert (last.text, last.tool_calls, last.finish_reason) == ("", reply.tool_calls, "tool_calls")
+    assert last.completion_tokens == reply.completion_tokens
+
+
+async def test_a_call_that_is_cut_is_left_out(model: Any) -> None:
+    reply = await model.chat(HI, tools=TOOLS, tool_choice="weather", max_tokens=5, temperature=0)
+    assert (reply.text, reply.tool_calls, reply.finish_reason) == ("", [], "length")
+
+
+async def test_tools_that_may_not_be_called_are_as_none(model: Any) -> None:
+    plain = await model.chat(HI, max_tokens=20, temperature=0)
+    assert await model.chat(HI, max_tokens=20, temperature=0, tools=TOOLS, tool_choice="none") == plain
+
+
+async def test_tools_are_told_and_left_to_the_model_or_refused_by_name(model: Any) -> None:
+    plain = await model.chat([*HI, Message(role="user", content="weather?")], max_tokens=30, temperature=0)
+    try:
+        reply = await model.chat(
+            [*HI, Message(role="user", content="weather?")], max_tokens=30, temperature=0, tools=TOOLS
+        )
+    except InvalidInput as refused:
+        assert refused.field == "tools"
+    else:
+        assert [call.name for call in reply.tool_calls] == ["weather"]
+        assert reply.prompt_tokens > plain.prompt_tokens
+
+
+async def test_a_tools_answer_is_read(model: Any) -> None:
+    asked = [*HI, Message(role="assistant", tool_calls=[PARIS])]
+    short, long = [
+        await model.chat([*asked, Message(role="tool", tool_call_id=PARIS.id, content=content)], max_tokens=8)
+        for content in ("rain", "rain" * 10)
+    ]
+    assert short.prompt_tokens > (await model.chat(HI, max_tokens=8)).prompt_tokens + len(PARIS.arguments)
+    assert long.prompt_tokens == short.prompt_tokens + 4 * 9
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_arguments_that_are_no_object_name_messages(name: str, load: Any) -> None:
+    for arguments in ("{", "[]", "3"):
+        call = PARIS.model_copy(update={"arguments": arguments})
+        with pytest.raises(InvalidInput, match=r"messages: .*no JSON object"):
+            await load(name).chat([*HI, Message(role="assistant", tool_calls=[call])])
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_a_schema_beside_tools_is_refused_by_name(name: str, load: Any) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await load(name).chat(HI, tools=TOOLS, tool_choice="now", json_schema=CARD)
+    assert refused.value.field == "json_schema"
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_an_odd_schema_is_kept_or_refused_and_the_engine_goes_on(name: str, odd: str, load: Any) -> None:
+    model = load(name)
+    try:
+        async with asyncio.timeout(20):
+            reply = await model.chat(HI, json_schema=ODD[odd], max_tokens=200, temperature=0)
+    except InvalidInput as refused:
+        assert refused.field == "json_schema"
+    else:
+        if reply.finish_reason == "stop":
+            jsonschema.validate(json.loads(reply.text), ODD[odd])
+    assert (await model.chat(HI, max_tokens=5, temperature=0)).completion_tokens == 5
 
 
 @pytest.mark.parametrize("name", OF_WEIGHTS)
@@ -186,6 +318,12 @@ class TestTransformers:
         monkeypatch.setattr(model, "_engine", replace(model._engine, ends=frozenset([first])))
         reply = await model.chat(HI, max_tokens=20, temperature=0)
         assert (reply.text, reply.finish_reason, reply.completion_tokens) == ("", "stop", 1)
+
+    async def test_a_form_needs_an_end_token(self, load: Any, monkeypatch: Any) -> None:
+        model = load("transformers")
+        monkeypatch.setattr(model, "_engine", replace(model._engine, ends=frozenset()))
+        with pytest.raises(InvalidInput, match=r"json_schema: .*no token that ends"):
+            await model.chat(HI, json_schema=CARD)
 
     async def test_characters_of_several_tokens_arrive_whole(self, load: Any) -> None:
         tokenizer, texts = load("transformers")._engine.tokenizer, []

@@ -46,6 +46,7 @@ CONTRACTS = {
 ENGINES = (
     "torch",
     "transformers",
+    "llguidance",
     "vllm",
     "diffusers",
     "cv2",

@@ -1,5 +1,6 @@
 """Providers that are slow, broken, strict or hostile: real servers on loopback, seen with the language model."""
 
+import json
 import logging
 import socket
 from collections.abc import Iterator
@@ -10,13 +11,32 @@ import pytest
 from pydantic import ValidationError
 
 from deployments import BACKENDS, remote_http
-from deployments.capabilities import Message
+from deployments.capabilities import Message, Tool, ToolCall
 from deployments.errors import InvalidInput, ModelUnavailable
 
 from .harness import connected
 from .provider import HALF, HANG, KEY, KEY_VARIABLE, MALFORMED, Answer, LocalProvider, chat, status
 
 HI = [Message(role="user", content="hi")]
+CALLED = {"name": "weather", "arguments": '{"city": "Paris"}'}
+NAMED = {"type": "function", "function": {"name": "weather"}}
+ASKED = [
+    *HI,
+    Message(role="assistant", tool_calls=[ToolCall(id="a", **CALLED)]),
+    Message(role="tool", tool_call_id="a", content="rain"),
+]
+CLOSED = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+
+
+def events(deltas: list[dict[str, Any]], reason: str) -> Answer:
+    """A stream of these."""
+    listed = [{"choices": [{"delta": delta}]} for delta in deltas] + [{"choices": [{"finish_reason": reason}]}]
+    return Answer("".join(f"data: {json.dumps(event)}\n\n" for event in listed).encode())
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +308,68 @@ class TestOpenAICompatible:
         with pytest.raises(ModelUnavailable):
             await ask(await writer(provider))
         assert len(provider.asked) == 1
+
+    async def test_tools_and_schemas_are_sent_in_openais_words(self, provider: LocalProvider) -> None:
+        model, tool = await writer(provider), Tool(name="weather", description="Rain or sun")
+        asked = {"messages": ASKED, "tools": [tool], "max_tokens": 90}
+        for choice, sent in ((None, "auto"), ("required", "required"), ("weather", NAMED)):
+            await model.chat(**asked, tool_choice=choice)
+            assert provider.asked[-1].json["tool_choice"] == sent
+        body = provider.asked[0].json
+        assert body["tools"] == [{"type": "function", "function": tool.model_dump()}]
+        assert body["messages"] == [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "type": "function", "function": CALLED}]},
+            {"role": "tool", "content": "rain", "tool_call_id": "a"},
+        ]
+        for strict in (True, False):
+            await (await writer(provider, strict_schemas=strict)).chat(HI, json_schema=CLOSED, max_tokens=90)
+            form = {"name": "reply", "schema": CLOSED, "strict": strict}
+            assert provider.asked[-1].json["response_format"] == {"type": "json_schema", "json_schema": form}
+        assert "tools" not in provider.asked[-1].json and "tool_choice" not in provider.asked[-1].json
+
+    async def test_calls_are_put_together_from_their_pieces(self, provider: LocalProvider) -> None:
+        pieces = [
+            {"content": "I look."},
+            {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "weather", "arguments": ""}}]},
+            {"tool_calls": [{"index": 1, "id": "b", "function": {"name": "now"}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '{"city": '}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '"Paris"}'}}]},
+        ]
+        provider.faults += [events(pieces, "tool_calls")]
+        *before, last = [delta async for delta in (await writer(provider)).stream(HI)]
+        assert [delta.text for delta in before] == ["I look."]
+        made = [(call.id, call.name, call.arguments) for call in last.tool_calls]
+        assert made == [("a", "weather", '{"city": "Paris"}'), ("b", "now", "{}")]
+        assert last.finish_reason == "tool_calls"
+        provider.faults += [events(pieces[:-1], "length")]
+        *_, last = [delta async for delta in (await writer(provider)).stream(HI)]
+        assert ([call.id for call in last.tool_calls], last.finish_reason) == (["b"], "length")
+
+    async def test_a_call_without_an_id_gets_one(self, provider: LocalProvider) -> None:
+        message = {"content": None, "tool_calls": [{"function": CALLED}, {"function": CALLED}]}
+        provider.faults += [Answer.of({"choices": [{"message": message, "finish_reason": "stop"}]})]
+        reply = await (await writer(provider)).chat(HI)
+        assert reply.finish_reason == "tool_calls"
+        assert len({call.id for call in reply.tool_calls}) == 2
+
+    @pytest.mark.parametrize(
+        "asked", [{"json_schema": CLOSED}, {"tools": [Tool(name="weather")], "tool_choice": "required"}]
+    )
+    async def test_a_provider_that_leaves_out_what_was_asked_for_is_no_answer(
+        self, provider: LocalProvider, asked: dict[str, Any]
+    ) -> None:
+        provider.faults += [Answer.of({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]})]
+        with pytest.raises(ModelUnavailable, match="though"):
+            await (await writer(provider)).chat(HI, **asked)
+        provider.faults += [events([{"content": "well"}], "stop")]
+        with pytest.raises(ModelUnavailable, match="though"):
+            [delta async for delta in (await writer(provider)).stream(HI, **asked)]
+
+    async def test_a_schema_that_the_provider_refuses_is_named(self, provider: LocalProvider) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            await (await writer(provider)).chat(HI, json_schema={"type": "object"})  # not closed, as OpenAI wants it
+        assert refused.value.field == "json_schema"
 
     async def test_a_reply_without_content_or_usage_is_an_empty_one(self, provider: LocalProvider) -> None:
         provider.faults += [Answer.of({"choices": [{"message": {"content": None}, "finish_reason": "tool_calls"}]})]

@@ -14,7 +14,8 @@ import pytest
 from deployments import BACKENDS
 from deployments.capabilities import Message
 from deployments.errors import ModelUnavailable, OutOfMemory
-from deployments.language.vllm import VLLM, _engine_arguments
+from deployments.language.vllm import VLLM
+from deployments.language.vllm_engine import engine_arguments
 from deployments.language.vllm_log import first_cause
 
 from .harness import need, processes, watch
@@ -43,7 +44,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_the_declared_share_of_a_gpu_is_what_the_engine_takes(
     options: dict[str, Any], share: str | None, fraction: float | None
 ) -> None:
-    arguments = _engine_arguments(VLLM.Options(weights="x", **options), share)
+    arguments = engine_arguments(VLLM.Options(weights="x", **options), share)
     assert arguments.get("gpu_memory_utilization") == fraction
 
 

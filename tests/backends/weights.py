@@ -1,15 +1,59 @@
 """Tiny random weights, made on the spot in the layouts that real ones have."""
 
 # pyright: reportArgumentType=false, reportPrivateImportUsage=false
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 CHAT = (
     "{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
     "{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+CALLING = (
+    "{% if tools %}<|im_start|>system\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}{% if m.name is defined %} {{ m.name }}{% endif %}\n{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 CONTEXT = 4096
+
+
+def byte_tokenizer(template: str) -> Any:
+    """A token is a byte, but for those that begin and end a turn."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|im_start|>", "<|im_end|>"]
+    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=template,
+    )
+
+
+def llama(tokenizer: Any, **shape: int) -> Any:
+    """A Llama of two layers with random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    usual = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        head_dim=32,  # the least that every engine attends with
+        num_hidden_layers=2,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        **{**usual, **shape},
+    )
+    return LlamaForCausalLM(config)
 
 
 def write_language_model(folder: Path, seed: int = 0) -> Path:
@@ -18,35 +62,64 @@ def write_language_model(folder: Path, seed: int = 0) -> Path:
     It hardly ever ends a reply of its own accord, so that long ones are long.
     """
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|im_start|>", "<|im_end|>"]
-    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"], chat_template=CHAT
-    )
+    tokenizer = byte_tokenizer(CHAT)
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokens),
-        hidden_size=32,
-        head_dim=32,  # the least that every engine attends with
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
+    model = llama(tokenizer)
     model.lm_head.weight.data[tokenizer.eos_token_id] = 0  # so never the likeliest
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_calling_model(folder: Path, pieces: list[str], special: tuple[str, ...] = ()) -> Path:
+    """A Llama whose every reply is these pieces, a token each, and then the end: each token leads to the next.
+
+    Args:
+        special: those of them that are special tokens, as the marks of a call often are.
+    """
+    import torch
+    from tokenizers import AddedToken
+
+    tokenizer = byte_tokenizer(CALLING)
+    tokenizer.add_tokens([AddedToken(piece, special=piece in special, normalized=False) for piece in pieces])
+    chain = [tokenizer("\n").input_ids[-1], *tokenizer.convert_tokens_to_ids(pieces), tokenizer.eos_token_id]
+    model = llama(tokenizer, hidden_size=320)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):  # the layers add nothing
+                weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(len(tokenizer), 320))
+        model.lm_head.weight.zero_()
+        for token, following in itertools.pairwise(chain):
+            model.lm_head.weight[following, token] = 1
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_adapter(folder: Path, weights: Path, rank: int = 4, seed: int = 0) -> Path:
+    """A LoRA in PEFT's layout for these weights, with the weights it makes of them in `folder/merged`."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, generator = AutoModelForCausalLM.from_pretrained(weights), torch.Generator().manual_seed(seed)
+    module: Any
+    targets, tensors = ["q_proj", "v_proj", "o_proj", "down_proj"], {}
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in targets:
+            down = torch.randn(rank, module.in_features, generator=generator) * 0.3
+            up = torch.randn(module.out_features, rank, generator=generator) * 0.3
+            tensors[f"base_model.model.{name}.lora_A.weight"] = down
+            tensors[f"base_model.model.{name}.lora_B.weight"] = up
+            module.weight.data += 2 * up @ down
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": targets, "bias": "none"}
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "adapter_model.safetensors")
+    model.save_pretrained(folder / "merged")
+    AutoTokenizer.from_pretrained(weights).save_pretrained(folder / "merged")
     return folder
 
 

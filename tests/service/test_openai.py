@@ -3,10 +3,12 @@
 import base64
 import io
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import openai
 import pytest
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.audio import decode
 from deployments.media import Audio
@@ -58,6 +60,49 @@ def test_chat_stops_where_it_is_told(api: openai.OpenAI) -> None:
     short = api.chat.completions.create(model="default", messages=messages, max_tokens=3, temperature=0)  # type: ignore[arg-type]
     assert short.choices[0].finish_reason == "length"
     assert short.usage and short.usage.completion_tokens == 3
+
+
+class Note(BaseModel):
+    """What the starter writer, which knows no JSON, is held to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str = Field(max_length=60)
+    mood: Literal["calm", "wild"]
+    stars: int = Field(ge=1, le=5)
+
+
+def test_chat_is_held_to_a_json_schema(api: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "Tell me a story about a fox"}]
+    reply = api.chat.completions.parse(model="default", messages=messages, response_format=Note, temperature=0)  # type: ignore[arg-type]
+    assert isinstance(reply.choices[0].message.parsed, Note)
+    stream = api.chat.completions.create(
+        model="default",
+        messages=messages,  # type: ignore[arg-type]
+        temperature=0,
+        stream=True,
+        response_format={"type": "json_schema", "json_schema": {"name": "note", "schema": Note.model_json_schema()}},
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert Note.model_validate_json(text) == reply.choices[0].message.parsed
+
+
+def test_chat_calls_a_tool_that_is_insisted_on_and_refuses_the_rest_by_name(api: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "What is the mood?"}]
+    tools = [openai.pydantic_function_tool(Note, name="note", description="Write it down")]
+    asked: dict[str, Any] = {"model": "default", "messages": messages, "tools": tools, "temperature": 0}
+    chosen: Any = {"type": "function", "function": {"name": "note"}}
+    reply = api.chat.completions.create(**asked, tool_choice=chosen).choices[0]
+    assert reply.finish_reason == "tool_calls"
+    made: Any = reply.message.tool_calls
+    assert [call.function.name for call in made] == ["note"]
+    Note.model_validate_json(made[0].function.arguments)
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.chat.completions.create(**asked)
+    assert caught.value.param == "tools"
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.chat.completions.create(model="starter-writer:pirate", messages=messages)  # type: ignore[arg-type]
+    assert caught.value.param == "model"
 
 
 def test_images(api: openai.OpenAI) -> None:
@@ -124,7 +169,7 @@ def test_transcriptions(api: openai.OpenAI, samples: Samples) -> None:
 
 
 def test_errors_are_openais(api: openai.OpenAI) -> None:
-    messages = [{"role": "user", "content": "x"}]
+    messages: Any = [{"role": "user", "content": "x"}]
     with pytest.raises(openai.NotFoundError, match="starter-writer"):
         api.chat.completions.create(model="starter-writter", messages=messages)  # type: ignore[arg-type]
     with pytest.raises(openai.BadRequestError) as caught:
@@ -140,5 +185,7 @@ def test_errors_are_openais(api: openai.OpenAI) -> None:
         api.audio.transcriptions.create(model="default", file=("x.wav", b"not audio" * 50))
     assert caught_status.value.status_code == 415
     with pytest.raises(openai.APIStatusError) as caught_status:
-        api.chat.completions.create(model="default", messages=messages, tools=[{"type": "function"}])  # type: ignore
+        api.chat.completions.create(
+            model="default", messages=messages, tools=[{"type": "custom", "custom": {"name": "x"}}]
+        )  # type: ignore
     assert caught_status.value.status_code == 501

@@ -21,6 +21,7 @@ from deployments.capabilities import (
     SpeechToText,
     TextToImage,
     TextToSpeech,
+    ToolCall,
     Transcript,
     Voice,
 )
@@ -48,43 +49,30 @@ RECORDING = Audio(wav_bytes(), "audio/wav")
 
 
 class Writer(Language):
-    """Answers `says`, or raises it."""
+    """Answers `says`, or raises it, and asks for `calls`; `options` are the arguments of each call that were given."""
 
-    def __init__(self, says: str | Exception = "A painted circle.") -> None:
+    def __init__(self, says: str | Exception = "A painted circle.", calls: list[ToolCall] | None = None) -> None:
         self.says = says
+        self.calls = calls or []
         self.heard: list[list[Message]] = []
         self.seeds: list[int | None] = []
+        self.options: list[dict[str, Any]] = []
 
-    async def chat(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-    ) -> Reply:
+    async def chat(self, messages: list[Message], *, seed: int | None = None, **options: Any) -> Reply:
         self.heard.append(messages)
         self.seeds.append(seed)
+        self.options.append({name: value for name, value in options.items() if value is not None})
         if isinstance(self.says, Exception):
             raise self.says
-        return Reply(text=self.says, finish_reason="stop", prompt_tokens=1, completion_tokens=2)
+        reason = "tool_calls" if self.calls else "stop"
+        counts = {"prompt_tokens": 1, "completion_tokens": 2}
+        return Reply(text=self.says, tool_calls=self.calls, finish_reason=reason, **counts)
 
-    async def stream(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-    ) -> AsyncIterator[Delta]:
-        reply = await self.chat(messages, seed=seed)
+    async def stream(self, messages: list[Message], *, seed: int | None = None, **options: Any) -> AsyncIterator[Delta]:
+        reply = await self.chat(messages, seed=seed, **options)
         for word in reply.text.split():
             yield Delta(text=word)
-        yield Delta(text="", finish_reason="stop", prompt_tokens=1, completion_tokens=2)
+        yield Delta(**{**dict(reply), "text": ""})
 
 
 class Painter(TextToImage):

@@ -237,7 +237,7 @@ async def test_what_a_model_refuses_is_told_by_field(app_of: AppOf) -> None:
 
 
 async def test_what_openai_offers_and_we_do_not_is_501(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/chat/completions", json={**HELLO, "tools": [{}]})
+    answer = await client.post("/v1/chat/completions", json={**HELLO, "tools": [{"type": "custom", "custom": {}}]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not-offered")
 
 

@@ -57,12 +57,14 @@ def test_python_snippets_parse() -> None:
         ast.parse(snippet)
 
 
-def test_the_profile_excerpt_is_one() -> None:
-    excerpt = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0])
-    config = AppConfig.model_validate({"models": excerpt["models"]})
-    backends = {model.name: load_backend(model.backend) for model in config.models}
-    for deployment in excerpt["deployments"]:
-        backends[deployment["name"]].Options.model_validate(deployment["user_config"])
+def test_each_profile_excerpt_is_one() -> None:
+    excerpts = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)]
+    assert len(excerpts) >= 2
+    for excerpt in excerpts:
+        config = AppConfig.model_validate({"models": excerpt["models"]})
+        backends = {model.name: load_backend(model.backend) for model in config.models}
+        for deployment in excerpt["deployments"]:
+            backends[deployment["name"]].Options.model_validate(deployment["user_config"])
 
 
 def test_the_contact_sheet_is_of_the_prompts_it_says() -> None:

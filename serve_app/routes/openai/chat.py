@@ -4,112 +4,91 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from deployments.capabilities import Delta, Language, Message
+from deployments.capabilities import Delta, Language, ToolCall
 from deployments.errors import MedleyError
 from graphs.chat import chat
 
-from ...errors import NotOffered
 from ...responses import openai_error
 from ...run import Run
-from .shared import DEFAULT_MODEL, body_of, json_body, prepare
+from .chat_body import ChatCompletion
+from .shared import body_of, json_body, names, prepare
 
 if TYPE_CHECKING:
     from ...gateway import Service
 
 
-class TextPart(BaseModel):
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(BaseModel):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] = Field(max_length=32_000)
-
-    def message(self) -> Message:
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return Message(role="system" if self.role == "developer" else self.role, content=text)
-
-
-class StreamOptions(BaseModel):
-    include_usage: bool = False
-
-
-class ChatCompletion(BaseModel):
-    model: str = DEFAULT_MODEL
-    messages: list[ChatMessage] = Field(min_length=1, max_length=200)
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
-    n: Literal[1] | None = 1
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
-    stop: str | list[str] | None = None
-    seed: int | None = Field(None, ge=0)
-    tools: list[Any] | None = None
-    response_format: dict[str, Any] | None = None
+OPENAIS = {"json_schema": "response_format", "adapter": "model"}  # our fields in OpenAI's words
 
 
 def add(routes: APIRouter, service: "Service") -> None:
     @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=body_of(ChatCompletion))
     async def chat_completions(request: Request) -> Response:
         asked = await json_body(request, ChatCompletion)
-        if asked.tools or (asked.response_format or {}).get("type", "text") != "text":
-            raise NotOffered("This model has neither tools nor response formats other than text.")
-        run, call = await prepare(
-            service,
-            chat,
-            "writer",
-            asked.model,
-            messages=[message.message() for message in asked.messages],
-            max_tokens=asked.max_completion_tokens or asked.max_tokens,
-            temperature=asked.temperature,
-            top_p=asked.top_p,
-            stop=[asked.stop] if isinstance(asked.stop, str) else asked.stop,
-            seed=asked.seed,
-        )
+        model, _, adapter = asked.model.partition(":")  # no model's name has a colon
+        with names(OPENAIS):
+            run, call = await prepare(service, chat, "writer", model, **asked.fields(), adapter=adapter or None)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         if asked.stream:
-            chunks = _chat_chunks(run, call, {**head, "object": "chat.completion.chunk"}, asked.stream_options)
+            chunks = _chat_chunks(run, call, {**head, "object": "chat.completion.chunk"}, asked)
             first = await anext(chunks)  # an error before the first token still has its own status
             return StreamingResponse(_all(first, chunks), media_type="text/event-stream")
-        reply = await run.execute(chat, call)
-        message = {"role": "assistant", "content": reply.text}
-        head |= {"object": "chat.completion", "model": run.steps[-1].model}
+        with names(OPENAIS):
+            reply = await run.execute(chat, call)
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+        if reply.tool_calls:
+            message |= {"content": reply.text or None, "tool_calls": _calls(reply.tool_calls, asked)}
+        head |= {"object": "chat.completion", "model": _model(run, adapter)}
         choices = [{"index": 0, "message": message, "finish_reason": reply.finish_reason}]
         usage = _usage(reply.prompt_tokens, reply.completion_tokens)
         return JSONResponse({**head, "choices": choices, "usage": usage})
 
 
-async def _chat_chunks(run: Run, call: Any, head: dict[str, Any], options: StreamOptions) -> AsyncIterator[str]:
+async def _chat_chunks(run: Run, call: Any, head: dict[str, Any], asked: ChatCompletion) -> AsyncIterator[str]:
     """Server-sent events of a reply as it is written; an error after the first is an event too."""
-    fields = call.model_dump(exclude={"messages"})
+    fields = {name: getattr(call, name) for name in chat.request.model_fields if name != "messages"}
     prompt_tokens = completion_tokens = 0
     head["model"] = ""
     try:
         begun = False
         delta: Delta
-        async for delta in run.model("writer", Language).stream(call.messages, **fields):
-            head["model"] = run.steps[-1].model
-            content: dict[str, Any] = {"content": delta.text} if begun else {"role": "assistant", "content": delta.text}
-            begun = True
-            if delta.finish_reason:
-                prompt_tokens, completion_tokens = delta.prompt_tokens, delta.completion_tokens
-            yield _event({**head, "choices": [{"index": 0, "delta": content, "finish_reason": delta.finish_reason}]})
-        if options.include_usage:
+        with names(OPENAIS):
+            async for delta in run.model("writer", Language).stream(call.messages, **fields):
+                head["model"] = _model(run, call.adapter)
+                content: dict[str, Any] = {} if begun else {"role": "assistant"}
+                content |= {"content": delta.text}
+                begun = True
+                if delta.tool_calls:
+                    calls = _calls(delta.tool_calls, asked)
+                    content["tool_calls"] = [{"index": index, **made} for index, made in enumerate(calls)]
+                if delta.finish_reason:
+                    prompt_tokens, completion_tokens = delta.prompt_tokens, delta.completion_tokens
+                yield _event(
+                    {**head, "choices": [{"index": 0, "delta": content, "finish_reason": delta.finish_reason}]}
+                )
+        if asked.stream_options.include_usage:
             yield _event({**head, "choices": [], "usage": _usage(prompt_tokens, completion_tokens)})
         yield "data: [DONE]\n\n"
     except MedleyError as error:
         if not head["model"]:
             raise
         yield _event(openai_error(error)[1])
+
+
+def _calls(calls: list[ToolCall], asked: ChatCompletion) -> list[dict[str, Any]]:
+    """Calls in OpenAI's form; the first alone where the client wants one at a time."""
+    wanted = calls[:1] if asked.parallel_tool_calls is False else calls
+    functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in wanted]
+    return [{"id": made, "type": "function", "function": function} for made, function in functions]
+
+
+def _model(run: Run, adapter: str | None) -> str:
+    """The model that answered, as it can be asked for again."""
+    return f"{run.steps[-1].model}:{adapter}" if adapter else run.steps[-1].model
 
 
 async def _all(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
