@@ -6,7 +6,11 @@ this package loads no engine (torch, OpenCV, ...): backends import theirs when t
 
 from typing import Any
 
+from .depth.depth_anything import DepthAnything
+from .image_enhancement.cutout import Cutout
 from .image_enhancement.freepik import FreepikImageEnhancement
+from .image_enhancement.lambert import Lambert
+from .image_enhancement.palette import Palette
 from .image_enhancement.swin2sr import Swin2SR
 from .image_reconstruction.vit_mae import ViTMAE
 from .image_tools.opencv import OpenCVTools
@@ -15,6 +19,7 @@ from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
 from .language.vllm import VLLM
 from .segmentation.grabcut import GrabCut
+from .segmentation.sam2 import SAM2
 from .speech_to_text.faster_whisper import FasterWhisper
 from .speech_to_text.hugging_face import HuggingFaceSpeechToText
 from .speech_to_text.pocketsphinx import PocketSphinx
@@ -23,9 +28,12 @@ from .text_to_image.freepik import FreepikTextToImage
 from .text_to_image.hugging_face import HuggingFaceTextToImage
 from .text_to_speech.espeak import ESpeak
 from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
+from .text_to_speech.mms import MMS
 
 BACKENDS: dict[str, type[Any]] = {
+    "cutout": Cutout,  # image enhancement: backgrounds removed, without weights or with Mask2Former and ViTMatte
     "cyclegan": CycleGAN,  # image translation: any CycleGAN generators in safetensors
+    "depth_anything": DepthAnything,  # depth: any Depth Anything network
     "diffusers": DiffusersTextToImage,  # text to image: any diffusers pipeline in safetensors
     "espeak": ESpeak,  # text to speech: eSpeak NG, about 140 languages, no weights
     "faster_whisper": FasterWhisper,  # speech to text: any Whisper in CTranslate2's format
@@ -35,9 +43,13 @@ BACKENDS: dict[str, type[Any]] = {
     "hugging_face_speech_to_text": HuggingFaceSpeechToText,  # speech to text: at Hugging Face Inference
     "hugging_face_text_to_image": HuggingFaceTextToImage,  # text to image: at Hugging Face Inference
     "hugging_face_text_to_speech": HuggingFaceTextToSpeech,  # text to speech: at Hugging Face Inference
+    "lambert": Lambert,  # image enhancement: pictures lit anew by their depth
+    "mms": MMS,  # text to speech: VITS networks of a thousand languages
     "openai_compatible": OpenAICompatible,  # language: at OpenRouter, OpenAI, Anthropic, any vLLM
     "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
+    "palette": Palette,  # image enhancement: the palette of one picture for another
     "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU
+    "sam2": SAM2,  # segmentation: any SAM 2, of pictures or of videos
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network
     "transformers": TransformersLanguage,  # language: any causal model in safetensors
     "vit_mae": ViTMAE,  # image reconstruction: any ViT-MAE network

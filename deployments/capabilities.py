@@ -7,6 +7,7 @@ Keyword-only arguments are optional everywhere, and `None` means the model's own
 raises `InvalidInput` with the argument's name; a model that cannot answer now raises `ModelUnavailable`.
 """
 
+import inspect
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, Protocol
 
@@ -18,6 +19,8 @@ from .media import Audio, Image
 AudioFormat = Literal["wav", "mp3", "opus", "aac", "flac", "pcm"]
 ImageFormat = Literal["png", "jpeg", "webp"]
 Point = tuple[float, float]  # x, y in pixels from the top left corner
+Direction = tuple[float, float, float]  # x to the right, y down, z towards the viewer; of any length
+Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
@@ -281,7 +284,7 @@ class TextToSpeech(Protocol):
 
 
 class Segmentation(Protocol):
-    """Finds the outline of a thing."""
+    """Finds the outline of a thing. One that finds only what it is shown leaves `everything` as it is here."""
 
     async def segment(
         self,
@@ -294,6 +297,10 @@ class Segmentation(Protocol):
     ) -> Image:
         """The mask of what the points, boxes or rough mask show: PNG, 8 bit, of the image's size, 255 where it is."""
         ...
+
+    async def everything(self, image: Image, *, limit: int = 100) -> list[Image]:
+        """A mask, as `segment` makes it, of each thing in the picture, surest first; at most `limit`, 1 to 200."""
+        raise ModelUnavailable("this model finds what it is shown: it does not segment everything")
 
 
 class ImageTools(Protocol):
@@ -338,11 +345,34 @@ class ImageTranslation(Protocol):
 
 
 class ImageEnhancement(Protocol):
-    """Makes pictures better."""
+    """Makes pictures better. One that does not know a method leaves it as it is here."""
 
     async def upscale(self, image: Image, *, scale: Literal[2, 4] = 2) -> Image:
         """Enlarge both sides by `scale`, with detail (PNG)."""
-        ...
+        raise ModelUnavailable("this model does not enlarge pictures")
+
+    async def remove_background(self, image: Image) -> Image:
+        """The subject alone, of the image's size, on a transparent background (PNG, RGBA)."""
+        raise ModelUnavailable("this model does not remove backgrounds")
+
+    async def relight(
+        self,
+        image: Image,
+        depth: Image,
+        *,
+        direction: Direction = (-1, -1, 1),
+        colour: Colour = (255, 255, 255),
+        strength: float = 0.7,
+    ) -> Image:
+        """The picture in a light from `direction` (PNG). `depth` is of its size, as `Depth.estimate` makes it.
+
+        `strength`, 0 to 1: how much of the light is the new one; 0 leaves the picture as it is.
+        """
+        raise ModelUnavailable("this model does not relight pictures")
+
+    async def stylize(self, image: Image, style: Image, *, strength: float = 1.0) -> Image:
+        """The picture with the look of `style` (PNG, of the image's size). `strength`, 0 to 1: how much of it."""
+        raise ModelUnavailable("this model does not stylize pictures")
 
 
 class ImageReconstruction(Protocol):
@@ -350,6 +380,18 @@ class ImageReconstruction(Protocol):
 
     async def reconstruct(self, image: Image, mask: Image) -> Image:
         """Fill what the mask, of the image's size, covers (white); the rest stays as it is (PNG)."""
+        ...
+
+
+class Depth(Protocol):
+    """Sees how far things are."""
+
+    async def estimate(self, image: Image) -> Image:
+        """How near each pixel is: PNG, 16 bit grey, of the image's size.
+
+        Relative inverse depth: 65,535 is the nearest point of this picture and 0 its farthest, halfway between is a
+        distance between them that depends on the picture; there are no metres in it.
+        """
         ...
 
 
@@ -363,9 +405,20 @@ CAPABILITIES: tuple[type[Any], ...] = (
     ImageTranslation,
     ImageEnhancement,
     ImageReconstruction,
+    Depth,
 )
 
 
 def capabilities_of(backend: type[Any]) -> tuple[type[Any], ...]:
     """The capabilities a backend class inherits, so that a profile need not say them again."""
     return tuple(capability for capability in CAPABILITIES if capability in backend.__mro__)
+
+
+def lacking(backend: type[Any]) -> frozenset[str]:
+    """The methods that a backend class leaves as its capabilities draw them: they refuse."""
+    return frozenset(
+        name
+        for capability in capabilities_of(backend)
+        for name, drawn in vars(capability).items()
+        if not name.startswith("_") and inspect.isfunction(drawn) and getattr(backend, name) is drawn
+    )

@@ -1,10 +1,15 @@
 """The graphs that ship with Medley. One file each; a new one is a new file and a line here."""
 
 from .chat import chat
+from .image_background import image_background
+from .image_depth import image_depth
 from .image_edit import image_edit, image_inpaint, image_vary
 from .image_generation import image_generation
 from .image_orchestration import image_orchestration
 from .image_reconstruct import image_reconstruct
+from .image_relight import image_relight
+from .image_segments import image_segments
+from .image_stylize import image_stylize
 from .image_translation import image_translation
 from .image_upscale import image_upscale
 from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
@@ -32,12 +37,17 @@ GRAPHS = [
     speech_to_image,
     voice_assistant,
     smart_mask,
+    image_segments,
     image_resize,
     image_crop,
     image_encode,
     image_extract_object,
     image_canny,
     image_upscale,
+    image_background,
     image_reconstruct,
     image_translation,
+    image_depth,
+    image_relight,
+    image_stylize,
 ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.capabilities import CAPABILITIES, capabilities_of
+from deployments.capabilities import CAPABILITIES, capabilities_of, lacking
 from deployments.errors import ModelUnavailable
 from deployments.media import has_media
 
@@ -64,6 +64,7 @@ class Model:
     handle: Any = field(repr=False)
     tells_progress: bool = False
     traits: Traits = field(default_factory=Traits)
+    lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
     _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
@@ -138,5 +139,12 @@ def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
 
 def _model(model: ModelConfig, handle: Any) -> Model:
     backend = load_backend(model.backend)
-    tells = getattr(backend, "tells_progress", False)
-    return Model(model.name, model.backend, capabilities_of(backend), handle, tells, model.traits)
+    return Model(
+        model.name,
+        model.backend,
+        capabilities_of(backend),
+        handle,
+        tells_progress=getattr(backend, "tells_progress", False),
+        traits=model.traits,
+        lacks=lacking(backend),
+    )

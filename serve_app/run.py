@@ -237,12 +237,14 @@ class _Proxy:
         how = methods_of(self._capability).get(method)
         if how is None:
             raise AttributeError(f"{self._capability.__name__} has no method {method!r}")
+        # A model that would only refuse is not asked, which would wake one that sleeps; where all would, one says so.
+        able = tuple(model for model in self._candidates if method not in model.lacks) or self._candidates[:1]
         call = _stream if how.streams else _call
         if not self._auto:
-            return partial(call, self._run, self._candidates, self._parameter, method, how)
+            return partial(call, self._run, able, self._parameter, method, how)
 
         def selected(*args: Any, **kwargs: Any) -> Any:
-            candidates = self._run.models.selected(self._candidates, how, args, kwargs)
+            candidates = self._run.models.selected(able, how, args, kwargs)
             return call(self._run, candidates, self._parameter, method, how, *args, **kwargs)
 
         return selected

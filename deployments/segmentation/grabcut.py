@@ -11,13 +11,13 @@ from .. import pixels
 from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, Point, Segmentation
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import ModelUnavailable
 from ..media import Image
+from .asked import Hints, Shown, checked, inside
 
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_HINTS = 200  # points or boxes in one call
 SAME_COLOUR = 18  # of 255 in each of L, a and b
 FEWEST_SAMPLES = 16  # pixels on either side; OpenCV fits five Gaussians to each and fails on fewer
 
@@ -72,19 +72,8 @@ class GrabCut(Segmentation):
     ) -> Image:
         """All hints count together: a pixel outside every box is ground, a point overrules box and mask."""
         options = self._ready()
-        if not (points or background_points or boxes or mask):
-            raise InvalidInput("points", "boxes and mask are all missing; one hint at least is needed")
-        hints = {"points": points or [], "background_points": background_points or [], "boxes": boxes or []}
-        for field, given in hints.items():
-            if len(given) > MOST_HINTS:
-                raise InvalidInput(field, f"has {len(given)} entries; at most {MOST_HINTS} are taken")
-
-        def work(cancelled: threading.Event) -> Image:
-            return _segment(
-                image, hints["points"], hints["background_points"], hints["boxes"], mask, options, cancelled
-            )
-
-        return await in_thread(work)
+        hints = checked(points, background_points, boxes, mask)
+        return await in_thread(lambda cancelled: _segment(image, hints, options, cancelled))
 
     def _ready(self) -> "GrabCut.Options":
         if self._options is None:
@@ -92,71 +81,52 @@ class GrabCut(Segmentation):
         return self._options
 
 
-def _segment(
-    image: Image,
-    points: list[Point],
-    background_points: list[Point],
-    boxes: list[Box],
-    mask: Image | None,
-    options: GrabCut.Options,
-    cancelled: threading.Event,
-) -> Image:
+def _segment(image: Image, hints: Hints, options: GrabCut.Options, cancelled: threading.Event) -> Image:
     import cv2
     import numpy as np
     import PIL.Image
 
     picture = pixels.on_white(pixels.open_picture(image))
     size = picture.size
-    _check_points(points, size, "points")
-    _check_points(background_points, size, "background_points")
-    corners = [pixels.check_box(box, size, "boxes") for box in boxes]
-    rough = _rough(mask, size) if mask else None
+    shown = inside(hints, size)
+    points = shown.points if not shown.boxes and shown.mask is None else []  # the only hint to the thing
 
     scale = min(1.0, options.longest_side / max(size))
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     colours = cv2.resize(np.asarray(picture)[:, :, ::-1], small, interpolation=cv2.INTER_AREA)
     colours = np.ascontiguousarray(colours)
-    labels = _labels(small, scale, points, background_points, corners, rough)
-    if points and not corners and rough is None:
+    labels = _labels(small, scale, shown)
+    if points:
         labels[_alike(colours, [_shrunk(point, scale, small) for point in points]) & (labels == cv2.GC_PR_BGD)] = (
             cv2.GC_PR_FGD
         )
-    _cut(colours, labels, options.iterations, cancelled)
+    cut(colours, labels, options.iterations, cancelled)
     found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
-    if points and not corners and rough is None:
+    if points:
         found = _holding(found, [_shrunk(point, scale, small) for point in points])
     if small != size:  # a soft enlargement cut at its middle gives a smooth outline
         found = (cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) > 127).astype(np.uint8) * 255
     return pixels.write_picture(PIL.Image.fromarray(found))
 
 
-def _labels(
-    size: tuple[int, int],
-    scale: float,
-    points: list[Point],
-    background_points: list[Point],
-    boxes: list[tuple[int, int, int, int]],
-    rough: "np.ndarray | None",
-) -> "np.ndarray":
+def _labels(size: tuple[int, int], scale: float, shown: Shown) -> "np.ndarray":
     """What is known before: shape (height, width), uint8, OpenCV's certain and probable thing and ground."""
     import cv2
     import numpy as np
 
-    # Points for the ground alone say that the rest is the thing.
-    ground_only = not (points or boxes or rough is not None)
-    labels = np.full(size[::-1], cv2.GC_PR_FGD if ground_only else cv2.GC_PR_BGD, np.uint8)
-    if rough is not None:
-        labels[cv2.resize(rough, size, interpolation=cv2.INTER_AREA) > 127] = cv2.GC_PR_FGD
-    if boxes:
-        inside = np.zeros(size[::-1], bool)
-        for left, top, right, bottom in boxes:
+    labels = np.full(size[::-1], cv2.GC_PR_FGD if shown.ground_only else cv2.GC_PR_BGD, np.uint8)
+    if shown.mask is not None:
+        labels[cv2.resize(shown.mask, size, interpolation=cv2.INTER_AREA) > 127] = cv2.GC_PR_FGD
+    if shown.boxes:
+        within = np.zeros(size[::-1], bool)
+        for left, top, right, bottom in shown.boxes:
             x, y = int(left * scale), int(top * scale)
-            inside[y : max(y + 1, math.ceil(bottom * scale)), x : max(x + 1, math.ceil(right * scale))] = True
-        labels[~inside] = cv2.GC_BGD
-        if rough is None:
-            labels[inside] = cv2.GC_PR_FGD
+            within[y : max(y + 1, math.ceil(bottom * scale)), x : max(x + 1, math.ceil(right * scale))] = True
+        labels[~within] = cv2.GC_BGD
+        if shown.mask is None:
+            labels[within] = cv2.GC_PR_FGD
     radius = max(2, round(max(size) * 0.006))
-    for given, label in ((points, cv2.GC_FGD), (background_points, cv2.GC_BGD)):
+    for given, label in ((shown.points, cv2.GC_FGD), (shown.background_points, cv2.GC_BGD)):
         for point in given:
             cv2.circle(labels, _shrunk(point, scale, size), radius, int(label), -1)
     if not np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():  # a box around everything: the rim is ground
@@ -181,7 +151,7 @@ def _alike(colours: "np.ndarray", points: list[tuple[int, int]]) -> "np.ndarray"
     return reached[1:-1, 1:-1] > 0
 
 
-def _cut(colours: "np.ndarray", labels: "np.ndarray", iterations: int, cancelled: threading.Event) -> None:
+def cut(colours: "np.ndarray", labels: "np.ndarray", iterations: int, cancelled: threading.Event) -> None:
     """Run GrabCut on `labels` in place; too few pixels on a side leave them as they are.
 
     Raises:
@@ -218,19 +188,3 @@ def _holding(found: "np.ndarray", points: list[tuple[int, int]]) -> "np.ndarray"
 
 def _shrunk(point: Point, scale: float, size: tuple[int, int]) -> tuple[int, int]:
     return min(int(point[0] * scale), size[0] - 1), min(int(point[1] * scale), size[1] - 1)
-
-
-def _rough(mask: Image, size: tuple[int, int]) -> "np.ndarray":
-    import numpy as np
-
-    picture = pixels.on_white(pixels.open_picture(mask, "mask")).convert("L")
-    if picture.size != size:
-        sizes = f"{picture.width} x {picture.height} pixels, the image {size[0]} x {size[1]}"
-        raise InvalidInput("mask", f"has {sizes}; they must be the same")
-    return np.asarray(picture)
-
-
-def _check_points(points: list[Point], size: tuple[int, int], field: str) -> None:
-    for point in points:
-        if len(point) != 2 or not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):  # also false for NaN
-            raise InvalidInput(field, f"has {point}, which is not inside {size[0]} x {size[1]} pixels")

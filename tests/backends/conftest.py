@@ -12,7 +12,9 @@ import pytest
 
 from deployments import BACKENDS
 
-from .harness import OPTIONS, need
+from .harness import OPTIONS, VOICE_TAGS, need
+from .speech_weights import write_voice
+from .vision_weights import write_depth, write_sam2
 from .weights import write_language_model, write_painter, write_whisper
 
 
@@ -47,12 +49,32 @@ def whisper_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sam2_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sam2(tmp_path_factory.mktemp("sam2"))
+
+
+@pytest.fixture(scope="session")
+def depth_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_depth(tmp_path_factory.mktemp("depth"))
+
+
+@pytest.fixture(scope="session")
+def voices_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one for each of `VOICE_TAGS`."""
+    folder = tmp_path_factory.mktemp("voices")
+    for seed, tag in enumerate(VOICE_TAGS):
+        write_voice(folder / tag, seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def options_of(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`options_of(name, **changes)`: a backend's options for the tests."""
 
     def options(name: str, **changes: Any) -> Any:
         made = OPTIONS[name]
-        kinds = [kind for kind in ("lm", "painter", "whisper") if kind in inspect.signature(made).parameters]
+        parameters = inspect.signature(made).parameters.values()
+        kinds = [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
         folders = {kind: request.getfixturevalue(f"{kind}_weights") for kind in kinds}
         return BACKENDS[name].Options(**{**made(**folders), **changes})
 

@@ -18,7 +18,8 @@ from deployments import BACKENDS
 from .media_provider import freepik_provider, hugging_face_provider
 from .provider import KEY_VARIABLE, LocalProvider, chat_provider
 
-VOICES = [{"name": name, "language": name, "model": f"local/{name}"} for name in ("en-us", "de")]
+VOICE_TAGS = ("en-us", "de")
+VOICES = [{"name": name, "language": name, "model": f"local/{name}"} for name in VOICE_TAGS]
 SMALL = {"width": 64, "height": 64}  # pixels
 
 
@@ -69,18 +70,27 @@ REMOTE: dict[str, Remote] = {
 # What each backend is loaded with: options from the folders of tiny weights, of which
 # those are made that are named. No backend is without an entry.
 OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "cutout": lambda: {},
     "cyclegan": lambda lm, painter, whisper: {"weights": "starter/translator", "longest_side": 64},
+    "depth_anything": lambda depth: {"weights": str(depth)},
     "diffusers": lambda lm, painter, whisper: {"weights": str(painter), "steps": 3, "max_side": 256},
     "espeak": lambda lm, painter, whisper: {},
     "faster_whisper": lambda lm, painter, whisper: {"weights": str(whisper), "threads": 1},
     "grabcut": lambda lm, painter, whisper: {},
+    "lambert": lambda: {},
+    "mms": lambda voices: {
+        "voices": [{"name": one, "language": one, "weights": str(voices / one)} for one in VOICE_TAGS]
+    },
     "opencv": lambda lm, painter, whisper: {},
+    "palette": lambda: {},
     "pocketsphinx": lambda lm, painter, whisper: {},
+    "sam2": lambda sam2: {"weights": str(sam2), "sureness": 0, "stability": 0},
     "swin2sr": lambda lm, painter, whisper: {"weights": "starter/upscaler"},
     "transformers": lambda lm, painter, whisper: {"weights": str(lm), "max_tokens": 20},
     "vit_mae": lambda lm, painter, whisper: {"weights": "starter/restorer"},
     "vllm": lambda lm: {"weights": str(lm), "max_tokens": 20, "dtype": "float32", "enforce_eager": True},
 }
+UNTRAINED = frozenset({"depth_anything", "sam2"})  # loaded with random weights: what they find means nothing
 ELSEWHERE = {"vllm": "make test-engines"}  # backends (named as their engine is) that are tested in another environment
 
 

@@ -1,10 +1,12 @@
 """What holds for every backend, whatever it can do."""
 
 import asyncio
+import gc
 import importlib
 import importlib.util
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from deployments.backend import Needs
 from deployments.backend import Options as BackendOptions
 from deployments.capabilities import (
     CAPABILITIES,
+    Depth,
     ImageEnhancement,
     ImageReconstruction,
     ImageTools,
@@ -26,6 +29,7 @@ from deployments.capabilities import (
     TextToImage,
     TextToSpeech,
     capabilities_of,
+    lacking,
 )
 from deployments.errors import ModelUnavailable
 from deployments.media import Image
@@ -42,6 +46,7 @@ CONTRACTS = {
     ImageTranslation: "test_image_translation",
     ImageEnhancement: "test_image_enhancement",
     ImageReconstruction: "test_image_reconstruction",
+    Depth: "test_depth",
 }
 ENGINES = (
     "torch",
@@ -59,8 +64,19 @@ ENGINES = (
     "numpy",
     "serve_app",
 )
+ENGINES_OF_TORCH = (
+    "cutout",
+    "cyclegan",
+    "depth_anything",
+    "mms",
+    "sam2",
+    "swin2sr",
+    "vit_mae",
+)  # backends whose memory is in what they loaded
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
+    "cutout": {"matting": "/nowhere"},
     "cyclegan": {"weights": "/nowhere"},
+    "depth_anything": {"weights": "/nowhere"},
     "diffusers": {"weights": "/nowhere"},
     "espeak": {"voice": "en-us+nobody"},
     "faster_whisper": {"weights": "/nowhere"},
@@ -69,8 +85,10 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "hugging_face_speech_to_text": {"key_variable": "NO_SUCH_KEY"},
     "hugging_face_text_to_image": {"base_url": "https://user:password@example.com"},
     "hugging_face_text_to_speech": {"key_variable": "NO_SUCH_KEY"},
+    "mms": {"voices": [{"name": "en", "language": "en", "weights": "/nowhere"}]},
     "openai_compatible": {"key_variable": "NO_SUCH_KEY"},
     "pocketsphinx": {"language_model": "/nowhere.lm"},
+    "sam2": {"weights": "/nowhere"},
     "swin2sr": {"weights": "/nowhere"},
     "transformers": {"weights": "/nowhere"},
     "vit_mae": {"weights": "/nowhere"},
@@ -99,12 +117,35 @@ def test_a_backend_inherits_its_capability_and_is_documented(name: str) -> None:
     assert isinstance(backend.needs, Needs)
 
 
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("cutout", {"upscale", "relight", "stylize"}),
+        ("diffusers", set()),
+        ("grabcut", {"everything"}),
+        ("hugging_face_text_to_image", {"edit", "inpaint", "vary"}),
+        ("sam2", set()),
+        ("lambert", {"upscale", "remove_background", "stylize"}),
+        ("palette", {"upscale", "remove_background", "relight"}),
+        ("swin2sr", {"remove_background", "relight", "stylize"}),
+    ],
+)
+def test_what_a_backend_leaves_to_its_capability_is_known(name: str, refused: set[str]) -> None:
+    assert lacking(BACKENDS[name]) == refused
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
     backend = BACKENDS[name]()
     with pytest.raises(ModelUnavailable, match="not loaded"):
         backend.check_health()
     picture = Image(b"", "image/png")
+    enhancing = {
+        "upscale": lambda: backend.upscale(picture),
+        "remove_background": lambda: backend.remove_background(picture),
+        "relight": lambda: backend.relight(picture, picture),
+        "stylize": lambda: backend.stylize(picture, picture),
+    }
     calls = {
         Language: lambda: backend.chat([Message(role="user", content="hi")]),
         TextToImage: lambda: backend.generate("a dog"),
@@ -113,8 +154,11 @@ def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
         Segmentation: lambda: backend.segment(picture, points=[(0, 0)]),
         ImageTools: lambda: backend.encode(picture),
         ImageTranslation: lambda: backend.translate(picture),
-        ImageEnhancement: lambda: backend.upscale(picture),
+        ImageEnhancement: lambda: next(
+            call() for method, call in enhancing.items() if method not in lacking(BACKENDS[name])
+        ),
         ImageReconstruction: lambda: backend.reconstruct(picture, picture),
+        Depth: lambda: backend.estimate(picture),
     }
     for capability in capabilities_of(type(backend)):
         with pytest.raises(ModelUnavailable, match="not loaded"):
@@ -133,6 +177,16 @@ def test_options_that_cannot_be_loaded_leave_the_old_in_use(name: str, fresh: An
     backend = fresh(name)
     with pytest.raises(ModelUnavailable):
         asyncio.run(backend.reconfigure(options_of(name, **BROKEN[name])))
+    backend.check_health()
+
+
+@pytest.mark.parametrize("name", ENGINES_OF_TORCH)
+def test_a_reload_lets_go_of_what_was_loaded(name: str, fresh: Any, options_of: Any) -> None:
+    backend = fresh(name)
+    old = weakref.ref(backend._engine)
+    asyncio.run(backend.reconfigure(options_of(name)))
+    gc.collect()
+    assert old() is None
     backend.check_health()
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +11,24 @@ import pytest
 
 from deployments import BACKENDS, audio
 from deployments.capabilities import TextToSpeech
-from deployments.errors import InvalidInput
+from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio, MediaLimits
 
-from .harness import offering, other_options, reload_in_flight, seconds_to_stop
+from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop
+from .speech_weights import LETTERS, write_voice
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(TextToSpeech)
 TEXT = "The quick brown fox jumps over the lazy dog."
 LONG = ("Count with me: one, two, three, four, five, six, seven. " * 80)[:4090]
+
+
+HASTY: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which it speaks much faster
+    "espeak": lambda folder: {"words_per_minute": 300},
+    "mms": lambda folder: {
+        "voices": [{"name": "en", "language": "en", "weights": str(write_voice(folder, frames=1.6))}]
+    },
+}
 
 
 def seconds(spoken: Audio) -> float:
@@ -103,12 +114,12 @@ async def test_cancelling_stops_the_speaking(model: Any, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_other_options_do_not_disturb_a_call_in_flight(
-    name: str, load: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, load: Any, options_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = seconds(await load(name).synthesize(LONG))
     model = BACKENDS[name]()
     await model.reconfigure(options_of(name))
-    other = options_of(name, **other_options(name, {"words_per_minute": 300}))
+    other = options_of(name, **(REMOTE[name].other if name in REMOTE else HASTY[name](tmp_path)))
     spoken = await reload_in_flight(model, lambda: model.synthesize(LONG), other, monkeypatch)
     assert seconds(spoken) == pytest.approx(expected, rel=0.01)
     assert seconds(await model.synthesize(LONG)) < 0.7 * expected
@@ -154,3 +165,106 @@ class TestESpeak:
         expected = seconds(await espeak.synthesize("hello 1s there, and more"))
         spoken = await espeak.synthesize("hello \x011s there,\x00and more\x1b")
         assert seconds(spoken) == pytest.approx(expected, abs=0.05)
+
+
+class TestMMS:
+    """What only MMS's voices promise."""
+
+    async def test_the_same_text_and_seed_give_the_same_speech_also_beside_others(self, load: Any, fresh: Any) -> None:
+        mms = load("mms")
+        alone = await mms.synthesize(TEXT)
+        beside = await asyncio.gather(*(mms.synthesize(TEXT if i % 2 else "one two") for i in range(4)))
+        assert beside[1] == beside[3] == alone
+        other = await asyncio.to_thread(fresh, "mms", seed=1)
+        assert await other.synthesize(TEXT) != alone
+
+    async def test_it_leaves_the_process_its_random_numbers(self, load: Any) -> None:
+        import torch
+
+        torch.manual_seed(7)
+        expected = torch.rand(1)
+        torch.manual_seed(7)
+        await load("mms").synthesize(TEXT)
+        assert torch.equal(torch.rand(1), expected)
+
+    async def test_speech_is_the_networks_own(self, load: Any, voices_weights: Path) -> None:
+        """Against transformers' model and tokenizer, called as their documentation says."""
+        import torch
+        from transformers import VitsModel, VitsTokenizer
+
+        network: Any = VitsModel.from_pretrained(voices_weights / "en-us").eval()
+        tokenizer: Any = VitsTokenizer.from_pretrained(voices_weights / "en-us")
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            expected = network(**tokenizer(TEXT, return_tensors="pt")).waveform[0].numpy()
+        spoken = audio.decode(await load("mms").synthesize(TEXT), 16_000)
+        assert len(spoken) == len(expected)
+        assert np.abs(spoken - expected.clip(-1, 1)).max() < 0.001
+
+    async def test_sentences_are_spoken_one_by_one_with_a_pause(self, load: Any) -> None:
+        from deployments.text_to_speech.mms import PAUSE_S
+
+        mms = load("mms")
+        single = [seconds(await mms.synthesize(text)) for text in ("One two.", "Three four!")]
+        assert seconds(await mms.synthesize("One two. Three four!")) == pytest.approx(sum(single) + PAUSE_S, abs=0.001)
+
+    @pytest.mark.parametrize("text", ["...", "你好，世界", "что это"])
+    async def test_what_it_has_no_sound_for_is_refused(self, load: Any, text: str) -> None:
+        with pytest.raises(InvalidInput, match="the voice en-us has sounds for 0") as raised:
+            await load("mms").synthesize(text)
+        assert raised.value.field == "text"
+
+    async def test_a_voice_without_digits_leaves_few_out_and_refuses_many(self, fresh: Any, tmp_path: Path) -> None:
+        weights = write_voice(tmp_path, letters=LETTERS.rstrip("0123456789"))
+        voices = [{"name": "en", "language": "en", "weights": str(weights)}]
+        mms = await asyncio.to_thread(fresh, "mms", voices=voices)
+        assert await mms.synthesize("Seven dwarfs and 1.") == await mms.synthesize("Seven dwarfs and.")
+        with pytest.raises(InvalidInput, match="10 letters and digits; the voice en has sounds for 2"):
+            await mms.synthesize("In 1998 / 2026.")
+
+    async def test_capitals_and_typographic_signs_are_read(self, load: Any) -> None:
+        mms = load("mms")
+        assert await mms.synthesize("DON’T") == await mms.synthesize("don't")
+
+    async def test_two_voices_of_one_name_are_refused(self, options_of: Any) -> None:
+        one = {"name": "en", "language": "en", "weights": "x"}
+        with pytest.raises(ValueError, match="same name"):
+            options_of("mms", voices=[one, one])
+
+    async def test_no_piece_is_too_long_and_nothing_is_lost(self) -> None:
+        from deployments.text_to_speech.sentences import pieces
+
+        text = (
+            "First one. Second, which is longer, much longer than the first? 第三句。第四句。 " + "x" * 45 + " the end"
+        )
+        cut = pieces(text, 20)
+        assert cut[:2] == ["First one.", "Second,"]
+        assert cut[2:5] == ["which is longer,", "much longer than the", "first?"]
+        assert cut[5:7] == ["第三句。", "第四句。"]
+        assert max(map(len, cut)) <= 20
+        assert "".join(cut).replace(" ", "") == text.replace(" ", "")
+
+    @pytest.mark.parametrize("content", ["empty", "pickle", "damaged", "another network", "phonemes", "more letters"])
+    async def test_what_is_no_voice_leaves_the_old_in_use(self, fresh: Any, tmp_path: Path, content: str) -> None:
+        import json
+        import shutil
+
+        from deployments.backend import STARTER
+
+        if content == "pickle":
+            (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+        elif content == "damaged":
+            (write_voice(tmp_path) / "model.safetensors").write_bytes(b"not at all")
+        elif content == "another network":
+            shutil.copytree(STARTER / "restorer/weights", tmp_path, dirs_exist_ok=True)
+        elif content == "phonemes":
+            told = json.loads((write_voice(tmp_path) / "tokenizer_config.json").read_text())
+            (tmp_path / "tokenizer_config.json").write_text(json.dumps(told | {"phonemize": True}))
+        elif content == "more letters":
+            letters = json.loads((write_voice(tmp_path) / "vocab.json").read_text())
+            (tmp_path / "vocab.json").write_text(json.dumps(letters | {"ß": len(letters)}))
+        mms = await asyncio.to_thread(fresh, "mms")
+        voices = [{"name": "en", "language": "en", "weights": str(tmp_path)}]
+        with pytest.raises(ModelUnavailable):
+            await mms.reconfigure(BACKENDS["mms"].Options(voices=voices))
+        assert seconds(await mms.synthesize(TEXT)) > 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from PIL import Image as Pillow
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageOps
 
 from deployments.media import DATA_URL, Audio, Image, Media
 
@@ -24,6 +24,11 @@ def disc() -> Image:
     picture = Pillow.new("RGB", (120, 80), "lightgrey")
     ImageDraw.Draw(picture).ellipse((40, 20, 80, 60), fill="red")
     return png(picture)
+
+
+def sunset() -> Image:
+    """From yellow to violet."""
+    return png(ImageOps.colorize(Pillow.linear_gradient("L"), "gold", "indigo"))
 
 
 def disc_mask() -> Image:
@@ -43,6 +48,11 @@ def from_url(url: str) -> bytes:
     return base64.b64decode(url[found.end() :])
 
 
+NO_MODEL_HERE = {
+    "image_depth",
+    "image_relight",
+    "image_segments",
+}  # graphs for which the starter profile has no model that can
 SPOKEN = {"text": "a red circle on a blue background", "voice": "en-us+f2", "speed": 0.9}
 
 
@@ -74,13 +84,18 @@ class Samples:
                 "speech_to_image": {"audio": audio, "seed": 1},
                 "voice_assistant": {"audio": audio},
                 "smart_mask": {"image": disc(), "points": [[60, 40]]},
+                "image_segments": {"image": disc(), "limit": 3},
                 "image_resize": {"image": disc(), "width": 60},
                 "image_crop": {"image": disc(), "box": [40, 20, 80, 60]},
                 "image_encode": {"image": disc(), "format": "jpeg"},
                 "image_extract_object": {"image": disc(), "mask": disc_mask()},
                 "image_canny": {"image": disc()},
                 "image_upscale": {"image": disc(), "scale": 4},
+                "image_background": {"image": disc()},
                 "image_reconstruct": {"image": disc(), "mask": disc_mask()},
+                "image_depth": {"image": disc()},
+                "image_stylize": {"image": disc(), "style": sunset()},
+                "image_relight": {"image": disc(), "depth": disc_mask(), "direction": [1, 0, 1]},
                 "image_translation": {"image": disc(), "direction": "day-to-night"},
             },
             folder,

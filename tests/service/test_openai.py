@@ -26,7 +26,7 @@ def api(live: Live) -> Iterator[openai.OpenAI]:
 def test_models(api: openai.OpenAI) -> None:
     names = [model.id for model in api.models.list()]
     assert names[:6] == ["starter-writer", "starter-painter", "pocketsphinx", "espeak", "grabcut", "opencv"]
-    assert names[6:] == ["starter-upscaler", "starter-restorer", "starter-translator"]
+    assert names[6:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
     assert api.models.retrieve("espeak").id == "espeak"
     with pytest.raises(openai.NotFoundError, match="espeak"):
         api.models.retrieve("espeek")

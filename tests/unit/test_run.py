@@ -104,6 +104,28 @@ async def test_steps_are_named_by_parameter_and_method_and_numbered_from_the_sec
     assert [step.name for step in run.steps] == ["writer.chat", "writer.chat-2", "reader.chat"]
 
 
+async def test_a_model_that_would_only_refuse_is_not_asked() -> None:
+    refusing, able = ScriptedHandle(), LocalHandle(Writer())
+    table = [
+        Model("first", "fake", (Language,), refusing, lacks=frozenset({"chat"})),
+        Model("second", "fake", (Language,), able),
+    ]
+    run = Run(Models(table))
+    assert (await run.execute(three, Text())).text
+    assert {step.model for step in run.steps} == {"second"}
+    assert all(step.attempts == 1 for step in run.steps)
+
+
+async def test_where_all_would_refuse_one_says_so() -> None:
+    handles = [ScriptedHandle(ModelUnavailable("not me")), ScriptedHandle(ModelUnavailable("nor me"))]
+    table = [
+        Model(name, "fake", (Language,), handle, lacks=frozenset({"chat"}))
+        for name, handle in zip("ab", handles, strict=True)
+    ]
+    with pytest.raises(ModelUnavailable, match="a: not me"):
+        await Run(Models(table)).execute(three, Text())
+
+
 async def test_a_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 102.5])
     monkeypatch.setattr(engine, "time", SimpleNamespace(time=lambda: next(clock)))

@@ -1,0 +1,1 @@
+"""Backends that see how far things are."""

@@ -1,0 +1,23 @@
+"""A text in pieces that are spoken one after the other."""
+
+import re
+
+SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।။])\s*")  # after a full stop with a gap, or a mark that needs none
+CLAUSE = re.compile(r"(?<=[,;:)–—])\s+|(?<=[，；：、،؛])\s*")
+
+
+def pieces(text: str, longest: int) -> list[str]:
+    """Sentences, none of more than `longest` characters: longer ones are divided at clauses, words, or anywhere."""
+    return [piece for sentence in SENTENCE.split(text) for piece in _divided(sentence.strip(), longest) if piece]
+
+
+def _divided(sentence: str, longest: int) -> list[str]:
+    if len(sentence) <= longest:
+        return [sentence]
+    for seam in (CLAUSE, re.compile(r"\s+")):
+        ends = [
+            found for found in seam.finditer(sentence) if 0 < found.start() <= longest and found.end() < len(sentence)
+        ]
+        if ends:
+            return [sentence[: ends[-1].start()], *_divided(sentence[ends[-1].end() :], longest)]
+    return [sentence[:longest], *_divided(sentence[longest:], longest)]

@@ -1,0 +1,23 @@
+"""A picture in the style of another."""
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import ImageEnhancement
+from deployments.media import Image
+from serve_app.graph import graph
+
+
+class ImageStylizeRequest(BaseModel):
+    image: Image
+    style: Image = Field(description="A picture that looks as the first one should")
+    strength: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False, description="0 leaves the picture as it is")
+
+
+class ImageStylizeResult(BaseModel):
+    image: Image
+
+
+@graph(title="Stylize an image")
+async def image_stylize(request: ImageStylizeRequest, stylist: ImageEnhancement) -> ImageStylizeResult:
+    """Give a picture the look of another: its palette and contrast, not its strokes."""
+    return ImageStylizeResult(image=await stylist.stylize(request.image, request.style, strength=request.strength))
