@@ -2,10 +2,10 @@
 
 import sys
 
-from . import gateway, jobs
+from . import engines, gateway, jobs
 from .report import update_readme
 
-PARTS = {"gateway": gateway.run, "jobs": jobs.run}
+PARTS = {"gateway": gateway.run, "jobs": jobs.run, "engines": engines.run}
 
 if __name__ == "__main__":
     names = [argument for argument in sys.argv[1:] if not argument.startswith("-")] or list(PARTS)

@@ -16,6 +16,7 @@ MedleyError
 ├── NotOffered            501
 ├── StorageUnavailable    503  the database or the artifact store does not answer
 ├── RunTimedOut           504
+├── BadWeights            ---  what a profile's model is loaded from is missing or damaged
 └── InvalidConfig         ---  a profile cannot be used; names the key's path
 """
 
@@ -156,6 +157,12 @@ class RunTimedOut(MedleyError):
 
     status = 504
     type = "run-timed-out"
+
+
+class BadWeights(MedleyError):
+    """The weights are missing or damaged"""
+
+    type = "bad-weights"
 
 
 class InvalidConfig(MedleyError):

@@ -21,20 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from deployments.backend import WEIGHTS_FOLDER
-from deployments.errors import MedleyError
 
 from .config import Profile, load_backend
-from .errors import InvalidConfig
+from .errors import BadWeights, InvalidConfig
 
 TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 USUAL = ("*.safetensors", *TEXTS)  # what engines load, unless a backend says otherwise (`weights_files`)
 CHUNK = 1 << 20
-
-
-class WeightsError(MedleyError):
-    """Weights are missing or damaged"""
-
-    type = "weights"
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,7 @@ def pull(weights: Weights) -> Path:
     """Fetch into the hub's cache what is not there yet, with progress bars, and verify it; the folder it is in.
 
     Raises:
-        WeightsError: there is no such repository, revision or file, it may not be read, or it is damaged.
+        BadWeights: there is no such repository, revision or file, it may not be read, or it is damaged.
     """
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -124,7 +117,7 @@ def pull(weights: Weights) -> Path:
         files = chosen(listed, weights)
         heavy = [pattern for pattern in weights.files if pattern not in TEXTS]
         if not any(fnmatch(posixpath.basename(file.name), pattern) for file in files for pattern in heavy):
-            raise WeightsError(f"{weights.name} has nothing that this model's engine loads: no {' or '.join(heavy)}")
+            raise BadWeights(f"{weights.name} has nothing that this model's engine loads: no {' or '.join(heavy)}")
         folder = huggingface_hub.snapshot_download(
             weights.name, revision=found.sha, allow_patterns=[file.name for file in files]
         )
@@ -133,9 +126,9 @@ def pull(weights: Weights) -> Path:
         verify(Path(folder))
         return Path(folder)
     except HfHubHTTPError as error:
-        raise WeightsError(f"{weights.name}: {str(error).strip().splitlines()[-1]}") from None
+        raise BadWeights(f"{weights.name}: {str(error).strip().splitlines()[-1]}") from None
     except OSError as error:
-        raise WeightsError(f"{weights.name} cannot be fetched: {error}") from None
+        raise BadWeights(f"{weights.name} cannot be fetched: {error}") from None
     verify(Path(folder), {file.name: file for file in files})
     return Path(folder)
 
@@ -149,7 +142,7 @@ def _here(weights: Weights) -> str:
         for revision in repository.revisions if repository.repo_id == weights.name else ():
             if (weights.revision or "main") in (revision.commit_hash, *revision.refs):
                 return str(revision.snapshot_path)
-    raise WeightsError(f"{weights.name} is not here, and the hub cannot be asked (offline, or HF_HUB_OFFLINE is set)")
+    raise BadWeights(f"{weights.name} is not here, and the hub cannot be asked (offline, or HF_HUB_OFFLINE is set)")
 
 
 def copy(weights: Weights, source: str, told: Callable[[int, int], None]) -> Path:
@@ -159,7 +152,7 @@ def copy(weights: Weights, source: str, told: Callable[[int, int], None]) -> Pat
         told: of the bytes that are there, and all there are.
 
     Raises:
-        WeightsError: there is nothing of that name, or it is damaged.
+        BadWeights: there is nothing of that name, or it is damaged.
         InvalidConfig: `MEDLEY_WEIGHTS` does not say where to.
     """
     import fsspec
@@ -175,7 +168,7 @@ def copy(weights: Weights, source: str, told: Callable[[int, int], None]) -> Pat
     listed = [File(os.path.relpath(path, base), size, None) for path, size in sizes.items()]
     wanted = chosen(listed, weights)
     if not wanted:
-        raise WeightsError(f"{source} has nothing of {weights.name}")
+        raise BadWeights(f"{source} has nothing of {weights.name}")
     target, done, total = Path(root).expanduser() / weights.name, 0, sum(file.size for file in wanted)
     for file in wanted:
         to = target / file.name
@@ -194,24 +187,24 @@ def verify(folder: Path, expected: Mapping[str, File] | None = None) -> None:
     """Look at every safetensors file: its header and length, what an index names, and the digest where it is known.
 
     Raises:
-        WeightsError: a file is missing, cut off or not what it should be.
+        BadWeights: a file is missing, cut off or not what it should be.
     """
     for name, file in (expected or {}).items():
         here = folder / name
         if not here.is_file():
-            raise WeightsError(f"{here} is missing")
+            raise BadWeights(f"{here} is missing")
         if file.size and here.stat().st_size != file.size:
-            raise WeightsError(
+            raise BadWeights(
                 f"{here} has {here.stat().st_size:,} bytes instead of {file.size:,}; delete it and pull again"
             )
         if file.sha256 and _digest(here) != file.sha256:
-            raise WeightsError(f"{here} is damaged: its SHA-256 is not the hub's; delete it and pull again")
+            raise BadWeights(f"{here} is damaged: its SHA-256 is not the hub's; delete it and pull again")
     for path in sorted(folder.rglob("*.safetensors")):
         _check_header(path)
     for index in sorted(folder.rglob("*.safetensors.index.json")):
         parts = set(json.loads(index.read_text())["weight_map"].values())
         if missing := sorted(part for part in parts if not (index.parent / part).is_file()):
-            raise WeightsError(f"{index} names {missing[0]}, which is not there")
+            raise BadWeights(f"{index} names {missing[0]}, which is not there")
 
 
 def _check_header(path: Path) -> None:
@@ -226,7 +219,7 @@ def _check_header(path: Path) -> None:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass  # as without a header
     if ends is None or 8 + length + max(ends, default=0) != size:
-        raise WeightsError(f"{path} is cut off or no safetensors; delete it and pull again")
+        raise BadWeights(f"{path} is cut off or no safetensors; delete it and pull again")
 
 
 def _digest(path: Path) -> str:

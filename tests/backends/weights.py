@@ -175,7 +175,7 @@ def write_painter(folder: Path) -> Path:
     return folder
 
 
-def write_whisper(folder: Path) -> Path:
+def write_whisper(folder: Path, width: int = 16, layers: int = 1, heads: int = 2) -> Path:
     """A Whisper with one layer each side that says noise, in CTranslate2's format by CTranslate2's own converter."""
     import torch
     from ctranslate2.converters import TransformersConverter
@@ -201,13 +201,13 @@ def write_whisper(folder: Path) -> Path:
     model = WhisperForConditionalGeneration(
         WhisperConfig(
             vocab_size=len(tokenizer),
-            d_model=16,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
+            d_model=width,
+            encoder_layers=layers,
+            decoder_layers=layers,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_ffn_dim=4 * width,
+            decoder_ffn_dim=4 * width,
             bos_token_id=end,
             eos_token_id=end,
             pad_token_id=end,

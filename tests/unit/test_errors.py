@@ -13,6 +13,7 @@ import serve_app
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory, UnsupportedMedia
 from deployments.media import Image
 from serve_app.errors import (
+    BadWeights,
     BodyTooLarge,
     Conflict,
     FieldError,
@@ -58,6 +59,7 @@ EXAMPLES: list[MedleyError] = [
     NotOffered("Not yet."),
     RunTimedOut("Too slow."),
     InvalidConfig("args.x: unknown key."),
+    BadWeights("model.safetensors is cut off"),
     RequestFailed("The service refused."),
     NoAnswer("It did not answer."),
     NotFound("There is no job 'x'."),
@@ -82,6 +84,7 @@ STATUS = {
     NotOffered: 501,
     RunTimedOut: 504,
     InvalidConfig: 500,
+    BadWeights: 500,
     RequestFailed: 500,
     NoAnswer: 500,
     NotFound: 404,

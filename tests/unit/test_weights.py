@@ -14,7 +14,8 @@ from safetensors.numpy import save
 
 from deployments.backend import weights_path
 from serve_app.config import find_profile, load_profile
-from serve_app.weights import USUAL, File, Weights, WeightsError, chosen, named, verify
+from serve_app.errors import BadWeights
+from serve_app.weights import USUAL, File, Weights, chosen, named, verify
 
 from .hub import COMMIT, Files, hub
 
@@ -171,11 +172,11 @@ def test_what_is_cut_off_or_no_safetensors_is_found(data: bytes, tmp_path: Path)
     (tmp_path / "model.safetensors").write_bytes(TENSORS)
     verify(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(data)
-    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+    with pytest.raises(BadWeights, match=r"model\.safetensors"):
         verify(tmp_path)
 
 
 def test_a_part_that_an_index_names_has_to_be_there(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
-    with pytest.raises(WeightsError, match=r"model-1\.safetensors"):
+    with pytest.raises(BadWeights, match=r"model-1\.safetensors"):
         verify(tmp_path)
