@@ -1,5 +1,6 @@
 """Speech to text by faster-whisper: Whisper on CTranslate2, about a hundred languages, on a CPU or one GPU."""
 
+import asyncio
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..engine import failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
+from .together import Reader
 
 RATE = 16_000  # Hz, of every Whisper
 NEEDED = "model.bin"  # CTranslate2's own format: numbers, no code
@@ -23,9 +25,9 @@ class FasterWhisper(SpeechToText):
     """Whisper (Radford et al. 2022) by faster-whisper (https://github.com/SYSTRAN/faster-whisper) on CTranslate2.
 
     Takes a folder or a hub name in CTranslate2's format. A voice-activity filter (Silero, in the package) finds speech,
-    and stretches of up to 30 s are read `batch` at a time. Greedy unless `beam` says otherwise, and never sampled: the
-    same recording gives the same transcript. The language is detected where it is not named; translation is into
-    English, which is all Whisper was trained for.
+    and stretches of up to 30 s are read `batch` at a time, those of calls that wait together. Greedy unless `beam` says
+    otherwise, and never sampled: the same recording gives the same transcript. The language is detected where it is not
+    named; translation is into English, which is all Whisper was trained for.
     """
 
     class Options(BackendOptions):
@@ -41,7 +43,7 @@ class FasterWhisper(SpeechToText):
         batch: int = Field(8, ge=1, le=64, description="Stretches of speech read at once")
         beam: int = Field(1, ge=1, le=20, description="Readings followed side by side; 1 takes the likeliest each time")
 
-    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=2)
+    needs: ClassVar[Needs] = Needs(cpus=1, concurrency=8)
     weights_files: ClassVar[tuple[str, ...]] = ("model.bin", "*.json", "*.txt")  # CTranslate2's own format
 
     def __init__(self) -> None:
@@ -68,7 +70,8 @@ class FasterWhisper(SpeechToText):
             known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
             raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
         call = {"language": chosen, "task": "translate" if translate else "transcribe", "word_timestamps": word_times}
-        return await in_thread(lambda cancelled: _transcribe(engine, audio, call, cancelled))
+        loop = asyncio.get_running_loop()
+        return await in_thread(lambda cancelled: _transcribe(engine, audio, call, loop, cancelled))
 
     def _ready(self) -> "_Engine":
         if self._engine is None:
@@ -80,14 +83,20 @@ class FasterWhisper(SpeechToText):
 class _Engine:
     """A loaded Whisper."""
 
-    pipeline: Any
+    reader: Reader
     languages: tuple[str, ...]
     options: FasterWhisper.Options
 
 
-def _transcribe(engine: _Engine, recording: Audio, call: dict[str, Any], cancelled: threading.Event) -> Transcript:
-    samples = recordings.decode(recording, RATE)
-    options = engine.options
+def _transcribe(
+    engine: _Engine,
+    recording: Audio,
+    call: dict[str, Any],
+    loop: asyncio.AbstractEventLoop,
+    cancelled: threading.Event,
+) -> Transcript:
+    samples, options = recordings.decode(recording, RATE), engine.options
+    pipeline = engine.reader.pipeline(loop, cancelled)
     how = {"batch_size": options.batch, "beam_size": options.beam, "temperature": 0.0, "without_timestamps": False}
     segments, seconds = list[Segment](), round(len(samples) / RATE, 3)
 
@@ -95,7 +104,7 @@ def _transcribe(engine: _Engine, recording: Audio, call: dict[str, Any], cancell
         return min(round(float(time), 2), seconds)  # Whisper counts in windows of 30 s, and may end beyond
 
     try:
-        heard, about = engine.pipeline.transcribe(samples, **call, **how)
+        heard, about = pipeline.transcribe(samples, **call, **how)
         for segment in heard:  # read batch by batch as it is asked for
             if cancelled.is_set():
                 raise CancelledError
@@ -130,4 +139,4 @@ def _load(options: FasterWhisper.Options) -> _Engine:
         )
     except Exception as error:  # a folder can be wrong in more ways than CTranslate2 has errors for
         raise failure(error, f"{options.weights} cannot be loaded") from None
-    return _Engine(faster_whisper.BatchedInferencePipeline(model), tuple(model.supported_languages), options)
+    return _Engine(Reader(model, options.batch), tuple(model.supported_languages), options)

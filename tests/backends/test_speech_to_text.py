@@ -253,6 +253,27 @@ class TestFasterWhisper:
             texts.add((await model.transcribe(recording, language="en")).text)
         assert len(texts) == 1
 
+    async def test_stretches_of_several_recordings_are_read_together_each_for_its_own(
+        self, options_of: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import faster_whisper
+
+        model = BACKENDS["faster_whisper"]()
+        await model.reconfigure(options_of("faster_whisper"))
+        clips = [audio.encode(np.roll(np.tile(counting, 1 + number), 999 * number), 48_000) for number in range(4)]
+        alone = [await model.transcribe(clip, language="en") for clip in clips]
+        sizes, read = list[int](), faster_whisper.BatchedInferencePipeline.generate_segment_batched
+
+        def counted(self: Any, features: Any, *more: Any) -> Any:
+            sizes.append(len(features))
+            return read(self, features, *more)
+
+        monkeypatch.setattr(faster_whisper.BatchedInferencePipeline, "generate_segment_batched", counted)
+        assert await asyncio.gather(*(model.transcribe(clip, language="en") for clip in clips)) == alone
+        assert max(sizes) > 1
+        assert len(sizes) < sum(sizes)
+        assert len({heard.text for heard in alone}) > 1
+
     async def test_weights_of_another_format_are_named(self, options_of: Any, tmp_path: Any) -> None:
         (tmp_path / "model.safetensors").write_bytes(b"")
         with pytest.raises(ModelUnavailable, match=r"model\.bin is needed"):

@@ -74,6 +74,7 @@ class Samples:
                 "chat": {"messages": [{"role": "user", "content": "What can you do?"}], "seed": 1},
                 "prompt_enhancement": {"wish": "a red circle on blue", "seed": 1},
                 "image_generation": {"prompt": "a red circle on a blue background", "seed": 1},
+                "image_orchestration": {"prompt": "a red circle on a blue background", "seed": 1},
                 "image_edit": {"image": disc(), "prompt": "a large blue circle on white", "seed": 1},
                 "image_inpaint": {"image": disc(), "mask": disc_mask(), "prompt": "a blue square on white", "seed": 1},
                 "image_vary": {"image": disc(), "seed": 1},

@@ -10,7 +10,7 @@ import httpx
 
 from .live import Live, until
 
-SLOW = {"prompt": "a red circle on blue", "steps": 60, "count": 4, "seed": 3}
+SLOW = {"prompt": "a red circle on blue", "steps": 60, "count": 4, "seed": 3, "width": 512, "height": 512}
 
 
 def test_a_killed_replica_costs_no_request(live: Live, client: httpx.Client) -> None:

@@ -38,8 +38,11 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
             assert len(result["points"]) == 2
         case "speech" | "voice_assistant":
             assert len(from_url(result["audio"])) > 10_000
-        case "speech_to_image":
-            assert result["transcript"] == SPOKEN["text"]
+        case "speech_to_image" | "image_orchestration":
+            if graph.name == "speech_to_image":
+                assert result["transcript"] == SPOKEN["text"]
+            else:
+                assert result["category"] == "abstract"
             picture = opened(result["image"]).convert("RGB")
             assert picture.size == (256, 256)
             red, _, blue = cast(tuple[int, int, int], picture.getpixel((128, 128)))  # a red circle ...

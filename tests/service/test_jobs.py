@@ -21,7 +21,8 @@ from .test_deploy import deploy, entry
 
 GRAPHS, JOBS = "/api/v1/graphs", "/api/v1/jobs"
 ASYNC = {"prefer": "respond-async"}
-LONG = {"prompt": "a red circle on blue", "steps": 100, "count": 4}  # about ten seconds
+LARGE = {"width": 512, "height": 512}  # four times the work: the pictures of a request are painted together
+LONG = {"prompt": "a red circle on blue", "steps": 100, "count": 4, **LARGE}  # about ten seconds
 SPOKEN_STEPS = ["ears.transcribe", "writer.chat", "painter.generate"]
 
 
