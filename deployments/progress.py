@@ -1,7 +1,7 @@
 """How far a call is, told from inside a model to whoever follows it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def teller() -> Tell:
     return _follower.get() or (lambda fraction: None)
 
 
-async def following(call: Coroutine[Any, Any, Any]) -> AsyncIterator[Any]:
+async def following(call: Coroutine[Any, Any, Any]) -> AsyncGenerator[Any]:
     """How far `call` is, as it goes on (`Progress`), then its answer. Closing the iterator cancels the call.
 
     Raises:

@@ -3,32 +3,38 @@
 # Ray's functions are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import hashlib
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from deployments.backend import GPU_SHARE, Needs, weights_path
-from deployments.progress import following
+from deployments.backend import GPU_SHARE, Needs
 
 from .config import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig, load_backend, load_graphs
 from .gateway import Gateway
 from .jobs.worker import Worker
 from .plan import gpu_share, node_for
+from .replica import replica
+from .sharing import check_sharing, sharers
+from .shelf import shelf
 
 
 def build(config: AppConfig) -> Application:
     """The Serve application of a profile (`import_path: serve_app.app:build`).
 
     Raises:
-        InvalidConfig: a backend or graph does not exist.
+        InvalidConfig: a backend or graph does not exist, or models cannot share as they say.
     """
     load_graphs(config.graphs)
-    models = {model.name: deployment(model, config.nodes).bind() for model in config.models}
+    check_sharing(config.models, {model.name: load_backend(model.backend) for model in config.models}, "args.models")
+    living = sharers(config.models)
+    models = {
+        model.name: deployment(model, config.nodes, living.get(model.name, ())).bind()
+        for model in config.models
+        if model.shares is None
+    }
     wrap: Any = serve.deployment
     gateway = wrap(serve.ingress()(Gateway)).options(
         name=GATEWAY,
@@ -48,12 +54,19 @@ def build(config: AppConfig) -> Application:
     return gateway.bind(config, models, worker.bind(config, models))
 
 
-def deployment(model: ModelConfig, nodes: Sequence[NodeConfig]) -> serve.Deployment:
-    """A model as a Serve deployment with the needs its backend declares; a profile overrides each of them."""
+def deployment(
+    model: ModelConfig, nodes: Sequence[NodeConfig], sharing: Sequence[ModelConfig] = ()
+) -> serve.Deployment:
+    """A model as a Serve deployment with the needs its backend declares; a profile overrides each of them.
+
+    Args:
+        sharing: the models that live in its replicas too.
+    """
     backend = load_backend(model.backend)
     needs = backend.needs
+    others = {other.name: other.user_config for other in sharing}
     wrap: Any = serve.deployment
-    return wrap(_replica(backend)).options(
+    return wrap(shelf(backend, model.name, others, model.most_loaded) if others else replica(backend)).options(
         name=model.name,
         user_config={},  # so that `reconfigure` is called, and the model loaded, even where the profile has none
         ray_actor_options=_resources(model, needs, nodes),
@@ -84,34 +97,3 @@ def _resources(model: ModelConfig, needs: Needs, nodes: Sequence[NodeConfig]) ->
     if node.accelerator:
         options["label_selector"] = {"ray.io/accelerator-type": node.accelerator}
     return options
-
-
-def _replica(backend: type[Any]) -> type[Any]:
-    """The backend as Serve wants it: `reconfigure` gets the profile's `user_config`, a dict."""
-
-    class Replica(backend):
-        async def reconfigure(self, options: dict[str, Any]) -> None:
-            checked = backend.Options.model_validate(options)
-            await super().reconfigure(checked)
-            made_of = (
-                f"{backend.__module__}:{backend.__qualname__} {checked.model_dump_json()} {_weights_stamp(checked)}"
-            )
-            self._revision = hashlib.sha256(made_of.encode()).hexdigest()
-
-        async def revision(self) -> str:
-            """Of all that decides an answer: the code's place, its options and its weights."""
-            return self._revision
-
-        def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            """A call of `method` as those see it who want to know how far it is."""
-            return following(getattr(self, method)(*args, **kwargs))
-
-    Replica.__name__ = Replica.__qualname__ = backend.__name__
-    return Replica
-
-
-def _weights_stamp(options: Any) -> str:
-    """Name, size and age of every file in the folders that options name: weights that change change the revision."""
-    folders = [Path(weights_path(value)) for value in options.model_dump().values() if isinstance(value, str)]
-    files = sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file())
-    return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)

@@ -223,6 +223,9 @@ def plan(
         console.print(f"  {escape(drawn(card))}", highlight=False, soft_wrap=True)
     if found.without:
         console.print(f"Without a card: {', '.join(found.without)}", highlight=False)
+    for host, shared in found.shared.items():
+        others, most = ", ".join(shared.others), shared.most_loaded
+        console.print(f"In the replicas of {host}, {most} in memory at once: {others}", highlight=False, soft_wrap=True)
     for problem in found.problems:
         errors.print(f"[red]{problem.model}[/red] {problem.why}.", highlight=False, soft_wrap=True)
         for help in problem.helps:

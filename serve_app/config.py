@@ -27,6 +27,7 @@ from graphs.prompt_category import Category
 from .errors import InvalidConfig, UnknownName, nearest
 from .graph import Graph
 from .selection import AUTO, Traits
+from .sharing import check_sharing
 
 APPLICATION = "medley"
 GATEWAY = "gateway"
@@ -42,7 +43,9 @@ class Strict(BaseModel):
 class ModelConfig(Strict):
     """One model that exists. The first of a capability is the default, the next ones are its fallbacks."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="Also the deployment's name")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="The deployment's name too, unless it shares one"
+    )
     backend: str = Field(description="A name of `deployments.BACKENDS`, or `package.module:Class`")
     gpu_memory_gib: float | None = Field(
         default=None, gt=0, le=1024, description="Of one card, all of a replica's process; its share follows from it"
@@ -51,6 +54,13 @@ class ModelConfig(Strict):
         default=None, description="Kind of node it runs on; the smallest card that takes it if not"
     )
     cpus: float | None = Field(default=None, gt=0, le=1024, description="For Ray, beside a card; the backend's if not")
+    shares: str | None = Field(
+        default=None, description="The model in whose replicas it lives; they take turns in memory"
+    )
+    most_loaded: int = Field(
+        default=1, ge=1, le=64, description="Of a model that others share: how many are in memory at once, it included"
+    )
+    user_config: dict[str, Any] = Field(default={}, description="Backend's options of one that shares; else below")
     good_at: list[Category] = Field(default=[], description="For `model: auto`: kinds of prompts; none: any")
     price: float = Field(default=0, ge=0, description="For `model: auto`: what a call costs, in any unit")
     largest: int | None = Field(
@@ -206,7 +216,14 @@ class Profile:
 
     @property
     def deployments(self) -> list[str]:
-        return [GATEWAY, WORKER, *(model.name for model in self.app.models)]
+        return [GATEWAY, WORKER, *(model.name for model in self.app.models if model.shares is None)]
+
+    @property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """What the profile says to each model's backend, by the model's name; those it says nothing to are left out."""
+        entries: list[dict[str, Any]] = self.document["applications"][0].get("deployments") or []
+        found: dict[str, dict[str, Any]] = {entry["name"]: entry.get("user_config") or {} for entry in entries}
+        return found | {model.name: model.user_config for model in self.app.models if model.shares is not None}
 
     def replicas(self, most: bool = False) -> dict[str, int]:
         """How many of each deployment live at least (0: it sleeps until it is asked) or at most, where it says."""
@@ -247,6 +264,11 @@ def load_profile(path: Path) -> Profile:
     app: AppConfig = _parse(AppConfig, arguments, f"{at}.args")
     load_graphs(app.graphs)
     backends = {model.name: load_backend(model.backend) for model in app.models}
+    check_sharing(app.models, backends, f"{at}.args.models")
+    for index, model in enumerate(app.models):
+        if model.shares is not None:
+            _check_options(model.name, model.user_config, backends, f"{at}.args.models[{index}]")
+    lodgers = {model.name: index for index, model in enumerate(app.models) if model.shares is not None}
     shared = [model.name for model in app.models if model.gpu_memory_gib is not None]
     entries: list[dict[str, Any]] = applications[0].get("deployments") or []
     for index, entry in enumerate(entries):
@@ -254,6 +276,13 @@ def load_profile(path: Path) -> Profile:
         name = entry["name"]
         if name in [other["name"] for other in entries[:index]]:
             raise InvalidConfig(f"{where}.name: {name!r} is there twice")
+        if name in lodgers:
+            place = f"{at}.args.models[{lodgers[name]}]"
+            host = app.models[lodgers[name]].shares
+            raise InvalidConfig(
+                f"{where}.name: {name!r} lives in the replicas of {host!r} and has no deployment; "
+                f"its options belong in {place}.user_config"
+            )
         if name in shared and "ray_actor_options" in entry:
             # It would replace what follows from `gpu_memory_gib`, and the model would think it has no card.
             raise InvalidConfig(f"{where}.ray_actor_options: say `cpus` and `gpu_memory_gib` in args.models instead")

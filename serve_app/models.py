@@ -16,6 +16,7 @@ from .breaker import Breaker
 from .config import AppConfig, ModelConfig, load_backend
 from .errors import UnknownName
 from .selection import Traits, ranked, wanted
+from .sharing import sharers
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,19 @@ class Model:
     tells_progress: bool = False
     traits: Traits = field(default_factory=Traits)
     lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
+    host: str | None = None  # whose replicas it lives in with others (a host lives in its own); None: alone
     _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
+
+    @property
+    def deployment(self) -> str:
+        """The name of the deployment that answers for it."""
+        return self.host or self.name
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
         """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
         found = self._callers.get(method)
         if found is None:
+            shared = {} if self.host is None else {"multiplexed_model_id": self.name}
             handle = self.handle.options(
                 method_name=method,
                 stream=how.streams,
@@ -78,6 +86,7 @@ class Model:
                 # All that goes in and out is importable, so plain pickle does: a seventh of cloudpickle's time.
                 request_serialization="pickle",
                 response_serialization="pickle",
+                **shared,
             )
             found = self._callers[method] = handle.remote
         return found
@@ -133,11 +142,17 @@ class Models:
 
 
 def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
-    """The profile's models over handles (or plain objects that act like them)."""
-    return Models(_model(model, handles[model.name]) for model in config.models)
+    """The profile's models over handles (or plain objects that act like them), one a deployment, by its name."""
+    hosts = sharers(config.models)
+    return Models(
+        _model(
+            model, handles[model.shares or model.name], model.shares or (model.name if model.name in hosts else None)
+        )
+        for model in config.models
+    )
 
 
-def _model(model: ModelConfig, handle: Any) -> Model:
+def _model(model: ModelConfig, handle: Any, host: str | None) -> Model:
     backend = load_backend(model.backend)
     return Model(
         model.name,
@@ -147,4 +162,5 @@ def _model(model: ModelConfig, handle: Any) -> Model:
         tells_progress=getattr(backend, "tells_progress", False),
         traits=model.traits,
         lacks=lacking(backend),
+        host=host,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from .config import AppConfig, ModelConfig, NodeConfig
 from .errors import InvalidConfig, nearest
+from .sharing import sharers
 
 SHARES = 10_000  # Ray counts fractions of a card in ten-thousandths
 
@@ -57,10 +58,19 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Who else lives in a model's replicas, and how many of all are in memory at once."""
+
+    others: tuple[str, ...]
+    most_loaded: int
+
+
+@dataclass(frozen=True)
 class Plan:
     cards: list[Card]
     problems: list[Problem]
     without: list[str]  # models that need no card
+    shared: dict[str, Shared] = field(default_factory=dict[str, Shared])  # by whose replicas they are
 
 
 def share(gib: float, card_gib: float) -> float:
@@ -116,7 +126,9 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
         for card in range(node.cards)
     ]
     problems = list[Problem]()
-    wanted = [model for model in app.models if model.gpu_memory_gib is not None]
+    hosts = [model for model in app.models if model.shares is None]
+    living = sharers(app.models)
+    wanted = [model for model in hosts if model.gpu_memory_gib is not None]
     for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -(model.gpu_memory_gib or 0))):
         gib, node = model.gpu_memory_gib or 0, node_for(model, app.nodes)
         if node is None or gib > node.card_gib:
@@ -133,7 +145,12 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
             else:
                 problems.append(_full(model, node, own))
                 break
-    return Plan(cards, problems, [model.name for model in app.models if model.gpu_memory_gib is None])
+    shared = {
+        model.name: Shared(tuple(other.name for other in living[model.name]), model.most_loaded)
+        for model in hosts
+        if model.name in living
+    }
+    return Plan(cards, problems, [model.name for model in hosts if model.gpu_memory_gib is None], shared)
 
 
 def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:

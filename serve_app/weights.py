@@ -51,8 +51,7 @@ class File:
 def named(profile: Profile) -> list[Weights]:
     """Every hub name in a profile's options, adapters among them; what ships with Medley and folders are left out."""
     backends = {model.name: load_backend(model.backend) for model in profile.app.models}
-    entries: list[dict[str, Any]] = profile.document["applications"][0].get("deployments") or []
-    options = {entry["name"]: entry.get("user_config") or {} for entry in entries}
+    options = profile.options
     found = list[Weights]()
     for model, backend in backends.items():
         patterns = getattr(backend, "weights_files", USUAL)

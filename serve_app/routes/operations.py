@@ -26,7 +26,10 @@ class Health:
         self._models: list[dict[str, Any]] = []
 
     async def models(self) -> list[dict[str, Any]]:
-        """One row a model: name, capabilities, status (Serve's word), running replicas, message."""
+        """One row a model: name, capabilities, status (Serve's word), running replicas, message.
+
+        Of one that lives in another's replicas, the other's.
+        """
         if time.monotonic() - self._read_at > KEPT_S:
             self._read_at = time.monotonic()
             self._models = await asyncio.to_thread(self._read)
@@ -37,7 +40,7 @@ class Health:
         deployments = application.deployments if application else {}
         rows: list[dict[str, Any]] = []
         for model in self._service.models.all:
-            seen = deployments.get(model.name)
+            seen = deployments.get(model.deployment)
             rows.append(
                 {
                     "name": model.name,

@@ -14,6 +14,7 @@ from tests.jobs.work import GRAPHS
 
 from .fakes import Ears, Speaker, Tools
 from .services import Author, Make, Served, Services
+from .shelves import in_serve as in_serve
 
 
 @pytest.fixture(scope="session")

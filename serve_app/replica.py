@@ -1,0 +1,46 @@
+"""A backend as Serve wants it, one model to a deployment; `shelf.py` has several."""
+
+# What a backend is made of is known only where it is used.
+# pyright: reportUnknownMemberType=false
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from deployments.backend import weights_path
+from deployments.progress import following
+
+
+def replica(backend: type[Any]) -> type[Any]:
+    """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict."""
+
+    class Replica(backend):
+        async def reconfigure(self, options: dict[str, Any]) -> None:
+            checked = backend.Options.model_validate(options)
+            await super().reconfigure(checked)
+            self._revision = revision_of(backend, checked)
+
+        async def revision(self) -> str:
+            """Of all that decides an answer: the code's place, its options and its weights."""
+            return self._revision
+
+        def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            """A call of `method` as those see it who want to know how far it is."""
+            return following(getattr(self, method)(*args, **kwargs))
+
+    Replica.__name__ = Replica.__qualname__ = backend.__name__
+    return Replica
+
+
+def revision_of(backend: type[Any], options: Any) -> str:
+    """A digest of all that decides an answer: the code's place, its options and its weights."""
+    made_of = f"{backend.__module__}:{backend.__qualname__} {options.model_dump_json()} {_weights_stamp(options)}"
+    return hashlib.sha256(made_of.encode()).hexdigest()
+
+
+def _weights_stamp(options: Any) -> str:
+    """Name, size and age of every file in the folders that options name: weights that change change the revision."""
+    folders = [Path(weights_path(value)) for value in options.model_dump().values() if isinstance(value, str)]
+    files = sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file())
+    return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
