@@ -174,11 +174,11 @@ def resident_gb() -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def process(module: str, *arguments: str, **environment: str) -> Iterator[None]:
+def process(module: str, *arguments: str, python: str = sys.executable, **environment: str) -> Iterator[None]:
     """A Python module as a process of its own, ended afterwards with all it started."""
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [python, "-m", module, *arguments],
             stdout=log,
             stderr=log,
             env={**os.environ, **environment},

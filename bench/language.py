@@ -17,7 +17,7 @@ from pathlib import Path
 from deployments.backend import weights_path
 from serve_app.ray_knobs import free_port
 
-from .gateway import until_answers
+from .gateway import process, until_answers
 from .report import Row, at_least, at_most, console, info
 
 ENGINES = Path(os.environ.get("ENGINES", ".venv-engines")) / "bin" / "python"
@@ -91,10 +91,10 @@ def load(server: Server, callers: int, stream: bool, each: int) -> dict[str, flo
 @contextlib.contextmanager
 def vllm() -> Iterator[Server]:
     port = free_port()
-    arguments = ["-m", "vllm.entrypoints.openai.api_server", "--model", weights_path("starter/writer")]
+    arguments = ["--model", weights_path("starter/writer")]
     arguments += ["--served-model-name", "writer", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     arguments += ["--enforce-eager", "--load-format", "safetensors", "--disable-log-stats"]
-    with started(arguments, {}):
+    with started("vllm.entrypoints.openai.api_server", *arguments):
         until_answers(f"http://127.0.0.1:{port}/health")
         yield Server("vllm", f"http://127.0.0.1:{port}/v1/chat/completions", "writer")
 
@@ -104,34 +104,14 @@ def medley() -> Iterator[Server]:
     port, dashboard = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as home:
-        arguments = ["-m", "serve_app", "up", "--profile", str(PROFILE), "--port", str(port)]
-        with started([*arguments, "--dashboard-port", str(dashboard)], {"MEDLEY_HOME": home}):
+        arguments = ["up", "--profile", str(PROFILE), "--port", str(port), "--dashboard-port", str(dashboard)]
+        with started("serve_app", *arguments, MEDLEY_HOME=home):
             until_answers(f"{url}/ready")
             key = (Path(home) / "api_key").read_text().strip()
             yield Server("medley", f"{url}/v1/chat/completions", "writer", {"authorization": f"Bearer {key}"})
 
 
-@contextlib.contextmanager
-def started(arguments: list[str], environment: dict[str, str]) -> Iterator[None]:
-    """A Python module in vLLM's environment, ended afterwards with all it started."""
-    path = f"{ENGINES.parent.absolute()}:{os.environ['PATH']}"  # Ray's HAProxy and programs of its own are found there
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            [str(ENGINES.absolute()), *arguments],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **SPACE, "PATH": path, **environment},
-        )
-        try:
-            yield
-        except BaseException:
-            log.seek(0)
-            console.print(log.read().decode(errors="replace")[-3000:], markup=False)
-            raise
-        finally:
-            child.terminate()
-            try:
-                child.wait(60)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+def started(module: str, *arguments: str, **environment: str) -> contextlib.AbstractContextManager[None]:
+    """A Python module in vLLM's environment, where programs of its own (Ray's HAProxy) are found."""
+    path = f"{ENGINES.parent.absolute()}:{os.environ['PATH']}"
+    return process(module, *arguments, python=str(ENGINES.absolute()), **{**SPACE, "PATH": path, **environment})

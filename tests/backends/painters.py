@@ -11,7 +11,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def write_sdxl(folder: Path) -> Path:
     """Two text encoders, the size of the picture among what the network is told."""
     import torch
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     torch.manual_seed(0)
@@ -28,16 +28,11 @@ def write_sdxl(folder: Path) -> Path:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + 16,
     )
-    tokenizer = _clip_tokenizer(folder)
+    tokenizer = clip_tokenizer(folder)
     StableDiffusionXLPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8, 8, 8),
-            norm_num_groups=4,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-        ),
-        text_encoder=CLIPTextModel(_clip_text()),
-        text_encoder_2=CLIPTextModelWithProjection(_clip_text()),
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(clip_text()),
+        text_encoder_2=CLIPTextModelWithProjection(clip_text()),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet,
@@ -76,8 +71,8 @@ def write_flux(folder: Path, kontext: bool = False) -> Path:
             shift_factor=0.0,
             scaling_factor=1.0,
         ),
-        text_encoder=CLIPTextModel(_clip_text()),
-        tokenizer=_clip_tokenizer(folder),
+        text_encoder=CLIPTextModel(clip_text()),
+        tokenizer=clip_tokenizer(folder),
         text_encoder_2=T5EncoderModel(
             T5Config(vocab_size=5, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, is_encoder_decoder=False)
         ),
@@ -152,7 +147,20 @@ def write_reference_adapter(folder: Path, painter: Path) -> Path:
     return folder
 
 
-def _clip_tokenizer(folder: Path) -> Any:
+def small_vae() -> Any:
+    """One that makes eight pixels of a latent one, as Stable Diffusion's does."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
+
+
+def clip_tokenizer(folder: Path) -> Any:
+    """CLIP's over single letters."""
     from transformers import CLIPTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +170,8 @@ def _clip_tokenizer(folder: Path) -> Any:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
 
 
-def _clip_text() -> Any:
+def clip_text() -> Any:
+    """The configuration of a CLIP text encoder of one layer."""
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(

@@ -87,7 +87,7 @@ async def test_bad_input_names_its_field(model: Any, field: str, value: Any) -> 
 
 
 async def test_cancelling_stops_the_painting(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = model.generate("a red dog, slowly", **taken(model, {"steps": 100}))
+    call = model.generate("a red dog, slowly", width=256, height=256, **taken(model, {"steps": 100}))
     assert await seconds_to_stop(model, call, monkeypatch) < 0.5
 
 
@@ -184,7 +184,9 @@ class TestEditing:
         for sides in ((1, 1), (300, 7), (63, 65)):
             assert size(await model.edit(picture(*sides), "a dog", seed=1)) == sides
 
-    async def test_cancelling_stops_it(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("name", EDITORS)
+    async def test_cancelling_stops_it(self, name: str, fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        model = fresh(name, width=256, height=256)  # large enough to take a while
         assert await seconds_to_stop(model, model.edit(picture(), "a dog", steps=100), monkeypatch) < 0.5
 
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .painters import clip_text, clip_tokenizer, small_vae
+
 CHAT = (
     "{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
     "{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -126,26 +128,11 @@ def write_adapter(folder: Path, weights: Path, rank: int = 4, seed: int = 0) -> 
 def write_painter(folder: Path) -> Path:
     """A Stable Diffusion of 64 x 64 pixels with a few thousand weights."""
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
 
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = clip_tokenizer(folder)
     torch.manual_seed(0)
-    text = CLIPTextConfig(
-        vocab_size=len(tokens),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(8, 16),
@@ -156,16 +143,10 @@ def write_painter(folder: Path) -> Path:
         cross_attention_dim=16,
         attention_head_dim=4,
     )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-    )
     StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16),
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(clip_text()),
+        tokenizer=tokenizer,
         unet=unet,
         scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
         safety_checker=None,
