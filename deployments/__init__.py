@@ -18,6 +18,7 @@ from .image_translation.cyclegan import CycleGAN
 from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
 from .language.vllm import VLLM
+from .segmentation.fastsam import FastSAM
 from .segmentation.grabcut import GrabCut
 from .segmentation.sam2 import SAM2
 from .speech_to_text.faster_whisper import FasterWhisper
@@ -29,6 +30,7 @@ from .text_to_image.hugging_face import HuggingFaceTextToImage
 from .text_to_speech.espeak import ESpeak
 from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
 from .text_to_speech.mms import MMS
+from .text_to_speech.xtts import XTTS
 
 BACKENDS: dict[str, type[Any]] = {
     "cutout": Cutout,  # image enhancement: backgrounds removed, without weights or with Mask2Former and ViTMatte
@@ -37,6 +39,7 @@ BACKENDS: dict[str, type[Any]] = {
     "diffusers": DiffusersTextToImage,  # text to image: any diffusers pipeline in safetensors
     "espeak": ESpeak,  # text to speech: eSpeak NG, about 140 languages, no weights
     "faster_whisper": FasterWhisper,  # speech to text: any Whisper in CTranslate2's format
+    "fastsam": FastSAM,  # segmentation: any FastSAM; AGPL-3.0
     "freepik_image_enhancement": FreepikImageEnhancement,  # image enhancement: Magnific's upscalers, at Freepik
     "freepik_text_to_image": FreepikTextToImage,  # text to image: Mystic, Imagen 3, Flux dev, Classic fast, at Freepik
     "grabcut": GrabCut,  # segmentation: OpenCV's GrabCut, no weights
@@ -54,4 +57,5 @@ BACKENDS: dict[str, type[Any]] = {
     "transformers": TransformersLanguage,  # language: any causal model in safetensors
     "vit_mae": ViTMAE,  # image reconstruction: any ViT-MAE network
     "vllm": VLLM,  # language: any causal model that vLLM knows, many callers in one batch
+    "xtts": XTTS,  # text to speech: Coqui's XTTS, and the voice of any recording
 }

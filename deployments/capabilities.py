@@ -265,7 +265,7 @@ class SpeechToText(Protocol):
 
 
 class TextToSpeech(Protocol):
-    """Speaks a text."""
+    """Speaks a text. One that has only voices of its own leaves `clone` as it is here."""
 
     async def synthesize(
         self,
@@ -277,6 +277,18 @@ class TextToSpeech(Protocol):
     ) -> Audio:
         """Speak `text`. `speed` is a factor, 0.25 to 4; `format` is `wav` unless named."""
         ...
+
+    async def clone(
+        self,
+        text: str,
+        reference: Audio,
+        *,
+        language: str | None = None,
+        speed: float | None = None,
+        format: AudioFormat | None = None,
+    ) -> Audio:
+        """Speak `text` in the voice of the recording `reference`. `language`, a BCP 47 tag, is the text's."""
+        raise ModelUnavailable("this model speaks with voices of its own: it does not clone")
 
     async def voices(self) -> list[Voice]:
         """Every voice `synthesize` takes."""

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from deployments.capabilities import AudioFormat, TextToSpeech
+from deployments.errors import InvalidInput
 from deployments.media import Audio
 from serve_app.graph import graph
 
@@ -10,6 +11,10 @@ from serve_app.graph import graph
 class SpeechRequest(BaseModel):
     text: str = Field(min_length=1, max_length=4096, description="What to say", examples=["Hello, I am Medley."])
     voice: str | None = Field(default=None, max_length=100, description="Name of a voice", examples=["en-gb"])
+    reference: Audio | None = Field(default=None, description="A recording in whose voice it is said, instead of one")
+    language: str | None = Field(
+        default=None, max_length=35, description="Of the text, with a `reference`: a BCP 47 tag", examples=["en"]
+    )
     speed: float | None = Field(
         default=None, ge=0.25, le=4, allow_inf_nan=False, description="1 is the voice's own speed"
     )
@@ -22,6 +27,15 @@ class SpeechResult(BaseModel):
 
 @graph(title="Speech")
 async def speech(request: SpeechRequest, voice: TextToSpeech) -> SpeechResult:
-    """Speak a text."""
+    """Speak a text, with a voice of the model or, where a model can, with that of a recording."""
+    if request.reference is None and request.language is not None:
+        raise InvalidInput("language", "is only for a reference: a voice has its own")
+    if request.reference is not None:
+        if request.voice is not None:
+            raise InvalidInput("voice", "and reference are both given; one of them says who speaks")
+        audio = await voice.clone(
+            request.text, request.reference, language=request.language, speed=request.speed, format=request.format
+        )
+        return SpeechResult(audio=audio)
     audio = await voice.synthesize(request.text, voice=request.voice, speed=request.speed, format=request.format)
     return SpeechResult(audio=audio)

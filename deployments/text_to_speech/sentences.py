@@ -11,6 +11,17 @@ def pieces(text: str, longest: int) -> list[str]:
     return [piece for sentence in SENTENCE.split(text) for piece in _divided(sentence.strip(), longest) if piece]
 
 
+def passages(text: str, longest: int) -> list[str]:
+    """The same pieces, as many together as `longest` characters have room for."""
+    found: list[str] = []
+    for piece in pieces(text, longest):
+        if found and len(found[-1]) + 1 + len(piece) <= longest:
+            found[-1] += " " + piece
+        else:
+            found.append(piece)
+    return found
+
+
 def _divided(sentence: str, longest: int) -> list[str]:
     if len(sentence) <= longest:
         return [sentence]

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+import os
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -12,10 +13,39 @@ import pytest
 
 from deployments import BACKENDS
 
+from .covered import Covered
 from .harness import OPTIONS, VOICE_TAGS, need
 from .speech_weights import write_voice
-from .vision_weights import write_depth, write_sam2
+from .vision_weights import write_depth, write_fastsam, write_sam2
 from .weights import write_language_model, write_painter, write_whisper
+from .xtts_weights import write_xtts
+
+COVERED = Covered()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test-gpu` runs the contracts for the sake of the card: without one they would be tested as ever."""
+    if not os.environ.get("MEDLEY_TEST_GPU"):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="there is no GPU here: `make test` runs the contracts without one"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    COVERED.count(item, report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if table := COVERED.table():
+        terminalreporter.section("backends that were driven")
+        for line in table:
+            terminalreporter.write_line(line)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -65,6 +95,18 @@ def voices_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, tag in enumerate(VOICE_TAGS):
         write_voice(folder / tag, seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def fastsam_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("fastsam")
+    return write_fastsam(tmp_path_factory.mktemp("fastsam"))
+
+
+@pytest.fixture(scope="session")
+def xtts_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("xtts")
+    return write_xtts(tmp_path_factory.mktemp("xtts"))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,18 @@ from typing import Any
 import pytest
 
 from deployments import BACKENDS
+from deployments.capabilities import (
+    Depth,
+    ImageEnhancement,
+    ImageReconstruction,
+    ImageTools,
+    ImageTranslation,
+    Language,
+    Segmentation,
+    SpeechToText,
+    TextToImage,
+    TextToSpeech,
+)
 
 from .media_provider import freepik_provider, hugging_face_provider
 from .provider import KEY_VARIABLE, LocalProvider, chat_provider
@@ -71,33 +83,48 @@ REMOTE: dict[str, Remote] = {
 # those are made that are named. No backend is without an entry.
 OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "cutout": lambda: {},
-    "cyclegan": lambda lm, painter, whisper: {"weights": "starter/translator", "longest_side": 64},
+    "cyclegan": lambda: {"weights": "starter/translator", "longest_side": 64},
     "depth_anything": lambda depth: {"weights": str(depth)},
-    "diffusers": lambda lm, painter, whisper: {"weights": str(painter), "steps": 3, "max_side": 256},
-    "espeak": lambda lm, painter, whisper: {},
-    "faster_whisper": lambda lm, painter, whisper: {"weights": str(whisper), "threads": 1},
-    "grabcut": lambda lm, painter, whisper: {},
+    "diffusers": lambda painter: {"weights": str(painter), "steps": 3, "max_side": 256},
+    "espeak": lambda: {},
+    "faster_whisper": lambda whisper: {"weights": str(whisper), "threads": 1},
+    "fastsam": lambda fastsam: {"weights": str(fastsam), "side": 128, "sureness": 0.9, "overlap": 0.5},
+    "grabcut": lambda: {},
     "lambert": lambda: {},
     "mms": lambda voices: {
         "voices": [{"name": one, "language": one, "weights": str(voices / one)} for one in VOICE_TAGS]
     },
-    "opencv": lambda lm, painter, whisper: {},
+    "opencv": lambda: {},
     "palette": lambda: {},
-    "pocketsphinx": lambda lm, painter, whisper: {},
+    "pocketsphinx": lambda: {},
     "sam2": lambda sam2: {"weights": str(sam2), "sureness": 0, "stability": 0},
-    "swin2sr": lambda lm, painter, whisper: {"weights": "starter/upscaler"},
-    "transformers": lambda lm, painter, whisper: {"weights": str(lm), "max_tokens": 20},
-    "vit_mae": lambda lm, painter, whisper: {"weights": "starter/restorer"},
+    "swin2sr": lambda: {"weights": "starter/upscaler"},
+    "transformers": lambda lm: {"weights": str(lm), "max_tokens": 20},
+    "vit_mae": lambda: {"weights": "starter/restorer"},
     "vllm": lambda lm: {"weights": str(lm), "max_tokens": 20, "dtype": "float32", "enforce_eager": True},
+    "xtts": lambda xtts: {"weights": str(xtts)},
 }
-UNTRAINED = frozenset({"depth_anything", "sam2"})  # loaded with random weights: what they find means nothing
-ELSEWHERE = {"vllm": "make test-engines"}  # backends (named as their engine is) that are tested in another environment
+CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a capability
+    Language: "test_language",
+    TextToImage: "test_text_to_image",
+    SpeechToText: "test_speech_to_text",
+    TextToSpeech: "test_text_to_speech",
+    Segmentation: "test_segmentation",
+    ImageTools: "test_image_tools",
+    ImageTranslation: "test_image_translation",
+    ImageEnhancement: "test_image_enhancement",
+    ImageReconstruction: "test_image_reconstruction",
+    Depth: "test_depth",
+}
+UNTRAINED = frozenset({"depth_anything", "fastsam", "sam2"})  # loaded with random weights: what they find means nothing
+# Backends that are tested in another environment, and the module of their engine.
+ELSEWHERE = {"fastsam": "ultralytics", "vllm": "vllm", "xtts": "TTS"}
 
 
 def need(name: str) -> None:
     """Skip the test where the engine of this backend is not installed."""
-    if name in ELSEWHERE and importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed here: `{ELSEWHERE[name]}` runs this test")
+    if name in ELSEWHERE and importlib.util.find_spec(ELSEWHERE[name]) is None:
+        pytest.skip(f"{name} is not installed here: `make test-engines` runs this test")
 
 
 OPTIONS |= {name: remote.loaded for name, remote in REMOTE.items()}

@@ -34,25 +34,15 @@ from deployments.capabilities import (
 from deployments.errors import ModelUnavailable
 from deployments.media import Image
 
-from .harness import ELSEWHERE, OPTIONS, offering
+from .harness import CONTRACTS, ELSEWHERE, OPTIONS, offering
 
-CONTRACTS = {
-    Language: "test_language",
-    TextToImage: "test_text_to_image",
-    SpeechToText: "test_speech_to_text",
-    TextToSpeech: "test_text_to_speech",
-    Segmentation: "test_segmentation",
-    ImageTools: "test_image_tools",
-    ImageTranslation: "test_image_translation",
-    ImageEnhancement: "test_image_enhancement",
-    ImageReconstruction: "test_image_reconstruction",
-    Depth: "test_depth",
-}
 ENGINES = (
     "torch",
     "transformers",
     "llguidance",
     "vllm",
+    "TTS",
+    "ultralytics",
     "diffusers",
     "cv2",
     "av",
@@ -68,10 +58,12 @@ ENGINES_OF_TORCH = (
     "cutout",
     "cyclegan",
     "depth_anything",
+    "fastsam",
     "mms",
     "sam2",
     "swin2sr",
     "vit_mae",
+    "xtts",
 )  # backends whose memory is in what they loaded
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
     "cutout": {"matting": "/nowhere"},
@@ -80,6 +72,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "diffusers": {"weights": "/nowhere"},
     "espeak": {"voice": "en-us+nobody"},
     "faster_whisper": {"weights": "/nowhere"},
+    "fastsam": {"weights": "/nowhere"},
     "freepik_image_enhancement": {"key_variable": "NO_SUCH_KEY"},
     "freepik_text_to_image": {"base_url": "http://example.com/ai"},
     "hugging_face_speech_to_text": {"key_variable": "NO_SUCH_KEY"},
@@ -93,6 +86,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "transformers": {"weights": "/nowhere"},
     "vit_mae": {"weights": "/nowhere"},
     "vllm": {"weights": "/nowhere"},
+    "xtts": {"weights": "/nowhere"},
 }
 
 
@@ -121,7 +115,12 @@ def test_a_backend_inherits_its_capability_and_is_documented(name: str) -> None:
     ("name", "refused"),
     [
         ("cutout", {"upscale", "relight", "stylize"}),
+        ("espeak", {"clone"}),
+        ("mms", {"clone"}),
+        ("hugging_face_text_to_speech", {"clone"}),
+        ("xtts", set()),
         ("diffusers", set()),
+        ("fastsam", set()),
         ("grabcut", {"everything"}),
         ("hugging_face_text_to_image", {"edit", "inpaint", "vary"}),
         ("sam2", set()),
@@ -191,11 +190,11 @@ def test_a_reload_lets_go_of_what_was_loaded(name: str, fresh: Any, options_of: 
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_a_backend_whose_engine_is_not_installed_names_the_extra_that_is_missing(name: str, options_of: Any) -> None:
-    if importlib.util.find_spec(name):
+def test_a_backend_whose_engine_is_not_installed_names_the_extra_that_is_missing(name: str) -> None:
+    if importlib.util.find_spec(ELSEWHERE[name]):
         pytest.skip(f"{name} is installed here")
     with pytest.raises(ModelUnavailable, match=f"extra `{name}`"):
-        asyncio.run(BACKENDS[name]().reconfigure(options_of(name)))
+        asyncio.run(BACKENDS[name]().reconfigure(BACKENDS[name].Options(weights="anywhere")))
 
 
 def test_importing_the_backends_loads_no_engine() -> None:

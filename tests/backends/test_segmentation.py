@@ -1,5 +1,6 @@
 """The contract of `Segmentation`."""
 
+# pyright: reportMissingImports=false
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,9 +15,9 @@ from deployments.capabilities import Segmentation
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Image
 
-from .harness import UNTRAINED, offering, reload_in_flight, seconds_to_stop
+from .harness import UNTRAINED, need, offering, reload_in_flight, seconds_to_stop
 from .pictures import disc, disc_mask, opened, overlap, written
-from .vision_weights import MEAN, STD, write_sam2, write_sam2_video
+from .vision_weights import MEAN, STD, write_fastsam, write_sam2, write_sam2_video
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(Segmentation)
@@ -151,10 +152,12 @@ def noise() -> Image:
 
 # A long call: options with which it is long, and the call.
 LONG: dict[str, tuple[dict[str, Any], Callable[[Any], Coroutine[Any, Any, Any]]]] = {
+    "fastsam": ({"side": 640, "sureness": 0, "overlap": 1}, lambda model: model.everything(noise(), limit=200)),
     "grabcut": ({"iterations": 20}, lambda model: model.segment(noise(), boxes=[(40, 40, 440, 440)])),
     "sam2": ({"grid": 64}, lambda model: model.everything(noise())),
 }
 OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which the same call finds something else
+    "fastsam": lambda folder: {"weights": str(write_fastsam(folder, seed=1))},
     "grabcut": lambda folder: {"longest_side": 64},
     "sam2": lambda folder: {"weights": str(write_sam2(folder, seed=1))},
 }
@@ -162,6 +165,7 @@ OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which the
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_cancelling_stops_the_work(name: str, options_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    need(name)
     changes, call = LONG[name]
     model = BACKENDS[name]()
     await model.reconfigure(options_of(name, **changes))
@@ -193,6 +197,7 @@ class TestEverything:
     @pytest.fixture(params=THOROUGH)
     def model(self, request: pytest.FixtureRequest, fresh: Any, tmp_path: Path) -> Any:
         """With the other options: the masks of SAM 2's other tiny weights differ from point to point."""
+        need(request.param)
         return fresh(request.param, **OTHER[request.param](tmp_path))
 
     async def test_masks_are_as_segment_makes_them_no_two_alike_and_at_most_so_many(self, model: Any) -> None:
@@ -345,4 +350,72 @@ class TestSAM2:
         model = await asyncio.to_thread(fresh, "sam2")
         with pytest.raises(ModelUnavailable):
             await model.reconfigure(BACKENDS["sam2"].Options(weights=str(tmp_path)))
+        assert opened(await model.segment(disc(), points=[(1, 1)])).size == (400, 300)
+
+
+class TestFastSAM:
+    """What only FastSAM promises: masks that are the network's own, and of those the ones that are shown."""
+
+    async def test_masks_are_the_networks_own(self, fresh: Any, fastsam_weights: Path) -> None:
+        """Against ultralytics' own predictor, which looks at a square picture as it is."""
+        from safetensors.torch import load_file
+        from ultralytics.models.fastsam import FastSAMPredictor
+        from ultralytics.nn.tasks import SegmentationModel, yaml_model_load
+
+        network: Any = SegmentationModel(yaml_model_load("yolov8n-seg.yaml"), nc=1, verbose=False)
+        network.load_state_dict(load_file(fastsam_weights / "model.safetensors"))
+        network.names = {0: "thing"}
+        asked = {"imgsz": 128, "conf": 0.5, "iou": 0.5, "retina_masks": True, "verbose": False, "save": False}
+        predictor = FastSAMPredictor(overrides={**asked, "device": "cpu", "max_det": 50})
+        picture = disc(size=(128, 128), centre=(60, 60), radius=30)
+        found = predictor(np.asarray(opened(picture).convert("RGB"))[:, :, ::-1], model=network.eval())
+        expected = found[0].masks.data[:5].numpy().astype(bool)
+        fastsam = await asyncio.to_thread(fresh, "fastsam", sureness=0.5, overlap=0.5)
+        masks = [np.asarray(opened(mask)) > 0 for mask in await fastsam.everything(picture, limit=50)]
+        assert len(expected) == 5
+        for mask in expected:
+            assert max((mask & made).sum() / (mask | made).sum() for made in masks) > 0.95
+
+    async def test_of_a_box_the_best_thing_is_taken_and_of_a_point_all_above_it(self) -> None:
+        from deployments.segmentation.fastsam import _likeness, _meant
+        from deployments.segmentation.sam2 import Prompt
+
+        thing = np.zeros((20, 30), bool)
+        thing[5:15, 10:20] = True
+        assert _likeness(thing, Prompt([], [], (10, 5, 20, 15))) == 1
+        assert _likeness(thing, Prompt([], [], (10, 5, 15, 15))) == 0.5
+        assert _likeness(thing, Prompt([], [], (0, 0, 5, 5))) == 0
+        assert _likeness(thing, Prompt([], [], None, thing.astype(np.uint8) * 255)) == 1
+        assert _meant(thing, Prompt([(1, 1), (10.5, 5.5)], []))
+        assert not _meant(thing, Prompt([(20, 5)], []))
+        assert not _meant(thing, Prompt([(12, 7)], [(19, 14)]))
+
+    async def test_pictures_are_framed_as_in_training(self) -> None:
+        from deployments.segmentation.fastsam import Frame
+
+        assert Frame.around((400, 300), 128) == Frame((400, 300), (128, 96), 0, 0, (128, 96))
+        assert Frame.around((100, 60), 64) == Frame((100, 60), (64, 38), 0, 13, (64, 64))
+        assert Frame.around((3000, 2), 64) == Frame((3000, 2), (64, 1), 0, 15, (64, 32))
+
+    @pytest.mark.parametrize("content", ["empty", "pickle", "damaged", "another network", "another size"])
+    async def test_what_is_no_fastsam_leaves_the_old_in_use(self, fresh: Any, tmp_path: Path, content: str) -> None:
+        import shutil
+
+        from safetensors.torch import load_file, save_file
+
+        from deployments.backend import STARTER
+
+        model = await asyncio.to_thread(fresh, "fastsam")
+        if content == "pickle":
+            (tmp_path / "FastSAM-x.pt").write_bytes(b"pickle")
+        elif content == "damaged":
+            (write_fastsam(tmp_path) / "model.safetensors").write_bytes(b"not at all")
+        elif content == "another network":
+            shutil.copytree(STARTER / "restorer/weights", tmp_path, dirs_exist_ok=True)
+        elif content == "another size":
+            tensors = load_file(write_fastsam(tmp_path) / "model.safetensors")
+            tensors["model.0.conv.weight"] = tensors["model.0.conv.weight"].repeat(2, 1, 1, 1)
+            save_file(tensors, tmp_path / "model.safetensors")
+        with pytest.raises(ModelUnavailable):
+            await model.reconfigure(BACKENDS["fastsam"].Options(weights=str(tmp_path)))
         assert opened(await model.segment(disc(), points=[(1, 1)])).size == (400, 300)

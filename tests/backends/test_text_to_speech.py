@@ -16,6 +16,7 @@ from deployments.media import Audio, MediaLimits
 
 from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop
 from .speech_weights import LETTERS, write_voice
+from .xtts_weights import RATE, SPEAKERS, write_xtts
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(TextToSpeech)
@@ -28,6 +29,7 @@ HASTY: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which it 
     "mms": lambda folder: {
         "voices": [{"name": "en", "language": "en", "weights": str(write_voice(folder, frames=1.6))}]
     },
+    "xtts": lambda folder: {"weights": str(write_xtts(folder, tokens=20))},
 }
 
 
@@ -268,3 +270,169 @@ class TestMMS:
         with pytest.raises(ModelUnavailable):
             await mms.reconfigure(BACKENDS["mms"].Options(voices=voices))
         assert seconds(await mms.synthesize(TEXT)) > 2
+
+
+def tone(seconds: float, pitch: float = 220.0) -> Audio:
+    """A tone with overtones, as a WAV."""
+    at = np.arange(round(seconds * 16_000)) / 16_000
+    wave = np.sum([np.sin(2 * np.pi * pitch * n * at) / n for n in (1, 2, 3)], axis=0)
+    return audio.encode((0.3 * wave).astype(np.float32), 16_000)
+
+
+@pytest.fixture
+def xtts(load: Any) -> Any:
+    return load("xtts")
+
+
+class TestXTTS:
+    """What only XTTS promises."""
+
+    async def test_speech_is_the_networks_own(self, xtts: Any, xtts_weights: Path) -> None:
+        """Against the library, called as its documentation says."""
+        import torch
+        from safetensors.torch import load_file
+
+        from deployments.text_to_speech.xtts_weights import built
+
+        network = built(xtts_weights)
+        network.load_state_dict(load_file(xtts_weights / "model.safetensors"))
+        network.eval()
+        speakers = load_file(xtts_weights / "speakers.safetensors")
+        manner, voice = (speakers[f"Viktor.{part}"] for part in ("gpt_cond_latent", "speaker_embedding"))
+        config = network.config
+        drawn = {name: config[name] for name in ("temperature", "length_penalty", "repetition_penalty")}
+        torch.manual_seed(0)
+        expected = network.inference("Good day.", "de", manner, voice, top_k=config.top_k, top_p=config.top_p, **drawn)
+        spoken = audio.decode(await xtts.synthesize("Good day.", voice="Viktor@de"), RATE)
+        assert spoken.std() > 0.02
+        assert np.abs(spoken - expected["wav"]).max() < 0.001
+
+    async def test_every_speaker_speaks_every_language(self, xtts: Any) -> None:
+        voices = {voice.name: voice.language for voice in await xtts.voices()}
+        plain = dict.fromkeys(SPEAKERS, "en")
+        assert voices == plain | {f"{name}@de": "de" for name in SPEAKERS}
+        english = await xtts.synthesize("So", voice="Viktor")
+        assert english == await xtts.synthesize("So", voice="Viktor@en-GB")
+        assert english != await xtts.synthesize("So", voice="Viktor@de")
+
+    async def test_the_same_text_and_seed_give_the_same_speech_also_beside_others(self, xtts: Any, fresh: Any) -> None:
+        alone = await xtts.synthesize("one two")
+        beside = await asyncio.gather(*(xtts.synthesize("one two" if i % 2 else "three") for i in range(4)))
+        assert beside[1] == beside[3] == alone != beside[0]
+        other = await asyncio.to_thread(fresh, "xtts", seed=1)
+        assert await other.synthesize("one two") != alone
+
+    async def test_a_clone_takes_after_its_reference(self, xtts: Any) -> None:
+        low, high = tone(4, 110), tone(4, 440)
+        spoken = await xtts.clone("one two", low)
+        assert spoken.media_type == "audio/wav"
+        assert seconds(spoken) == pytest.approx(seconds(await xtts.synthesize("one two")), abs=0.05)
+        assert spoken == await xtts.clone("one two", low, language="en")
+        assert spoken != await xtts.clone("one two", high)
+        assert spoken != await xtts.clone("one two", low, language="de")
+        fast = await xtts.clone("one two", low, speed=2, format="flac")
+        assert fast.media_type == "audio/flac"
+        assert seconds(fast) == pytest.approx(seconds(spoken) / 2, rel=0.1)
+
+    @pytest.mark.parametrize(
+        ("field", "arguments"),
+        [
+            ("reference", {"reference": Audio(b"nothing", "audio/wav")}),
+            ("reference", {"reference": tone(0.9)}),
+            ("reference", {"reference": audio.encode(np.zeros(48_000, np.float32), 16_000)}),
+            ("language", {"language": "xx"}),
+            ("text", {"text": " "}),
+            ("text", {"text": "Ж" * 20}),
+            ("speed", {"speed": 5.0}),
+        ],
+    )
+    async def test_a_clone_of_bad_input_names_its_field(self, xtts: Any, field: str, arguments: dict[str, Any]) -> None:
+        with pytest.raises(InvalidInput) as raised:
+            await xtts.clone(**{"text": TEXT, "reference": tone(2), **arguments})
+        assert raised.value.field == field
+
+    async def test_a_voice_in_an_unknown_language_is_told_the_known_ones(self, xtts: Any) -> None:
+        with pytest.raises(InvalidInput, match="en, de") as raised:
+            await xtts.synthesize("hello", voice="Viktor@fr")
+        assert raised.value.field == "voice"
+
+    async def test_commands_of_the_vocabulary_are_read_and_not_obeyed(self, xtts: Any) -> None:
+        assert await xtts.synthesize("one [de] two") == await xtts.synthesize("one (de) two")
+
+    async def test_a_text_of_more_tokens_than_there_is_room_for_is_divided(self, xtts: Any) -> None:
+        digits = " ".join(["777777777"] * 20)  # 200 characters, each number a line of words
+        assert seconds(await xtts.synthesize(digits)) > 3 * seconds(await xtts.synthesize("one"))
+
+    @pytest.mark.parametrize(
+        "changes", [{"voice": "Nobody"}, {"voice": "Viktor@fr"}, {"language": "fr"}], ids=lambda changes: str(changes)
+    )
+    async def test_options_that_the_weights_lack_are_refused(self, xtts_weights: Path, changes: Any) -> None:
+        model = BACKENDS["xtts"]()
+        with pytest.raises(ModelUnavailable, match=r"is 'fr'|is 'Nobody'"):
+            await model.reconfigure(model.Options(weights=str(xtts_weights), **changes))
+
+    async def test_published_pickles_are_converted_and_never_loaded(
+        self, xtts: Any, xtts_weights: Path, tmp_path: Path
+    ) -> None:
+        import shutil
+
+        import torch
+        from safetensors.torch import load_file
+
+        from deployments.text_to_speech.xtts_weights import convert
+
+        for name in ("config.json", "vocab.json"):
+            shutil.copy(xtts_weights / name, tmp_path)
+        torch.save({"model": load_file(xtts_weights / "model.safetensors")}, tmp_path / "model.pth")
+        known: dict[str, dict[str, Any]] = {}
+        for name, tensor in load_file(xtts_weights / "speakers.safetensors").items():
+            known.setdefault(name.split(".")[0], {})[name.split(".")[1]] = tensor
+        torch.save(known, tmp_path / "speakers_xtts.pth")
+        model = BACKENDS["xtts"]()
+        with pytest.raises(ModelUnavailable, match="only pickled weights"):
+            await model.reconfigure(model.Options(weights=str(tmp_path)))
+        convert(tmp_path)
+        await model.reconfigure(model.Options(weights=str(tmp_path)))
+        assert await model.synthesize("one") == await xtts.synthesize("one")
+
+    async def test_a_pickle_that_runs_code_is_not_converted(
+        self, xtts: Any, xtts_weights: Path, tmp_path: Path
+    ) -> None:
+        import pickle
+        import shutil
+
+        from deployments.text_to_speech.xtts_weights import convert
+
+        class Harmful:
+            def __reduce__(self) -> Any:
+                return (Path.touch, (tmp_path / "harmed",))
+
+        for name in ("config.json", "vocab.json"):
+            shutil.copy(xtts_weights / name, tmp_path)
+        (tmp_path / "model.pth").write_bytes(pickle.dumps({"model": Harmful()}))
+        with pytest.raises(pickle.UnpicklingError):
+            convert(tmp_path)
+        assert not (tmp_path / "harmed").exists()
+
+    @pytest.mark.parametrize("content", ["empty", "damaged", "another network", "no speakers", "another config"])
+    async def test_what_is_no_xtts_leaves_the_old_in_use(
+        self, fresh: Any, xtts_weights: Path, tmp_path: Path, content: str
+    ) -> None:
+        import shutil
+
+        from deployments.backend import STARTER
+
+        model = await asyncio.to_thread(fresh, "xtts")
+        if content == "another network":
+            shutil.copytree(STARTER / "restorer/weights", tmp_path, dirs_exist_ok=True)
+        elif content != "empty":
+            shutil.copytree(xtts_weights, tmp_path, dirs_exist_ok=True)
+        if content == "damaged":
+            (tmp_path / "model.safetensors").write_bytes(b"not at all")
+        elif content == "no speakers":
+            (tmp_path / "speakers.safetensors").unlink()
+        elif content == "another config":
+            (tmp_path / "config.json").write_text('{"model": "vits"}')
+        with pytest.raises(ModelUnavailable):
+            await model.reconfigure(BACKENDS["xtts"].Options(weights=str(tmp_path)))
+        assert seconds(await model.synthesize("one")) > 2

@@ -1,6 +1,6 @@
 """Tiny random weights of networks that look at pictures, made on the spot in the layouts that real ones have."""
 
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportMissingImports=false
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -175,4 +175,26 @@ def write_knower(folder: Path, labels: tuple[str, ...] = ("cat", "sky-other-merg
     )
     enliven(lambda: Mask2FormerForUniversalSegmentation(config), seed).save_pretrained(folder)
     write_preprocessor(folder, size={"height": 64, "width": 64}, resample=2)
+    return folder
+
+
+def write_fastsam(folder: Path, seed: int = 0) -> Path:
+    """The smallest FastSAM, in which masks depend on the place and half of the boxes are surer than a half."""
+    import torch
+    from safetensors.torch import save_file
+    from ultralytics.nn.tasks import SegmentationModel, yaml_model_load
+
+    folder.mkdir(parents=True, exist_ok=True)
+    network = enliven(lambda: SegmentationModel(yaml_model_load("yolov8n-seg.yaml"), nc=1, verbose=False), seed)
+    head = network.model[-1]
+    head.dfl.conv.weight.data = torch.arange(16.0).view(1, 16, 1, 1)  # a constant: distances
+    for layer in head.cv3:  # what says how sure it is of a thing
+        torch.nn.init.zeros_(layer[-1].bias)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.rand(4, 3, 128, 128))  # so that no layer's signal fades
+    tensors = {name: tensor.contiguous().clone() for name, tensor in network.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return folder

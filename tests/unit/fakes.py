@@ -120,6 +120,7 @@ class Speaker(TextToSpeech):
 
     def __init__(self) -> None:
         self.said: list[tuple[str, str | None, AudioFormat | None]] = []
+        self.cloned: list[tuple[str, Audio, str | None]] = []
 
     async def synthesize(
         self,
@@ -130,6 +131,18 @@ class Speaker(TextToSpeech):
         format: AudioFormat | None = None,
     ) -> Audio:
         self.said.append((text, voice, format))
+        return RECORDING
+
+    async def clone(
+        self,
+        text: str,
+        reference: Audio,
+        *,
+        language: str | None = None,
+        speed: float | None = None,
+        format: AudioFormat | None = None,
+    ) -> Audio:
+        self.cloned.append((text, reference, language))
         return RECORDING
 
     async def voices(self) -> list[Voice]:

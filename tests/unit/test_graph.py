@@ -13,6 +13,7 @@ from deployments.media import Audio, Image
 from graphs import GRAPHS
 from graphs.image_generation import ImageGenerationRequest, image_generation
 from graphs.prompt_enhancement import PromptEnhancementRequest, prompt_enhancement
+from graphs.speech import SpeechRequest, speech
 from graphs.speech_to_image import SpeechToImageRequest, speech_to_image
 from graphs.voice_assistant import VoiceAssistantRequest, voice_assistant
 from serve_app.graph import Graph, GraphError, graph
@@ -249,6 +250,27 @@ async def test_voice_assistant_says_so_where_the_model_says_nothing() -> None:
     voice = Speaker()
     await voice_assistant(VoiceAssistantRequest(audio=RECORDING), ears=Ears(), writer=Writer(""), voice=voice)
     assert voice.said == [("I have no answer.", None, "wav")]
+
+
+async def test_speech_has_the_voice_of_a_reference_where_there_is_one() -> None:
+    voice = Speaker()
+    assert (await speech(SpeechRequest(text="hi", voice="en-gb"), voice=voice)).audio == RECORDING
+    assert (
+        await speech(SpeechRequest(text="hallo", reference=RECORDING, language="de"), voice=voice)
+    ).audio == RECORDING
+    assert (voice.said, voice.cloned) == ([("hi", "en-gb", "wav")], [("hallo", RECORDING, "de")])
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [("voice", {"reference": RECORDING, "voice": "en-gb"}), ("language", {"language": "de"})],
+)
+async def test_speech_refuses_what_contradicts_itself(field: str, asked: dict[str, Any]) -> None:
+    voice = Speaker()
+    with pytest.raises(InvalidInput) as refused:
+        await speech(SpeechRequest(text="hi", **asked), voice=voice)
+    assert refused.value.field == field
+    assert (voice.said, voice.cloned) == ([], [])
 
 
 async def test_image_generation_paints_several_pictures_at_once() -> None:

@@ -1,0 +1,28 @@
+"""A card to measure on, and the backends' tiny weights. Without a card, all of it is skipped."""
+
+from typing import Any
+
+import pytest
+
+from ..backends.conftest import (  # noqa: F401  (fixtures)
+    depth_weights,
+    fastsam_weights,
+    fresh,
+    lm_weights,
+    options_of,
+    painter_weights,
+    sam2_weights,
+    voices_weights,
+    whisper_weights,
+    xtts_weights,
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cuda() -> Any:
+    """`torch.cuda`."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here: these tests are of a card's memory and speed")
+    return torch.cuda

@@ -1,0 +1,104 @@
+"""A card is shared: each keeps to its part of it, gives back what it does not use, and survives asking too much."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deployments.backend import GPU_SHARE
+from deployments.errors import OutOfMemory
+
+pytestmark = pytest.mark.asyncio
+ON_A_CARD = (
+    "cyclegan",
+    "depth_anything",
+    "diffusers",
+    "fastsam",
+    "mms",
+    "sam2",
+    "swin2sr",
+    "transformers",
+    "vit_mae",
+    "xtts",
+)  # backends that take a GPU where there is one
+GREEDY = """
+import torch
+from deployments.engine import device_for, failure
+
+device = device_for("auto", None)
+total = torch.cuda.get_device_properties(0).total_memory
+within = torch.zeros(int(0.02 * total), dtype=torch.uint8, device=device)
+print(device, int(within.sum()))
+try:
+    torch.zeros(int(0.1 * total), dtype=torch.uint8, device=device)
+except RuntimeError as error:
+    print(type(failure(error, "the model failed")).__name__)
+"""
+SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the card in blocks of so many
+ROOM = 32 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
+
+
+def greedy(share: str) -> list[str]:
+    """What a process says that takes 2 % of the card, then 10 %, with this share."""
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY], env=os.environ | {GPU_SHARE: share}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+async def test_a_process_is_held_to_its_share_and_its_neighbour_goes_on(cuda: Any) -> None:
+    import torch
+
+    mine = torch.ones(1000, device="cuda")
+    assert greedy("0.05") == ["cuda", "0", "OutOfMemory"]
+    assert greedy("0.2") == ["cuda", "0"]
+    assert mine.sum().item() == 1000
+
+
+def _settled(cuda: Any) -> None:
+    gc.collect()
+    cuda.synchronize()
+    cuda.empty_cache()
+
+
+@pytest.mark.parametrize("name", ON_A_CARD)
+async def test_unloading_gives_the_memory_back(name: str, fresh: Any, cuda: Any) -> None:
+    backend = await asyncio.to_thread(fresh, name)  # what libraries keep for good, they have from here on
+    del backend
+    _settled(cuda)
+    allocated, reserved = cuda.memory_allocated(), cuda.memory_reserved()
+    backend = await asyncio.to_thread(fresh, name)
+    assert cuda.memory_allocated() > allocated
+    del backend
+    _settled(cuda)
+    assert cuda.memory_reserved() <= reserved + SMALLEST_RESERVE
+
+
+@pytest.fixture
+def little_room(cuda: Any) -> Iterator[Any]:
+    """`little_room()`: from then on this process gets `ROOM` more of the card and no more."""
+
+    def limit() -> None:
+        _settled(cuda)
+        total = cuda.get_device_properties(0).total_memory
+        cuda.set_per_process_memory_fraction((cuda.memory_reserved() + ROOM) / total)
+
+    yield limit
+    cuda.set_per_process_memory_fraction(1.0)
+
+
+async def test_a_request_too_large_for_the_card_is_refused_and_the_next_smaller_one_answered(
+    fresh: Any, little_room: Any
+) -> None:
+    painter = await asyncio.to_thread(fresh, "diffusers", max_side=2048)
+    await painter.generate("a dog", width=64, height=64, seed=1)
+    little_room()
+    with pytest.raises(OutOfMemory) as raised:
+        await painter.generate("a dog", width=2048, height=2048, seed=1)
+    assert (raised.value.status, raised.value.type) == (503, "out-of-memory")
+    assert (await painter.generate("a dog", width=64, height=64, seed=1)).media_type == "image/png"
