@@ -263,6 +263,10 @@ class SpeechToText(Protocol):
         """
         ...
 
+    def stream(self, audio: Audio, *, language: str | None = None, translate: bool = False) -> AsyncIterator[Segment]:
+        """The same, stretch by stretch as it is read. One that hears a recording as a whole leaves it as it is here."""
+        raise ModelUnavailable("this model hears a recording as a whole: it does not stream")
+
 
 class TextToSpeech(Protocol):
     """Speaks a text. One that has only voices of its own leaves `clone` as it is here."""

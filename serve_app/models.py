@@ -120,6 +120,11 @@ class Models:
             raise ModelUnavailable(f"This profile has no model for {capability.__name__}.")
         return found
 
+    def able(self, name: str | None, capability: type[Any], method: str) -> bool:
+        """Whether the model of this name, or any of the capability, does more than refuse `method`."""
+        candidates = (self.named(name, capability),) if name else self.offering(capability)
+        return any(method not in model.lacks for model in candidates)
+
     def selected(
         self, candidates: tuple[Model, ...], how: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Model, ...]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +17,9 @@ from ..engine import failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from .together import Reader
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RATE = 16_000  # Hz, of every Whisper
 NEEDED = "model.bin"  # CTranslate2's own format: numbers, no code
@@ -64,14 +68,31 @@ class FasterWhisper(SpeechToText):
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
     ) -> Transcript:
-        engine = self._ready()
-        chosen = language and language.replace("_", "-").split("-")[0].lower()
-        if chosen and chosen not in engine.languages:
-            known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
-            raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
-        call = {"language": chosen, "task": "translate" if translate else "transcribe", "word_timestamps": word_times}
-        loop = asyncio.get_running_loop()
+        engine, loop = self._ready(), asyncio.get_running_loop()
+        call = _call(engine, language, translate) | {"word_timestamps": word_times}
         return await in_thread(lambda cancelled: _transcribe(engine, audio, call, loop, cancelled))
+
+    async def stream(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False
+    ) -> AsyncIterator[Segment]:
+        """Each stretch of up to 30 s when it has been read. Closing the iterator stops the reading after the next."""
+        engine, loop = self._ready(), asyncio.get_running_loop()
+        call = _call(engine, language, translate) | {"batch_size": 1}
+        heard: asyncio.Queue[Segment | None] = asyncio.Queue()
+
+        def read(cancelled: threading.Event) -> None:
+            samples = recordings.decode(audio, RATE)
+            for segment in _read(engine, samples, call, loop, cancelled)[0]:
+                loop.call_soon_threadsafe(heard.put_nowait, segment)
+
+        reading = asyncio.create_task(in_thread(read))
+        reading.add_done_callback(lambda done: heard.put_nowait(None))
+        try:
+            while (segment := await heard.get()) is not None:
+                yield segment
+            await reading
+        finally:
+            reading.cancel()
 
     def _ready(self) -> "_Engine":
         if self._engine is None:
@@ -88,6 +109,19 @@ class _Engine:
     options: FasterWhisper.Options
 
 
+def _call(engine: _Engine, language: str | None, translate: bool) -> dict[str, Any]:
+    """What faster-whisper is asked, in its own names.
+
+    Raises:
+        InvalidInput: the model does not understand the language.
+    """
+    chosen = language and language.replace("_", "-").split("-")[0].lower()
+    if chosen and chosen not in engine.languages:
+        known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
+        raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
+    return {"language": chosen, "task": "translate" if translate else "transcribe"}
+
+
 def _transcribe(
     engine: _Engine,
     recording: Audio,
@@ -95,27 +129,43 @@ def _transcribe(
     loop: asyncio.AbstractEventLoop,
     cancelled: threading.Event,
 ) -> Transcript:
-    samples, options = recordings.decode(recording, RATE), engine.options
-    pipeline = engine.reader.pipeline(loop, cancelled)
+    samples = recordings.decode(recording, RATE)
+    heard, about = _read(engine, samples, call, loop, cancelled)
+    segments = list(heard)
+    language = "en" if call["task"] == "translate" else about().language
+    text = " ".join(segment.text for segment in segments)
+    return Transcript(text=text, language=language, seconds=round(len(samples) / RATE, 3), segments=segments)
+
+
+def _read(
+    engine: _Engine,
+    samples: "np.ndarray",
+    call: dict[str, Any],
+    loop: asyncio.AbstractEventLoop,
+    cancelled: threading.Event,
+) -> tuple[Iterator[Segment], Callable[[], Any]]:
+    """The segments of a recording (float32 at `RATE`) as they are read, and what is known of it once they are begun."""
+    options, seconds = engine.options, round(len(samples) / RATE, 3)
     how = {"batch_size": options.batch, "beam_size": options.beam, "temperature": 0.0, "without_timestamps": False}
-    segments, seconds = list[Segment](), round(len(samples) / RATE, 3)
+    known = list[Any]()
 
     def at(time: Any) -> float:
         return min(round(float(time), 2), seconds)  # Whisper counts in windows of 30 s, and may end beyond
 
-    try:
-        heard, about = pipeline.transcribe(samples, **call, **how)
-        for segment in heard:  # read batch by batch as it is asked for
-            if cancelled.is_set():
-                raise CancelledError
-            if text := segment.text.strip():
-                words = [Word(start=at(w.start), end=at(w.end), text=w.word.strip()) for w in segment.words or ()]
-                segments.append(Segment(start=at(segment.start), end=at(segment.end), text=text, words=words))
-    except (RuntimeError, MemoryError) as error:
-        raise failure(error, "faster-whisper failed") from None
-    language = "en" if call["task"] == "translate" else about.language
-    text = " ".join(segment.text for segment in segments)
-    return Transcript(text=text, language=language, seconds=seconds, segments=segments)
+    def read() -> Iterator[Segment]:
+        try:
+            heard, about = engine.reader.pipeline(loop, cancelled).transcribe(samples, **{**how, **call})
+            known.append(about)
+            for segment in heard:  # read batch by batch as it is asked for
+                if cancelled.is_set():
+                    raise CancelledError
+                if text := segment.text.strip():
+                    words = [Word(start=at(w.start), end=at(w.end), text=w.word.strip()) for w in segment.words or ()]
+                    yield Segment(start=at(segment.start), end=at(segment.end), text=text, words=words)
+        except (RuntimeError, MemoryError) as error:
+            raise failure(error, "faster-whisper failed") from None
+
+    return read(), lambda: known[0]
 
 
 def _load(options: FasterWhisper.Options) -> _Engine:

@@ -14,7 +14,7 @@ from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from deployments.speech_to_text.word_error import agreement, word_errors
 
-from .harness import offering, other_options, reload_in_flight, seconds_to_stop
+from .harness import offering, other_options, reload_in_flight, seconds_to_stop, watch
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(SpeechToText)
@@ -227,6 +227,40 @@ class TestPocketSphinx:
         assert with_domain <= without / 2
         without, with_domain = await errors(ORDINARY)
         assert with_domain <= without
+
+
+STREAMING = [name for name in NAMES if BACKENDS[name].stream is not SpeechToText.stream]
+
+
+class TestStreaming:
+    """Hearing stretch by stretch, for the backends that can."""
+
+    @pytest.fixture(params=STREAMING)
+    def model(self, request: pytest.FixtureRequest, load: Any) -> Any:
+        return load(request.param)
+
+    async def test_the_stretches_joined_are_the_transcript(self, model: Any, counting: np.ndarray) -> None:
+        recording = audio.encode(np.tile(counting, 25), 48_000)
+        whole = await model.transcribe(recording, language="en")
+        pieces = [segment async for segment in model.stream(recording, language="en")]
+        assert pieces == whole.segments
+        assert len(pieces) > 1
+
+    async def test_the_first_comes_before_the_last_is_read(
+        self, model: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = watch(model, monkeypatch)
+        pieces = model.stream(audio.encode(np.tile(counting, 60), 48_000), language="en")
+        await anext(pieces)
+        assert not seen.ended.is_set()
+        await pieces.aclose()
+        assert await asyncio.to_thread(seen.ended.wait, 10)
+
+    async def test_bad_input_names_its_field(self, model: Any, counting: np.ndarray) -> None:
+        for given, field in (({"language": "xx"}, "language"), ({"audio": Audio(b"nothing", "audio/wav")}, "audio")):
+            with pytest.raises(InvalidInput) as raised:
+                await anext(model.stream(**{"audio": audio.encode(counting, 48_000), **given}))
+            assert raised.value.field == field
 
 
 class TestFasterWhisper:

@@ -14,8 +14,9 @@ import pytest
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from deployments.capabilities import Language
+from deployments.capabilities import Language, Segment
 from deployments.errors import InvalidInput, ModelUnavailable
+from deployments.media import Audio
 from graphs import GRAPHS
 from serve_app.config import AppConfig, load_graphs
 from serve_app.gateway import Direct
@@ -44,6 +45,22 @@ class Text(BaseModel):
     text: str = ""
 
 
+class Stenographer(Ears):
+    """Hears word by word; after `words` of them it cannot any more."""
+
+    def __init__(self, words: int = 100) -> None:
+        super().__init__()
+        self.words = words
+
+    async def stream(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False
+    ) -> AsyncIterator[Segment]:
+        for number, word in enumerate(self.text.split()):
+            if number >= self.words:
+                raise ModelUnavailable("deaf")
+            yield Segment(start=number, end=number + 1, text=word)
+
+
 @graph(title="Break")
 async def breaks(request: Text, writer: Language) -> Text:
     """A graph with a mistake in it."""
@@ -65,17 +82,20 @@ AppOf = Callable[..., ASGIApp]
 def app_of(services: Services) -> AppOf:
     """The whole gateway over fakes."""
 
-    def made(writer: Writer | None = None, jobs: dict[str, Any] | None = None, **gateway: Any) -> ASGIApp:
+    def made(
+        writer: Writer | None = None, jobs: dict[str, Any] | None = None, ears: Ears | None = None, **gateway: Any
+    ) -> ASGIApp:
         models: dict[str, Any] = {
             "writer": writer or Writer("A glowing circle."),
             "second": Writer("The second one."),
             "painter": Painter(),
-            "ears": Ears(),
+            "ears": ears or Ears(),
             "speaker": Speaker(),
             "segmenter": object(),
             "tools": Tools(),
         }
-        rows = [{"name": name, "backend": BACKENDS[name]} for name in models]
+        backends = BACKENDS | ({"ears": "faster_whisper"} if isinstance(ears, Stenographer) else {})
+        rows = [{"name": name, "backend": backends[name]} for name in models]
         config = AppConfig.model_validate({"models": rows, "gateway": gateway, "jobs": jobs or {}})
         handles = {name: LocalHandle(model) for name, model in models.items()}
         graphs = {**load_graphs(config.graphs), "breaks": breaks, "waits": waits}
@@ -384,6 +404,31 @@ async def test_openais_transcriptions_come_in_the_form_asked_for(
     parts = {"file": ("a.wav", RECORDING.data), "response_format": (None, form)}
     answer = await client.post("/v1/audio/transcriptions", files=parts)
     assert (answer.status_code, answer.headers["content-type"], answer.text) == (200, kind, text)
+
+
+@pytest.mark.parametrize(
+    ("ears", "deltas", "end"),
+    [
+        (Stenographer(), ["a", " red", " circle"], "a red circle"),
+        (Ears(), ["a red circle"], "a red circle"),  # one that does not stream
+        (Stenographer(words=2), ["a", " red"], None),
+    ],
+)
+async def test_openais_transcriptions_come_as_they_are_heard(
+    ears: Ears, deltas: list[str], end: str | None, app_of: AppOf
+) -> None:
+    parts = {"file": ("a.wav", RECORDING.data), "stream": (None, "true")}
+    answer = await connect(app_of(ears=ears)).post("/v1/audio/transcriptions", files=parts)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    told = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
+    assert [one["delta"] for one in told if one.get("type") == "transcript.text.delta"] == deltas
+    assert (told[-1].get("text") if end else told[-1]["error"]["message"]) == (end or "ears: deaf")
+
+
+async def test_an_error_before_anything_is_heard_has_its_status(app_of: AppOf) -> None:
+    parts = {"file": ("a.wav", RECORDING.data), "stream": (None, "true")}
+    client = connect(app_of(ears=Stenographer(words=0)))
+    assert (await client.post("/v1/audio/transcriptions", files=parts)).status_code == 503
 
 
 async def test_parts_of_a_form_may_be_named_as_a_list(client: httpx.AsyncClient) -> None:

@@ -1,17 +1,22 @@
 """Recordings transcribed and texts spoken."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from deployments.capabilities import AudioFormat, Transcript
+from deployments.capabilities import AudioFormat, SpeechToText, Transcript
+from deployments.errors import MedleyError
 from graphs.speech import speech
 from graphs.transcription import transcription
 
+from ...responses import openai_error
+from ...run import Run
+from ...selection import AUTO
 from ...subtitles import srt, vtt
-from .shared import DEFAULT_MODEL, body_of, form_body, json_body, names, prepare
+from .shared import DEFAULT_MODEL, body_of, chain, event, form_body, json_body, names, prepare
 
 if TYPE_CHECKING:
     from ...gateway import Service
@@ -26,6 +31,7 @@ class Translation(BaseModel):
 class Transcription(Translation):
     language: str | None = None
     timestamp_granularities: list[Literal["word", "segment"]] = Field(default=["segment"], max_length=2)
+    stream: bool = False
 
 
 class SpeechCreation(BaseModel):
@@ -46,6 +52,12 @@ def add(routes: APIRouter, service: "Service") -> None:
             words = "word" in asked.timestamp_granularities
             fields = {"audio": asked.file, "language": asked.language, "word_times": words}
             run, call = await prepare(service, transcription, "ears", asked.model, **fields)
+            if asked.stream:
+                named = None if asked.model in (DEFAULT_MODEL, AUTO) else asked.model
+                pieces = service.models.able(named, SpeechToText, "stream")
+                events = _events(run, call, pieces)
+                first = await anext(events)  # an error before anything is heard still has its own status
+                return StreamingResponse(chain(first, events), media_type="text/event-stream")
             return _transcript(await run.execute(transcription, call), asked.response_format, "transcribe")
 
     @routes.post(
@@ -67,6 +79,26 @@ def add(routes: APIRouter, service: "Service") -> None:
             run, call = await prepare(service, speech, "voice", asked.model, **fields)
             audio = (await run.execute(speech, call)).audio
         return Response(audio.data, media_type=audio.media_type)
+
+
+async def _events(run: Run, call: Any, pieces: bool) -> AsyncIterator[str]:
+    """What is heard, stretch by stretch where a model can, then all of it; an error after the first is an event too."""
+    texts = list[str]()
+    try:
+        if pieces:
+            ears = run.model("ears", SpeechToText)
+            async for segment in ears.stream(call.audio, language=call.language):
+                delta = f" {segment.text}" if texts else segment.text
+                texts.append(segment.text)
+                yield event({"type": "transcript.text.delta", "delta": delta})
+        else:
+            texts = [(await run.execute(transcription, call)).text]
+            yield event({"type": "transcript.text.delta", "delta": texts[0]})
+        yield event({"type": "transcript.text.done", "text": " ".join(texts)})
+    except MedleyError as error:
+        if not texts:
+            raise
+        yield event(openai_error(error)[1])
 
 
 def _transcript(transcript: Transcript, form: str, task: str) -> Response:

@@ -1,6 +1,5 @@
 """Chat completions, whole and as they are written."""
 
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from graphs.chat import chat
 from ...responses import openai_error
 from ...run import Run
 from .chat_body import ChatCompletion
-from .shared import body_of, json_body, names, prepare
+from .shared import body_of, chain, event, json_body, names, prepare
 
 if TYPE_CHECKING:
     from ...gateway import Service
@@ -36,7 +35,7 @@ def add(routes: APIRouter, service: "Service") -> None:
         if asked.stream:
             chunks = _chat_chunks(run, call, {**head, "object": "chat.completion.chunk"}, asked)
             first = await anext(chunks)  # an error before the first token still has its own status
-            return StreamingResponse(_all(first, chunks), media_type="text/event-stream")
+            return StreamingResponse(chain(first, chunks), media_type="text/event-stream")
         with names(OPENAIS):
             reply = await run.execute(chat, call)
         message: dict[str, Any] = {"role": "assistant", "content": reply.text}
@@ -67,16 +66,14 @@ async def _chat_chunks(run: Run, call: Any, head: dict[str, Any], asked: ChatCom
                     content["tool_calls"] = [{"index": index, **made} for index, made in enumerate(calls)]
                 if delta.finish_reason:
                     prompt_tokens, completion_tokens = delta.prompt_tokens, delta.completion_tokens
-                yield _event(
-                    {**head, "choices": [{"index": 0, "delta": content, "finish_reason": delta.finish_reason}]}
-                )
+                yield event({**head, "choices": [{"index": 0, "delta": content, "finish_reason": delta.finish_reason}]})
         if asked.stream_options.include_usage:
-            yield _event({**head, "choices": [], "usage": _usage(prompt_tokens, completion_tokens)})
+            yield event({**head, "choices": [], "usage": _usage(prompt_tokens, completion_tokens)})
         yield "data: [DONE]\n\n"
     except MedleyError as error:
         if not head["model"]:
             raise
-        yield _event(openai_error(error)[1])
+        yield event(openai_error(error)[1])
 
 
 def _calls(calls: list[ToolCall], asked: ChatCompletion) -> list[dict[str, Any]]:
@@ -89,16 +86,6 @@ def _calls(calls: list[ToolCall], asked: ChatCompletion) -> list[dict[str, Any]]
 def _model(run: Run, adapter: str | None) -> str:
     """The model that answered, as it can be asked for again."""
     return f"{run.steps[-1].model}:{adapter}" if adapter else run.steps[-1].model
-
-
-async def _all(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for item in rest:
-        yield item
-
-
-def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body)}\n\n"
 
 
 def _usage(prompt: int, completion: int) -> dict[str, int]:

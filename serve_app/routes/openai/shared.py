@@ -1,7 +1,8 @@
 """What OpenAI's routes share: a run of a graph with one model named, bodies, and errors in OpenAI's words."""
 
 import asyncio
-from collections.abc import Generator
+import json
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,3 +90,15 @@ def body_of(schema: type[BaseModel], kind: str = "application/json") -> dict[str
     # Its `$defs` are put among the components by `schema.openapi`.
     document = schema.model_json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {kind: {"schema": document}}}}
+
+
+async def chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    """A stream whose first item has been looked at already."""
+    yield first
+    async for item in rest:
+        yield item
+
+
+def event(body: dict[str, Any]) -> str:
+    """A server-sent event, as OpenAI's clients read it."""
+    return f"data: {json.dumps(body)}\n\n"
