@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ def revision_of(backend: type[Any], options: Any) -> str:
 
 def _weights_stamp(options: Any) -> str:
     """Name, size and age of every file in the folders that options name: weights that change change the revision."""
-    folders = [Path(weights_path(value)) for value in options.model_dump().values() if isinstance(value, str)]
+    folders = [Path(weights_path(text)) for text in _texts(options.model_dump())]
     files = sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file())
     return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in options, those of adapters and voices among them."""
+    if isinstance(value, str):
+        if value:  # an empty one would be the folder we are in
+            yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)

@@ -26,6 +26,8 @@ from .view import job_view
 
 STEP_COLUMNS = [steps.c[name] for name in StepRecord.__dataclass_fields__]
 
+ROUNDED_S = 1e-6  # a time of the database that is shown may be later than itself by less: it is rounded to this
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -133,9 +135,9 @@ def page(connection: Connection, user: str, filters: Filters, limit: int, before
     if filters.status is not None:
         query = query.where(jobs.c.status == filters.status)
     if filters.since is not None:
-        query = query.where(jobs.c.created_at >= filters.since)
+        query = query.where(jobs.c.created_at >= filters.since - ROUNDED_S)
     if filters.until is not None:
-        query = query.where(jobs.c.created_at < filters.until)
+        query = query.where(jobs.c.created_at < filters.until - ROUNDED_S)
     if filters.text:
         inside = [column.icontains(filters.text, autoescape=True) for column in (jobs.c.input, jobs.c.output)]
         query = query.where(or_(*inside))

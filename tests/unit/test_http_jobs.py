@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import websockets
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from deployments.capabilities import Message
 from deployments.errors import InvalidInput
@@ -223,6 +223,23 @@ async def test_pages_have_every_job_once_also_while_new_ones_come(client: httpx.
         await started(client, steps=0)  # newer than all of them
     assert [len(page) for page in pages] == [20, 20, 5]
     assert [id for page in pages for id in page] == sorted(made, reverse=True)
+
+
+async def test_a_job_is_found_since_the_time_it_shows_however_that_is_rounded(
+    client: httpx.AsyncClient, served: Served
+) -> None:
+    id = await started(client, text="circle", steps=1)
+    await ended(client, id)
+    for stored in (1795290000.4569998, 1795290000.457, 1795290000.4570003):
+        await served.database.write(
+            lambda connection, stored=stored: connection.execute(
+                update(tables.jobs).where(tables.jobs.c.id == id).values(created_at=stored)
+            )
+        )
+        (job,) = (await client.get(JOBS)).json()["jobs"]
+        assert job["created_at"] == "2026-11-21T19:40:00.457Z"
+        for name, there in (("since", 1), ("until", 0)):
+            assert len((await client.get(JOBS, params={name: job["created_at"]})).json()["jobs"]) == there
 
 
 async def test_filters_choose(client: httpx.AsyncClient, author: Author) -> None:
