@@ -4,9 +4,9 @@
 # pyright: reportUnknownMemberType=false
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deployments.backend import weights_path
 from deployments.progress import following
@@ -51,6 +51,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if value:  # an empty one would be the folder we are in
             yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for inner in value.values() if isinstance(value, Mapping) else value:
+    elif isinstance(value, dict | list | tuple):
+        inside: Any = list(cast(dict[Any, Any], value).values()) if isinstance(value, dict) else value
+        for inner in inside:
             yield from _texts(inner)
