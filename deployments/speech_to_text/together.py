@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import Any
 
 from ..batching import Batches, Call
@@ -17,6 +17,8 @@ class Reader:
 
     def __init__(self, model: Any, most: int) -> None:
         self.model = model
+        # Of its own: the calls wait in the common threads, and may fill them.
+        self._thread = ThreadPoolExecutor(1, "whisper")
         self._batches = Batches[tuple[Any, Any, Any], Any](self._read, most)
 
     def pipeline(self, loop: asyncio.AbstractEventLoop, cancelled: threading.Event) -> Any:
@@ -51,7 +53,8 @@ class Reader:
         return Together(self.model)
 
     async def _read(self, calls: Sequence[Call[tuple[Any, Any, Any], Any]]) -> Sequence[Any]:
-        return await asyncio.to_thread(self._generate, [call.item for call in calls])
+        items = [call.item for call in calls]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._generate, items)
 
     def _generate(self, items: Sequence[tuple[Any, Any, Any]]) -> Sequence[Any]:
         import faster_whisper
