@@ -211,7 +211,7 @@ class Run:
         self.tell(step)
 
     def finish(self, step: Step, error: BaseException | None = None) -> None:
-        if step.attempts:
+        if step.model and step.status == "running":  # it may have ended, and then not been recorded
             self.models.calls[step.model] -= 1
         step.seconds = time.time() - step.started
         if error is None:

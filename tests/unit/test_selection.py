@@ -12,7 +12,7 @@ from graphs.prompt_category import CATEGORIES, WORDS, category_of
 from serve_app.config import AppConfig
 from serve_app.graph import GraphError, graph
 from serve_app.models import Model, Models
-from serve_app.run import Run
+from serve_app.run import Call, Run, Step
 from serve_app.selection import Traits, Wanted, ranked, wanted
 
 from .fakes import PICTURE, Never, Painter, ScriptedHandle, Writer
@@ -118,6 +118,27 @@ async def test_auto_asks_the_one_that_suits_and_falls_back_to_the_others() -> No
     await first.generate("a dog")  # who does not ask for it gets the profile's first
     assert not animals.outcomes
     assert len(logos.calls) == 3
+
+
+class Unkept:
+    """A journal that fails to keep what it is given."""
+
+    def tell(self, step: Step) -> None:
+        pass
+
+    async def recall(self, step: Step, call: Call) -> None:
+        pass
+
+    async def record(self, step: Step, call: Call, value: Any) -> None:
+        raise ModelUnavailable("not kept")
+
+
+@pytest.mark.asyncio
+async def test_a_step_that_ended_and_was_not_kept_is_counted_once() -> None:
+    models = Models([painter("one", ScriptedHandle(PICTURE))])
+    with pytest.raises(ModelUnavailable, match="not kept"):
+        await Run(models, journal=Unkept()).model("painter", TextToImage).generate("a dog")
+    assert models.calls["one"] == 0
 
 
 @pytest.mark.asyncio
