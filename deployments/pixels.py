@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .capabilities import Box, ImageFormat
-from .errors import InvalidInput, UnsupportedMedia
+from .errors import InvalidInput, ModelUnavailable, UnsupportedMedia
 from .media import IMAGE_FORMATS, Image
 
 if TYPE_CHECKING:
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 25_000_000
 LONGEST_SIDE = 8192  # of a picture that is made
+
+
+def need_opencv() -> None:
+    """Load OpenCV, so that the first call does not pay for it.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise ModelUnavailable(f"OpenCV is needed: {error}") from None
 
 
 def open_picture(image: Image, field: str = "image") -> "Picture":

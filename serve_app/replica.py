@@ -51,7 +51,8 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if value:  # an empty one would be the folder we are in
             yield value
-    elif isinstance(value, dict | list | tuple):
-        inside: Any = list(cast(dict[Any, Any], value).values()) if isinstance(value, dict) else value
-        for inner in inside:
+    elif isinstance(value, dict):
+        yield from _texts(list(cast(dict[Any, Any], value).values()))
+    elif isinstance(value, list | tuple):
+        for inner in cast(list[Any], value):
             yield from _texts(inner)

@@ -139,10 +139,7 @@ def load(options: Cutout.Options) -> Loaded:
     Raises:
         ModelUnavailable: OpenCV is missing, or weights are missing, damaged, pickled or of another kind.
     """
-    try:
-        import cv2  # noqa: F401 -- loaded once here, so that the first call does not pay for it
-    except ImportError as error:
-        raise ModelUnavailable(f"OpenCV is needed: {error}") from None
+    pixels.need_opencv()
     if not (options.subject or options.matting):
         return Loaded(None, None, options.longest_side)
     device = device_for(options.device, options.threads)

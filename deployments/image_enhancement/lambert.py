@@ -47,14 +47,7 @@ class Lambert(ImageEnhancement):
         Raises:
             ModelUnavailable: OpenCV cannot be loaded.
         """
-
-        def load(cancelled: object) -> None:
-            try:
-                import cv2  # noqa: F401 -- loaded once here, so that the first call does not pay for it
-            except ImportError as error:
-                raise ModelUnavailable(f"OpenCV is needed: {error}") from None
-
-        await in_thread(load)
+        await in_thread(lambda cancelled: pixels.need_opencv())
         self._options = options
 
     def check_health(self) -> None:

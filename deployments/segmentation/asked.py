@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_HINTS = 200  # points or boxes in one call
+MOST_MASKS = 200  # of everything, in one call
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,9 @@ def _check_points(points: list[Point], size: tuple[int, int], field: str) -> Non
     for point in points:
         if len(point) != 2 or not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):  # also false for NaN
             raise InvalidInput(field, f"has {point}, which is not inside {size[0]} x {size[1]} pixels")
+
+
+def check_limit(limit: int) -> None:
+    """Raises InvalidInput for more of everything, or less, than one call gives."""
+    if not 1 <= limit <= MOST_MASKS:
+        raise InvalidInput("limit", f"is {limit}; it goes from 1 to {MOST_MASKS}")

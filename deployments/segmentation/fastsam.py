@@ -16,9 +16,9 @@ from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, Point, Segmentation
 from ..engine import device_for, failure, is_local
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import ModelUnavailable
 from ..media import Image
-from .asked import Hints, checked, inside
+from .asked import Hints, check_limit, checked, inside
 from .everything import suppressed
 from .sam2 import Prompt, prompts
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image as Picture
 
-MOST_MASKS = 200  # of everything, in one call
 MOST_THINGS = 300  # that are looked through for what is shown
 STRIDE = 32  # pixels: the coarsest grid of the network, which the sides of what it sees are multiples of
 GROUND = 114 / 255  # grey around pictures that are not square, as in its training
@@ -94,8 +93,7 @@ class FastSAM(Segmentation):
     async def everything(self, image: Image, *, limit: int = 100) -> list[Image]:
         """Surest first. Things may lie inside each other: a wheel and its car are two."""
         engine = self._ready()
-        if not 1 <= limit <= MOST_MASKS:
-            raise InvalidInput("limit", f"is {limit}; it goes from 1 to {MOST_MASKS}")
+        check_limit(limit)
         return await in_thread(lambda cancelled: _everything(engine, image, limit, cancelled))
 
     def _ready(self) -> "Loaded":

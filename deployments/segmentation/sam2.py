@@ -12,17 +12,16 @@ from ..backend import Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, Point, Segmentation
 from ..engine import device_for, failure, is_local
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import ModelUnavailable
 from ..media import Image
 from ..vision import Preprocessing, preprocessing
-from .asked import Hints, Shown, checked, inside
+from .asked import Hints, Shown, check_limit, checked, inside
 from .everything import Proposals
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image as Picture
 
-MOST_MASKS = 200  # of everything, in one call
 POINTS_AT_ONCE = 16  # of the grid; each takes some 20 MB beside the others
 MASK_LOGIT = 10.0  # what a rough mask says of a pixel, as if the network had said it
 THING, GROUND = 1, 0  # labels of points
@@ -88,8 +87,7 @@ class SAM2(Segmentation):
     async def everything(self, image: Image, *, limit: int = 100) -> list[Image]:
         """Surest first. Things may lie inside each other: a wheel and its car are two."""
         engine = self._ready()
-        if not 1 <= limit <= MOST_MASKS:
-            raise InvalidInput("limit", f"is {limit}; it goes from 1 to {MOST_MASKS}")
+        check_limit(limit)
         return await in_thread(lambda cancelled: _everything(engine, image, limit, cancelled))
 
     def _ready(self) -> "Loaded":
