@@ -15,6 +15,7 @@ MedleyError
 ├── JobFailed             any  a job failed, and its result is asked for: as its problem says
 ├── NotOffered            501
 ├── StorageUnavailable    503  the database or the artifact store does not answer
+├── InboxUnreachable      503  a replica finds no way to who asked (a ModelUnavailable)
 ├── RunTimedOut           504
 ├── BadWeights            ---  what a profile's model is loaded from is missing or damaged
 └── InvalidConfig         ---  a profile cannot be used; names the key's path
@@ -27,7 +28,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deployments.errors import InvalidInput, MedleyError, UnsupportedMedia
+from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, UnsupportedMedia
 
 PROBLEM_TYPES = "https://medley.invalid/problems/"  # identifiers, not addresses: RFC 9457 asks only that they be URIs
 
@@ -150,6 +151,10 @@ class NotOffered(MedleyError):
 
     status = 501
     type = "not-offered"
+
+
+class InboxUnreachable(ModelUnavailable):
+    """The model finds no way to the caller"""
 
 
 class RunTimedOut(MedleyError):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ray.util
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
@@ -21,6 +22,7 @@ from .config import AppConfig, Settings, load_graphs
 from .envelope import Envelope
 from .errors import Refused, UnknownName
 from .graph import Graph
+from .inbox import Inbox
 from .jobs.dispatch import Dispatch
 from .jobs.opening import open_runner
 from .jobs.store import queue_delivery
@@ -61,7 +63,9 @@ class Gateway:
 
     def __init__(self, config: AppConfig, handles: dict[str, Any], worker: Any) -> None:
         self.config = config
-        graphs, models = load_graphs(config.graphs), bind_models(config, handles)
+        node = ray.util.get_node_ip_address()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        self._inbox = Inbox(str(node))  # pyright: ignore[reportUnknownArgumentType]
+        graphs, models = load_graphs(config.graphs), bind_models(config, handles, self._inbox)
         runner = open_runner(config, graphs, models, f"gateway-{serve.get_replica_context().replica_tag}")
         jobs = Dispatch(runner, worker.work.remote)
         self.service = Service(config, graphs, models, jobs)
@@ -75,6 +79,7 @@ class Gateway:
 
     async def __del__(self) -> None:
         await self.service.jobs.stop()
+        await self._inbox.close()
 
     async def profile(self) -> AppConfig:
         """What the profile says, for clients that come over a handle."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from deployments.capabilities import CAPABILITIES, capabilities_of, lacking
 from deployments.errors import ModelUnavailable
 from deployments.media import has_media
@@ -15,6 +17,7 @@ from deployments.media import has_media
 from .breaker import Breaker
 from .config import AppConfig, ModelConfig, load_backend
 from .errors import UnknownName
+from .inbox import Arriving, Inbox
 from .selection import Traits, ranked, wanted
 from .sharing import sharers
 
@@ -31,6 +34,7 @@ class Method:
 
 
 FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
+POSTED = Method(streams=False, by_reference=False, returns=int, sampled=False)  # a stream that goes to an inbox
 
 
 @functools.cache
@@ -67,6 +71,7 @@ class Model:
     traits: Traits = field(default_factory=Traits)
     lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
     host: str | None = None  # whose replicas it lives in with others (a host lives in its own); None: alone
+    inbox: Inbox | None = field(default=None, repr=False)  # where streams of small items arrive; None: over Serve
     _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
 
     @property
@@ -78,18 +83,38 @@ class Model:
         """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
         found = self._callers.get(method)
         if found is None:
-            shared = {} if self.host is None else {"multiplexed_model_id": self.name}
-            handle = self.handle.options(
-                method_name=method,
-                stream=how.streams,
-                _by_reference=how.by_reference,
-                # All that goes in and out is importable, so plain pickle does: a seventh of cloudpickle's time.
-                request_serialization="pickle",
-                response_serialization="pickle",
-                **shared,
-            )
-            found = self._callers[method] = handle.remote
+            arrives = how.streams and not how.by_reference
+            inbox = self.inbox if self.inbox and arrives and self.name not in self.inbox.unreachable else None
+            found = self._posted(inbox, method, how) if inbox else self._remote(method, how)
+            self._callers[method] = found
         return found
+
+    def give_up_inbox(self) -> None:
+        """Its replicas find no way to the inbox: from now on their streams come over Serve."""
+        if self.inbox is not None:
+            self.inbox.unreachable.add(self.name)
+            self._callers.clear()
+
+    def _remote(self, method: str, how: Method) -> Callable[..., Any]:
+        shared = {} if self.host is None else {"multiplexed_model_id": self.name}
+        handle = self.handle.options(
+            method_name=method,
+            stream=how.streams,
+            _by_reference=how.by_reference,
+            # All that goes in and out is importable, so plain pickle does: a seventh of cloudpickle's time.
+            request_serialization="pickle",
+            response_serialization="pickle",
+            **shared,
+        )
+        return handle.remote
+
+    def _posted(self, inbox: Inbox, method: str, how: Method) -> Callable[..., Arriving]:
+        post, read = self._remote("posted", POSTED), TypeAdapter(how.returns).validate_json
+
+        def arriving(*args: Any, **kwargs: Any) -> Arriving:
+            return Arriving(inbox, read, lambda address, number: post(address, number, method, *args, **kwargs))
+
+        return arriving
 
     def followed(self, method: str) -> Callable[..., Any]:
         """The `remote` of this method that gives any number of `Progress` and then the answer."""
@@ -146,18 +171,21 @@ class Models:
         return model
 
 
-def bind_models(config: AppConfig, handles: Mapping[str, Any]) -> Models:
+def bind_models(config: AppConfig, handles: Mapping[str, Any], inbox: Inbox | None = None) -> Models:
     """The profile's models over handles (or plain objects that act like them), one a deployment, by its name."""
     hosts = sharers(config.models)
     return Models(
         _model(
-            model, handles[model.shares or model.name], model.shares or (model.name if model.name in hosts else None)
+            model,
+            handles[model.shares or model.name],
+            model.shares or (model.name if model.name in hosts else None),
+            inbox,
         )
         for model in config.models
     )
 
 
-def _model(model: ModelConfig, handle: Any, host: str | None) -> Model:
+def _model(model: ModelConfig, handle: Any, host: str | None, inbox: Inbox | None) -> Model:
     backend = load_backend(model.backend)
     return Model(
         model.name,
@@ -168,4 +196,5 @@ def _model(model: ModelConfig, handle: Any, host: str | None) -> Model:
         traits=model.traits,
         lacks=lacking(backend),
         host=host,
+        inbox=inbox,
     )

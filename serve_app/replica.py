@@ -11,11 +11,18 @@ from typing import Any, cast
 from deployments.backend import weights_path
 from deployments.progress import following
 
+from .inbox import Address
+from .outbox import Outbox
+
 
 def replica(backend: type[Any]) -> type[Any]:
     """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict."""
 
     class Replica(backend):
+        def __init__(self) -> None:
+            super().__init__()
+            self._outbox = Outbox()
+
         async def reconfigure(self, options: dict[str, Any]) -> None:
             checked = backend.Options.model_validate(options)
             await super().reconfigure(checked)
@@ -24,6 +31,10 @@ def replica(backend: type[Any]) -> type[Any]:
         async def revision(self) -> str:
             """Of all that decides an answer: the code's place, its options and its weights."""
             return self._revision
+
+        async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
+            """A stream whose items go to an inbox; returns how many there were."""
+            return await self._outbox.post(address, number, getattr(self, method)(*args, **kwargs))
 
         def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             """A call of `method` as those see it who want to know how far it is."""

@@ -21,8 +21,9 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from deployments.errors import MedleyError, ModelUnavailable
 from deployments.progress import Progress
 
-from .errors import ModelFailed, RunTimedOut
+from .errors import InboxUnreachable, ModelFailed, RunTimedOut
 from .graph import Graph
+from .inbox import Arriving
 from .models import Method, Model, Models, methods_of
 from .selection import AUTO
 
@@ -203,7 +204,19 @@ class Run:
         except TimeoutError:
             if not bound.expired():  # the answer's own
                 raise
-            raise RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.") from None
+            raise self._timed_out() from None
+
+    def reader(self, response: Any) -> Callable[[], Awaitable[Any]]:
+        """What gives a stream's next item, `_END` after the last, and fails when the run's time is over."""
+        items = aiter(response)
+        if not isinstance(response, Arriving):
+            return lambda: self.within(anext(items, _END))
+        if self._deadline is not None:  # one timer for the stream: one for each item would cost as much as the item
+            response.fail_at(self._deadline, self._timed_out())
+        return lambda: anext(items, _END)
+
+    def _timed_out(self) -> RunTimedOut:
+        return RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.")
 
     def recalled(self, step: Step, kept: Kept) -> None:
         """End a step whose answer was kept."""
@@ -310,8 +323,8 @@ async def _stream(
                 response = None
                 try:
                     response = model.caller(method, how)(*args, **kwargs)
-                    items = aiter(response)
-                    while (item := await run.within(anext(items, _END))) is not _END:
+                    next_item = run.reader(response)
+                    while (item := await next_item()) is not _END:
                         begun = True
                         if journal:
                             items_kept.append(item)
@@ -389,6 +402,10 @@ def _fault(error: Exception, model: Model) -> _Fault:
         return _Fault(f"{model.name} has too many requests waiting.", counts=False)  # it works as much as it can
     if isinstance(cause, DeploymentUnavailableError):
         return _Fault(f"{model.name} is not running.")
+    if isinstance(cause, InboxUnreachable):
+        log.warning("streams of %s come over Serve, one message an item: %s", model.name, cause.detail)
+        model.give_up_inbox()
+        return _Fault(f"{model.name}: {cause.detail}", lost=True)
     if isinstance(cause, ModelUnavailable):
         return _Fault(f"{model.name}: {cause.detail}")
     if isinstance(cause, MedleyError):

@@ -27,8 +27,10 @@ from deployments.errors import MedleyError, ModelUnavailable, OutOfMemory
 from deployments.progress import following
 
 from .errors import InvalidConfig
+from .inbox import Address
 from .memory import give_back
 from .models import methods_of
+from .outbox import Outbox
 from .replica import revision_of
 
 log = logging.getLogger("ray.serve")
@@ -146,6 +148,7 @@ class Shelf:
         self._taking = dict[str, asyncio.Task[Loaded]]()  # what calls wait for, and how many
         self._callers = Counter[str]()
         self._failed = dict[str, _Failed]()
+        self._outbox = Outbox()
 
     async def reconfigure(self, options: dict[str, Any]) -> None:
         """Load the host's weights: in place where it is in memory, else by its turn, so that bad ones are found now.
@@ -179,6 +182,11 @@ class Shelf:
         if loaded is not None and loaded.backend is not None:
             return loaded.revision
         return await asyncio.to_thread(revision_of, self._backend, self._options[name])
+
+    async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
+        """A stream whose items go to an inbox; returns how many there were."""
+        async with self.in_use(self.asked()) as loaded:
+            return await self._outbox.post(address, number, getattr(loaded.backend, method)(*args, **kwargs))
 
     async def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """A call of `method` as those see it who want to know how far it is."""

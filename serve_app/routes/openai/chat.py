@@ -1,5 +1,6 @@
 """Chat completions, whole and as they are written."""
 
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -51,16 +52,18 @@ async def _chat_chunks(run: Run, call: Any, head: dict[str, Any], asked: ChatCom
     """Server-sent events of a reply as it is written; an error after the first is an event too."""
     fields = {name: getattr(call, name) for name in chat.request.model_fields if name != "messages"}
     prompt_tokens = completion_tokens = 0
-    head["model"] = ""
+    head["model"], opening = "", ""
     try:
-        begun = False
         delta: Delta
         with names(OPENAIS):
             async for delta in run.model("writer", Language).stream(call.messages, **fields):
-                head["model"] = _model(run, call.adapter)
-                content: dict[str, Any] = {} if begun else {"role": "assistant"}
-                content |= {"content": delta.text}
-                begun = True
+                if opening and not delta.tool_calls and not delta.finish_reason:
+                    yield _text_event(opening, delta.text)
+                    continue
+                content: dict[str, Any] = {"content": delta.text}
+                if not opening:
+                    head["model"], content["role"] = _model(run, call.adapter), "assistant"
+                    opening = json.dumps(head)[:-1]
                 if delta.tool_calls:
                     calls = _calls(delta.tool_calls, asked)
                     content["tool_calls"] = [{"index": index, **made} for index, made in enumerate(calls)]
@@ -74,6 +77,12 @@ async def _chat_chunks(run: Run, call: Any, head: dict[str, Any], asked: ChatCom
         if not head["model"]:
             raise
         yield event(openai_error(error)[1])
+
+
+def _text_event(opening: str, text: str) -> str:
+    """The event of a piece of text, as `event` would make it in five times the time; there is one for each token."""
+    choice = f'{{"index": 0, "delta": {{"content": {json.dumps(text)}}}, "finish_reason": null}}'
+    return f'data: {opening}, "choices": [{choice}]}}\n\n'
 
 
 def _calls(calls: list[ToolCall], asked: ChatCompletion) -> list[dict[str, Any]]:

@@ -1,0 +1,252 @@
+"""Items of streams arrive over a connection from the replica: in order, together where they are together, or not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+import pytest
+
+from deployments import backend
+from deployments.capabilities import Delta, Language, Message, Reply
+from deployments.errors import InvalidInput, ModelUnavailable
+from serve_app import inbox as inbox_module
+from serve_app import outbox as outbox_module
+from serve_app.errors import RunTimedOut
+from serve_app.inbox import Address, Arriving, Inbox
+from serve_app.local import LocalHandle
+from serve_app.models import Model, Models
+from serve_app.outbox import Outbox
+from serve_app.replica import replica
+from serve_app.run import Run
+
+from .shelves import Watched, asking, made
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class Speller(Language):
+    """Says the letters of the message: `!` is an error, `.` a pause without end."""
+
+    class Options(backend.Options):
+        pass
+
+    needs: ClassVar[backend.Needs] = backend.Needs(cpus=0.1)
+
+    def __init__(self) -> None:
+        self.ended = list[str]()
+
+    async def reconfigure(self, options: Options) -> None:
+        pass
+
+    async def chat(self, messages: list[Message], **options: Any) -> Reply:
+        raise AssertionError("nobody asks")
+
+    async def stream(self, messages: list[Message], **options: Any) -> AsyncIterator[Delta]:
+        try:
+            for letter in messages[0].content:
+                await asyncio.sleep(0)
+                if letter == ".":
+                    await asyncio.Event().wait()
+                if letter == "!":
+                    raise InvalidInput("messages", "are loud")
+                yield Delta(text=letter)
+        finally:
+            self.ended.append(messages[0].content)
+
+
+@pytest.fixture
+async def inbox() -> AsyncIterator[Inbox]:
+    made = Inbox("127.0.0.1")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def speller() -> Any:
+    return replica(Speller)()
+
+
+@pytest.fixture
+def table(inbox: Inbox, speller: Any) -> Models:
+    return Models([Model("m1", "fake", (Language,), LocalHandle(speller), inbox=inbox)])
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What leaves at once, of every connection."""
+    seen, leave = list[bytes](), outbox_module._Way._leave
+
+    def watched(way: Any) -> None:
+        seen.append(b"".join(way._lines))
+        leave(way)
+
+    monkeypatch.setattr(outbox_module._Way, "_leave", watched)
+    return seen
+
+
+def spelled(table: Models, text: str, **how: Any) -> Any:
+    return Run(table, **how).model("writer", Language).stream([Message(role="user", content=text)])
+
+
+async def spell(table: Models, text: str, **how: Any) -> str:
+    return "".join([delta.text async for delta in spelled(table, text, **how)])
+
+
+async def test_every_item_comes_in_its_order(table: Models) -> None:
+    assert await spell(table, "abc\n☂ \"d'") == "abc\n☂ \"d'"
+    assert await spell(table, "") == ""
+
+
+async def test_many_streams_share_one_connection_and_what_is_there_at_once_leaves_at_once(
+    table: Models, writes: list[bytes]
+) -> None:
+    texts = [f"number {number:03}" for number in range(100)]
+    assert await asyncio.gather(*(spell(table, text) for text in texts)) == texts
+    lines = sum(write.count(b"\n") for write in writes)
+    assert lines == 1 + 10 * 100  # one token: one connection
+    assert len(writes) < 60  # and not a write for each of 1000 items
+
+
+async def test_an_error_comes_after_what_was_said_before_it(table: Models) -> None:
+    said = list[str]()
+    with pytest.raises(InvalidInput, match="are loud"):
+        async for delta in spelled(table, "ab!"):
+            said.append(delta.text)
+    assert "".join(said) in ("", "a", "ab")  # it may overtake them
+    with pytest.raises(InvalidInput, match="are loud"):
+        await spell(table, "!")
+    assert await spell(table, "abc") == "abc"
+
+
+async def test_leaving_a_stream_ends_it_on_the_replica(table: Models, speller: Any, inbox: Inbox) -> None:
+    async with aclosing(spelled(table, "ab.")) as deltas:
+        assert [(await anext(deltas)).text, (await anext(deltas)).text] == ["a", "b"]
+    await until(lambda: speller.ended == ["ab."])
+    assert not inbox._streams
+
+
+async def test_a_stream_ends_when_its_time_is_over(table: Models, speller: Any, inbox: Inbox) -> None:
+    said = list[str]()
+    with pytest.raises(RunTimedOut, match=r"0\.2 s"):
+        async for delta in spelled(table, "ab.", longest_s=0.2):
+            said.append(delta.text)
+    assert said == ["a", "b"]
+    await until(lambda: speller.ended == ["ab."])
+    assert not inbox._streams
+
+
+async def test_nothing_is_kept_of_a_stream_that_ended(table: Models, inbox: Inbox) -> None:
+    assert await spell(table, "ab", longest_s=100) == "ab"
+    assert not inbox._streams
+    timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    assert not any(timer._callback.__qualname__.startswith("Arriving") for timer in timers)
+
+
+@pytest.mark.parametrize("first", [b"wrong\n1 {}\n", b"\n", b"x" * 2000, "☂\n".encode()])
+async def test_who_does_not_know_the_token_is_cut_off(inbox: Inbox, first: bytes) -> None:
+    address = await inbox.address()
+    stream = Arriving(inbox, bytes.decode, lambda address, number: None)
+    assert inbox.expect(stream) == 1
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(first)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    assert not stream._waiting
+    writer.close()
+
+
+async def test_who_says_nothing_is_cut_off(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "TOKEN_S", 0.05)
+    address = await inbox.address()
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    writer.close()
+
+
+async def test_who_knows_it_stays(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "TOKEN_S", 0.05)
+    address = await inbox.address()
+    stream = Arriving(inbox, bytes.decode, lambda address, number: None)
+    number = inbox.expect(stream)
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(address.token.encode() + b"\n%d he" % number)
+    await asyncio.sleep(0.2)
+    writer.write(b"llo\n999 for nobody\n")
+    await until(lambda: list(stream._waiting) == [b"hello"])
+    writer.close()
+
+
+async def test_where_there_is_no_way_streams_come_over_serve(
+    table: Models, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    async def connect(address: Address) -> Any:
+        nonlocal tried
+        tried += 1
+        raise outbox_module.InboxUnreachable("a policy forbids it")
+
+    monkeypatch.setattr(outbox_module, "_connect", connect)
+    assert await spell(table, "abc") == "abc"
+    assert await spell(table, "def") == "def"
+    assert tried == 1
+    assert inbox.unreachable == {"m1"}
+
+
+async def test_an_address_where_nobody_listens_is_said() -> None:
+    nobody = Inbox("127.0.0.1")
+    address = await nobody.address()
+    await nobody.close()
+    with pytest.raises(outbox_module.InboxUnreachable, match=r"127\.0\.0\.1 is not reached"):
+        await Outbox().post(address, 1, Speller().stream([Message(role="user", content="a")]))
+
+
+async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_another(
+    table: Models, speller: Any
+) -> None:
+    deltas = spelled(table, "a" + "b" * 31_000)
+    assert (await anext(deltas)).text == "a"
+    (way,) = vars(speller)["_outbox"]._ways.values()
+    way.result()._transport.abort()
+    with pytest.raises(ModelUnavailable, match="the connection to who asked is lost"):
+        async for _ in deltas:
+            pass
+    assert await spell(table, "abc") == "abc"
+
+
+async def test_items_lost_on_their_way_are_an_error_and_no_wait_without_end(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "LATE_S", 0.05)
+
+    async def forgetful(address: Address, number: int) -> int:
+        inbox.take(number, b"one")
+        return 2
+
+    said = list[str]()
+    with pytest.raises(ModelUnavailable, match="lost on its way"):
+        async for item in Arriving(inbox, bytes.decode, lambda *where: asyncio.ensure_future(forgetful(*where))):
+            said.append(item)
+    assert said == ["one"]
+
+
+@pytest.mark.usefixtures("in_serve")
+async def test_models_that_take_turns_post_too(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watched, "happened", [])
+    shelf = made(Watched, {"b": {"says": "bee"}})
+    await shelf.reconfigure({"says": "host"})
+    stream = Arriving(inbox, Delta.model_validate_json, lambda *where: posted(shelf, "b", *where))
+    assert "".join([delta.text async for delta in stream]) == "bee"
+
+
+def posted(shelf: Any, name: str, address: Address, number: int) -> "asyncio.Future[int]":
+    with asking(name):
+        return asyncio.ensure_future(shelf.posted(address, number, "stream", [Message(role="user", content="x")]))
+
+
+async def until(true: Any) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.01)
