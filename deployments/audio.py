@@ -77,29 +77,95 @@ def encode(
         InvalidInput: `format` is not one of `AudioFormat`.
         CancelledError: `cancelled` was set meanwhile.
     """
-    import av
-    import numpy as np
-
-    if format == "pcm":
-        return Audio(_converted(samples, rate, PCM_RATE, "s16").astype("<i2").tobytes(), PCM_TYPE)
-    if format not in FORMATS:
-        raise InvalidInput("format", f"is {format!r}; one of {', '.join((*FORMATS, 'pcm'))} is written")
-    media_type, container_name, codec = FORMATS[format]
-    out_rate = OPUS_RATE if format == "opus" else rate
     file = io.BytesIO()
-    with av.open(file, "w", format=container_name) as container:
-        stream: Any = container.add_stream(codec, rate=out_rate, layout="mono")
-        resampler = av.AudioResampler(stream.codec_context.format, "mono", out_rate, frame_size=0)
-        fifo = av.AudioFifo()  # encoders such as Opus and AAC take frames of one size only
-        for frame in [*resampler.resample(_frame(np.ascontiguousarray(samples), rate)), *resampler.resample(None)]:
-            fifo.write(frame)
-        size = stream.codec_context.frame_size or 4096
-        while frame := fifo.read(size, partial=True):
-            if cancelled is not None and cancelled.is_set():
+    encoder = Encoder(file, rate, format, cancelled)
+    encoder.write(samples)
+    encoder.end()
+    return Audio(file.getvalue(), encoder.media_type)
+
+
+class Encoder:
+    """Writes a file of mono samples as they come.
+
+    Args:
+        file: what is written to. Where one cannot go back in it (`Passing`), the header does not say how long it is.
+        rate: of the samples, Hz.
+        cancelled: writing raises `CancelledError` once it is set.
+
+    Raises:
+        InvalidInput: `format` is not one of `AudioFormat`.
+    """
+
+    def __init__(
+        self,
+        file: "io.BytesIO | Passing",
+        rate: int,
+        format: AudioFormat,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        import av
+
+        if format != "pcm" and format not in FORMATS:
+            raise InvalidInput("format", f"is {format!r}; one of {', '.join((*FORMATS, 'pcm'))} is written")
+        self._file, self._rate, self._cancelled = file, rate, cancelled
+        self._container: Any = None
+        if format == "pcm":
+            self.media_type = PCM_TYPE
+            self._resampler = av.AudioResampler("s16", "mono", PCM_RATE)
+            return
+        self.media_type, container, codec = FORMATS[format]
+        out_rate = OPUS_RATE if format == "opus" else rate
+        options = {"flush_packets": "1"}  # to the file, packet by packet
+        if container == "ogg":
+            options["page_duration"] = "200000"  # microseconds of sound that leave together; a second by default
+        self._container = av.open(file, "w", format=container, options=options)
+        self._stream: Any = self._container.add_stream(codec, rate=out_rate, layout="mono")
+        self._resampler = av.AudioResampler(self._stream.codec_context.format, "mono", out_rate, frame_size=0)
+        self._fifo = av.AudioFifo()  # encoders such as Opus and AAC take frames of one size only
+
+    def write(self, samples: "np.ndarray") -> None:
+        """`samples`: shape (n,), float32 within -1..1 or int16."""
+        import numpy as np
+
+        if len(samples):
+            self._take(self._resampler.resample(_frame(np.ascontiguousarray(samples), self._rate)), last=False)
+
+    def end(self) -> None:
+        self._take(self._resampler.resample(None), last=True)
+        if self._container is not None:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    def _take(self, frames: list[Any], last: bool) -> None:
+        if self._container is None:
+            for frame in frames:
+                self._file.write(frame.to_ndarray().reshape(-1).astype("<i2").tobytes())
+            return
+        for frame in frames:
+            frame.pts = None  # counted from here on
+            self._fifo.write(frame)
+        size = self._stream.codec_context.frame_size or 4096
+        while frame := self._fifo.read(size, partial=last):
+            if self._cancelled is not None and self._cancelled.is_set():
                 raise CancelledError
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return Audio(file.getvalue(), media_type)
+            self._container.mux(self._stream.encode(frame))
+
+
+class Passing:
+    """A file whose bytes are taken away as they come, so that one cannot go back in it."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._data += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        """What has been written since the last time."""
+        data = bytes(self._data)
+        self._data.clear()
+        return data
 
 
 def at_tempo(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":

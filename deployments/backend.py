@@ -8,7 +8,7 @@ the builder and the command line never pay for it.
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -64,6 +64,23 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
         return await asyncio.to_thread(work, cancelled)
     finally:
         cancelled.set()
+
+
+async def out_of_thread(work: Callable[[Callable[[T], None], threading.Event], None]) -> AsyncGenerator[T]:
+    """What blocking work gives, as it gives it, until it returns. The event is set when the iterator is closed."""
+    loop, given = asyncio.get_running_loop(), asyncio.Queue[list[T]]()
+
+    def give(item: T) -> None:
+        loop.call_soon_threadsafe(given.put_nowait, [item])
+
+    working = asyncio.create_task(in_thread(lambda cancelled: work(give, cancelled)))
+    working.add_done_callback(lambda done: given.put_nowait([]))
+    try:
+        while items := await given.get():
+            yield items[0]
+        await working
+    finally:
+        working.cancel()
 
 
 def weights_path(weights: str) -> str:

@@ -282,6 +282,18 @@ class TextToSpeech(Protocol):
         """Speak `text`. `speed` is a factor, 0.25 to 4; `format` is `wav` unless named."""
         ...
 
+    def stream(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        speed: float | None = None,
+        format: AudioFormat | None = None,
+    ) -> AsyncIterator[Audio]:
+        """The same as it is spoken: pieces whose bytes, one after another, are the file. Its header does not say how
+        long it is. A model that speaks a text as a whole leaves it as it is here."""
+        raise ModelUnavailable("this model speaks a text as a whole: it does not stream")
+
     async def clone(
         self,
         text: str,

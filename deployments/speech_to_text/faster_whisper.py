@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from .. import audio as recordings
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Needs, in_thread, out_of_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..engine import failure, is_local
@@ -78,21 +79,14 @@ class FasterWhisper(SpeechToText):
         """Each stretch of up to 30 s when it has been read. Closing the iterator stops the reading after the next."""
         engine, loop = self._ready(), asyncio.get_running_loop()
         call = _call(engine, language, translate) | {"batch_size": 1}
-        heard: asyncio.Queue[Segment | None] = asyncio.Queue()
 
-        def read(cancelled: threading.Event) -> None:
-            samples = recordings.decode(audio, RATE)
-            for segment in _read(engine, samples, call, loop, cancelled)[0]:
-                loop.call_soon_threadsafe(heard.put_nowait, segment)
+        def read(give: Callable[[Segment], None], cancelled: threading.Event) -> None:
+            for segment in _read(engine, recordings.decode(audio, RATE), call, loop, cancelled)[0]:
+                give(segment)
 
-        reading = asyncio.create_task(in_thread(read))
-        reading.add_done_callback(lambda done: heard.put_nowait(None))
-        try:
-            while (segment := await heard.get()) is not None:
+        async with aclosing(out_of_thread(read)) as heard:
+            async for segment in heard:
                 yield segment
-            await reading
-        finally:
-            reading.cancel()
 
     def _ready(self) -> "_Engine":
         if self._engine is None:

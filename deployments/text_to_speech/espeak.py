@@ -3,7 +3,9 @@
 import ctypes
 import difflib
 import threading
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
+from contextlib import aclosing
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +18,7 @@ from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from .asked import checked
+from .speaking import Say, in_pieces, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,18 +105,39 @@ class ESpeak(TextToSpeech):
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
+        say, rate, written = self._asked(text, voice, speed, format)
+        return await whole(say, rate, written)
+
+    async def stream(
+        self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
+    ) -> AsyncIterator[Audio]:
+        say, rate, written = self._asked(text, voice, speed, format)
+        async with aclosing(in_pieces(say, rate, written)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _asked(
+        self, text: str, voice: str | None, speed: float | None, format: AudioFormat | None
+    ) -> tuple[Say, int, AudioFormat]:
+        """What says the text, its samples' rate in Hz, and the format they are wanted in."""
         options = self._ready()
         text, speed, written = checked(text, speed, format)
         identifier = _identifier(options.voice if voice is None else voice)
-        rate = options.words_per_minute * speed
+        words = options.words_per_minute * speed
+        with LOCK:
+            _, rate = _library()
 
-        def speak(cancelled: threading.Event) -> Audio:
-            samples, sample_rate = _speak(text, identifier, rate, options.pitch, cancelled)
-            if rate < SLOWEST:
-                samples = audio.at_tempo(samples, sample_rate, rate / SLOWEST)
-            return audio.encode(samples, sample_rate, written, cancelled)
+        def say(give: Callable[["np.ndarray"], None], cancelled: threading.Event) -> None:
+            if words >= SLOWEST:
+                _speak(text, identifier, words, options.pitch, give, cancelled)
+                return
+            import numpy as np
 
-        return await in_thread(speak)
+            parts: list[np.ndarray] = []
+            _speak(text, identifier, words, options.pitch, parts.append, cancelled)
+            give(audio.at_tempo(np.concatenate(parts), rate, words / SLOWEST))
+
+        return say, rate, written
 
     async def voices(self) -> list[Voice]:
         """Every language's voice, then OpenAI's names. Each language's voice also takes `+VARIANT`, see the class."""
@@ -233,23 +257,33 @@ def _identifier(voice: str) -> str:
     return voices[base][1] + plus + variant
 
 
-def _speak(text: str, identifier: str, rate: float, pitch: int, cancelled: threading.Event) -> "tuple[np.ndarray, int]":
-    """int16 samples of shape (n,) and their rate in Hz. Raises `CancelledError` if cancelled meanwhile."""
+def _speak(
+    text: str,
+    identifier: str,
+    rate: float,
+    pitch: int,
+    give: Callable[["np.ndarray"], None],
+    cancelled: threading.Event,
+) -> None:
+    """Give the text's int16 samples, shape (n,), as they are made. Raises `CancelledError` if cancelled meanwhile."""
     import numpy as np
 
-    chunks: list[bytes] = []
+    failed: list[Exception] = []
 
     @ON_SAMPLES
     def collect(samples: int | None, count: int, events: int | None) -> int:
         if samples and count > 0:
-            chunks.append(ctypes.string_at(samples, count * 2))
-        return int(cancelled.is_set())  # 1 ends the synthesis; called every 60 ms of speech
+            try:
+                give(np.frombuffer(ctypes.string_at(samples, count * 2), np.int16))
+            except Exception as error:  # which would be printed and forgotten between here and there
+                failed.append(error)
+        return int(cancelled.is_set() or bool(failed))  # 1 ends the synthesis; called every 60 ms of speech
 
     while not LOCK.acquire(timeout=0.1):
         if cancelled.is_set():
             raise CancelledError
     try:
-        library, sample_rate = _library()
+        library, _ = _library()
         library.espeak_SetSynthCallback(collect)
         if library.espeak_SetVoiceByName(identifier.encode()):
             raise ModelUnavailable(f"eSpeak NG could not read its voice {identifier}")
@@ -261,6 +295,7 @@ def _speak(text: str, identifier: str, rate: float, pitch: int, cancelled: threa
         LOCK.release()
     if cancelled.is_set():
         raise CancelledError
+    if failed:
+        raise failed[0]
     if status:
         raise ModelUnavailable(f"eSpeak NG failed with status {status}")
-    return np.frombuffer(b"".join(chunks), np.int16), sample_rate

@@ -2,9 +2,11 @@
 
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import CancelledError
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -18,6 +20,7 @@ from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from .asked import checked
 from .sentences import pieces
+from .speaking import Say, in_pieces, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,15 +88,26 @@ class MMS(TextToSpeech):
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
+        say, rate, written = self._asked(text, voice, speed, format)
+        return await whole(say, rate, written)
+
+    async def stream(
+        self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
+    ) -> AsyncIterator[Audio]:
+        """Sentence by sentence."""
+        say, rate, written = self._asked(text, voice, speed, format)
+        async with aclosing(in_pieces(say, rate, written)) as spoken:
+            async for piece in spoken:
+                yield piece
+
+    def _asked(
+        self, text: str, voice: str | None, speed: float | None, format: AudioFormat | None
+    ) -> tuple[Say, int, AudioFormat]:
+        """What says the text, its samples' rate in Hz, and the format they are wanted in."""
         engine = self._ready()
         text, speed, written = checked(text, speed, format)
         speaker = engine.speaker(voice)
-
-        def speak(cancelled: threading.Event) -> Audio:
-            samples = _spoken(engine, speaker, text, speed, cancelled)
-            return audio.encode(samples, speaker.rate, written, cancelled)
-
-        return await in_thread(speak)
+        return partial(_say, engine, speaker, text, speed), speaker.rate, written
 
     async def voices(self) -> list[Voice]:
         """Those that the profile names."""
@@ -142,8 +156,15 @@ class Loaded:
         return self.speakers[name]
 
 
-def _spoken(engine: Loaded, speaker: Speaker, text: str, speed: float, cancelled: threading.Event) -> "np.ndarray":
-    """float32 samples, shape (n,), within -1 to 1.
+def _say(
+    engine: Loaded,
+    speaker: Speaker,
+    text: str,
+    speed: float,
+    give: Callable[["np.ndarray"], None],
+    cancelled: threading.Event,
+) -> None:
+    """Give float32 samples, shape (n,), within -1 to 1, sentence by sentence.
 
     Raises:
         InvalidInput: the voice has no sound for most of the text; names `text`.
@@ -156,7 +177,7 @@ def _spoken(engine: Loaded, speaker: Speaker, text: str, speed: float, cancelled
     if not left or left < LEAST_SPOKEN * wanted:
         raise InvalidInput("text", f"has {wanted} letters and digits; the voice {speaker.name} has sounds for {left}")
     pause = np.zeros(round(PAUSE_S * speaker.rate / speed), np.float32)
-    parts: list[np.ndarray] = []
+    begun = False
     for _, piece in read:
         if not _letters(piece):
             continue
@@ -164,10 +185,10 @@ def _spoken(engine: Loaded, speaker: Speaker, text: str, speed: float, cancelled
             samples = _piece(engine, speaker, piece, cancelled)
         except (RuntimeError, MemoryError) as error:
             raise failure(error, f"the voice {speaker.name} failed") from None
-        if speed != 1:
-            samples = audio.at_tempo(samples, speaker.rate, speed)
-        parts += [pause, samples] if parts else [samples]
-    return np.concatenate(parts)
+        if begun:
+            give(pause)
+        give(audio.at_tempo(samples, speaker.rate, speed) if speed != 1 else samples)
+        begun = True
 
 
 def _piece(engine: Loaded, speaker: Speaker, piece: str, cancelled: threading.Event) -> "np.ndarray":

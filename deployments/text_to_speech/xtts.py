@@ -1,8 +1,11 @@
 """Text to speech by Coqui's XTTS: many languages, voices that came with it, and the voice of any recording."""
 
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +19,7 @@ from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from .asked import checked
 from .sentences import passages
+from .speaking import in_pieces, whole
 from .xtts_weights import Weights, load_weights
 
 if TYPE_CHECKING:
@@ -77,12 +81,20 @@ class XTTS(TextToSpeech):
     ) -> Audio:
         engine = self._ready()
         text, speed, written = checked(text, speed, format)
-        speaker, language = engine.speaker(voice)
+        say = partial(_say, engine, text, *engine.speaker(voice), speed, False)
+        return await whole(say, engine.rate, written)
 
-        def speak(cancelled: threading.Event) -> Audio:
-            return _spoken(engine, text, speaker, language, speed, written, cancelled)
-
-        return await in_thread(speak)
+    async def stream(
+        self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
+    ) -> AsyncIterator[Audio]:
+        """About a second of speech at a time; passage by passage at another speed than 1. Pieces of one passage are
+        joined by a short cross-fade, so the samples are not quite those of `synthesize`."""
+        engine = self._ready()
+        text, speed, written = checked(text, speed, format)
+        say = partial(_say, engine, text, *engine.speaker(voice), speed, speed == 1)
+        async with aclosing(in_pieces(say, engine.rate, written)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def clone(
         self,
@@ -98,11 +110,8 @@ class XTTS(TextToSpeech):
         text, speed, written = checked(text, speed, format)
         tag = engine.language(language or engine.options.language, "language")
 
-        def speak(cancelled: threading.Event) -> Audio:
-            speaker = _heard(engine, reference)
-            return _spoken(engine, text, speaker, tag, speed, written, cancelled)
-
-        return await in_thread(speak)
+        speaker = await in_thread(lambda cancelled: _heard(engine, reference))
+        return await whole(partial(_say, engine, text, speaker, tag, speed, False), engine.rate, written)
 
     async def voices(self) -> list[Voice]:
         """Each speaker in the usual language, then each in the others."""
@@ -133,6 +142,11 @@ class Loaded:
     weights: Weights
     options: XTTS.Options
     device: str
+
+    @property
+    def rate(self) -> int:
+        """Of what it speaks, Hz."""
+        return int(self.weights.network.hifigan_decoder.output_sample_rate)
 
     def language(self, asked: str, field: str) -> str:
         """The weights' tag of a language: `de` for `de-AT`, `zh-cn` for `zh`.
@@ -192,33 +206,34 @@ def _heard(engine: Loaded, reference: Audio) -> Speaker:
         raise failure(error, "XTTS failed") from None
 
 
-def _spoken(
+def _say(
     engine: Loaded,
     text: str,
     speaker: Speaker,
     language: str,
     speed: float,
-    written: AudioFormat,
+    at_once: bool,
+    give: Callable[["np.ndarray"], None],
     cancelled: threading.Event,
-) -> Audio:
-    """
+) -> None:
+    """Give float32 samples, shape (n,), within -1 to 1, passage by passage, or `at_once` what there is of one.
+
     Raises:
         InvalidInput: most of the text cannot be read in this language; names `text`.
         CancelledError: `cancelled` was set.
     """
     import numpy as np
 
-    rate = int(engine.weights.network.hifigan_decoder.output_sample_rate)
-    parts: list[np.ndarray] = []
+    begun = False
     for passage in _readable(engine, text, language):
+        if begun:
+            give(np.zeros(round(PAUSE_S * engine.rate / speed), np.float32))
+        begun = True
         try:
-            samples = _passage(engine, passage, speaker, language, cancelled)
+            for samples in _passage(engine, passage, speaker, language, at_once, cancelled):
+                give(audio.at_tempo(samples, engine.rate, speed) if speed != 1 else samples)
         except (RuntimeError, MemoryError) as error:
             raise failure(error, "XTTS failed") from None
-        if speed != 1:
-            samples = audio.at_tempo(samples, rate, speed)
-        parts += [np.zeros(round(PAUSE_S * rate / speed), np.float32), samples] if parts else [samples]
-    return audio.encode(np.concatenate(parts), rate, written, cancelled)
 
 
 def _readable(engine: Loaded, text: str, language: str) -> list[str]:
@@ -254,8 +269,10 @@ def _tokens(network: Any, passage: str, language: str) -> list[int]:
         raise InvalidInput("text", f"cannot be read in {language}: {error}") from None
 
 
-def _passage(engine: Loaded, passage: str, speaker: Speaker, language: str, cancelled: threading.Event) -> "np.ndarray":
-    """float32 samples, shape (n,), within -1 to 1."""
+def _passage(
+    engine: Loaded, passage: str, speaker: Speaker, language: str, at_once: bool, cancelled: threading.Event
+) -> "Iterator[np.ndarray]":
+    """float32 samples, shape (n,), within -1 to 1: in pieces of about a second as they are made, or all together."""
     import torch
     from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -275,23 +292,25 @@ def _passage(engine: Loaded, passage: str, speaker: Speaker, language: str, canc
         on = [torch.cuda.current_device()] if engine.device == "cuda" else []
         with torch.random.fork_rng(devices=on):
             torch.manual_seed(options.seed)
-            made = network.inference(
-                passage,
-                language,
-                speaker.manner,
-                speaker.voice,
-                temperature=options.temperature or config.temperature,
-                length_penalty=config.length_penalty,
-                repetition_penalty=config.repetition_penalty,
-                top_k=config.top_k,
-                top_p=config.top_p,
-                stopping_criteria=StoppingCriteriaList([Cancelled()]),
-            )["wav"]
+            how = {
+                "temperature": options.temperature or config.temperature,
+                "length_penalty": config.length_penalty,
+                "repetition_penalty": config.repetition_penalty,
+                "top_k": config.top_k,
+                "top_p": config.top_p,
+                "stopping_criteria": StoppingCriteriaList([Cancelled()]),
+            }
+            asked = passage, language, speaker.manner, speaker.voice
+            if at_once:
+                made = (piece.float().cpu().numpy() for piece in network.inference_stream(*asked, **how))
+            else:
+                made = iter([network.inference(*asked, **how)["wav"]])
+            for samples in made:
+                if cancelled.is_set():
+                    raise CancelledError
+                yield samples.reshape(-1).clip(-1, 1)
     finally:
         LOCK.release()
-    if cancelled.is_set():
-        raise CancelledError
-    return made.reshape(-1).clip(-1, 1)
 
 
 def load(options: XTTS.Options) -> Loaded:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deployments import BACKENDS
+from deployments import backend as common
 from deployments.capabilities import (
     Depth,
     ImageEnhancement,
@@ -26,6 +27,7 @@ from deployments.capabilities import (
     TextToImage,
     TextToSpeech,
 )
+from deployments.text_to_speech import speaking
 
 from .media_provider import freepik_provider, hugging_face_provider
 from .provider import KEY_VARIABLE, LocalProvider, chat_provider
@@ -167,8 +169,7 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
         return seen
     if isinstance(backend, BACKENDS["vllm"]):
         return watch_engine(backend, monkeypatch)
-    module = sys.modules[type(backend).__module__]
-    seen, real = Watch(), module.in_thread
+    seen, real = Watch(), common.in_thread
 
     async def watched(work: Callable[[threading.Event], Any]) -> Any:
         def noted(cancelled: threading.Event) -> Any:
@@ -180,7 +181,8 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
 
         return await real(noted)
 
-    monkeypatch.setattr(module, "in_thread", watched)
+    for module in (sys.modules[type(backend).__module__], speaking, common):
+        monkeypatch.setattr(module, "in_thread", watched, raising=False)
     return seen
 
 

@@ -14,7 +14,7 @@ from deployments.capabilities import TextToSpeech
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio, MediaLimits
 
-from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop
+from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop, watch
 from .speech_weights import LETTERS, write_voice
 from .xtts_weights import RATE, SPEAKERS, write_xtts
 
@@ -35,6 +35,10 @@ HASTY: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which it 
 
 def seconds(spoken: Audio) -> float:
     return len(audio.decode(spoken, 16_000)) / 16_000
+
+
+def loudness(spoken: Audio) -> float:
+    return float(np.sqrt(np.square(audio.decode(spoken, 16_000)).mean()))
 
 
 @pytest.fixture(params=NAMES)
@@ -125,6 +129,53 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     spoken = await reload_in_flight(model, lambda: model.synthesize(LONG), other, monkeypatch)
     assert seconds(spoken) == pytest.approx(expected, rel=0.01)
     assert seconds(await model.synthesize(LONG)) < 0.7 * expected
+
+
+STREAMING = [name for name in NAMES if BACKENDS[name].stream is not TextToSpeech.stream]
+
+
+class TestStreaming:
+    """Speaking piece by piece, for the backends that can."""
+
+    @pytest.fixture(params=STREAMING)
+    def model(self, request: pytest.FixtureRequest, load: Any) -> Any:
+        return load(request.param)
+
+    @pytest.mark.parametrize("format", ["wav", "mp3", "opus", "aac", "flac", "pcm"])
+    async def test_the_pieces_joined_are_the_file(self, model: Any, format: Any) -> None:
+        whole = await model.synthesize(f"{TEXT} {TEXT}", format=format)
+        pieces = [piece async for piece in model.stream(f"{TEXT} {TEXT}", format=format)]
+        assert {piece.media_type for piece in pieces} == {whole.media_type}
+        assert len(pieces) > 1
+        assert all(piece.data for piece in pieces[:-1])
+        joined = Audio(b"".join(piece.data for piece in pieces), whole.media_type)
+        assert seconds(joined) == pytest.approx(seconds(whole), abs=0.15)
+        assert loudness(joined) == pytest.approx(loudness(whole), rel=0.1)
+        if format != "pcm":
+            assert Audio.checked(joined.data, MediaLimits()) == joined
+
+    @pytest.mark.parametrize("speed", [0.25, 2.0])
+    async def test_speed_divides_the_length(self, model: Any, speed: float) -> None:
+        whole = seconds(await model.synthesize(TEXT, speed=speed))
+        pieces = [piece.data async for piece in model.stream(TEXT, speed=speed, format="pcm")]
+        assert len(b"".join(pieces)) / 2 / audio.PCM_RATE == pytest.approx(whole, rel=0.05)
+
+    async def test_the_first_comes_before_the_last_is_spoken(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = watch(model, monkeypatch)
+        pieces = model.stream(LONG, format="aac")
+        await anext(pieces)
+        assert not seen.ended.is_set()
+        await pieces.aclose()
+        assert await asyncio.to_thread(seen.ended.wait, 2)
+        await asyncio.wait_for(model.synthesize(TEXT), 5)  # nothing is left locked
+
+    @pytest.mark.parametrize(
+        ("field", "given"), [("text", {"text": " "}), ("voice", {"voice": "nobody-at-all"}), ("speed", {"speed": 9})]
+    )
+    async def test_bad_input_names_its_field(self, model: Any, field: str, given: dict[str, Any]) -> None:
+        with pytest.raises(InvalidInput) as raised:
+            await anext(model.stream(**{"text": TEXT, **given}))
+        assert raised.value.field == field
 
 
 class TestESpeak:

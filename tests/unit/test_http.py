@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from deployments.capabilities import Language, Segment
+from deployments.capabilities import AudioFormat, Language, Segment
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from graphs import GRAPHS
@@ -35,7 +35,7 @@ BACKENDS = {
     "second": "transformers",
     "painter": "diffusers",
     "ears": "pocketsphinx",
-    "speaker": "espeak",
+    "speaker": "hugging_face_text_to_speech",
     "segmenter": "grabcut",
     "tools": "opencv",
 }
@@ -61,6 +61,28 @@ class Stenographer(Ears):
             yield Segment(start=number, end=number + 1, text=word)
 
 
+class Orator(Speaker):
+    """Speaks word by word; after `words` of them it cannot any more."""
+
+    def __init__(self, words: int = 100) -> None:
+        super().__init__()
+        self.words = words
+
+    async def stream(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        speed: float | None = None,
+        format: AudioFormat | None = None,
+    ) -> AsyncIterator[Audio]:
+        self.said.append((text, voice, format))
+        for number, word in enumerate(text.split()):
+            if number >= self.words:
+                raise ModelUnavailable("hoarse")
+            yield Audio(word.encode(), "audio/mpeg")
+
+
 @graph(title="Break")
 async def breaks(request: Text, writer: Language) -> Text:
     """A graph with a mistake in it."""
@@ -83,18 +105,23 @@ def app_of(services: Services) -> AppOf:
     """The whole gateway over fakes."""
 
     def made(
-        writer: Writer | None = None, jobs: dict[str, Any] | None = None, ears: Ears | None = None, **gateway: Any
+        writer: Writer | None = None,
+        jobs: dict[str, Any] | None = None,
+        ears: Ears | None = None,
+        speaker: Speaker | None = None,
+        **gateway: Any,
     ) -> ASGIApp:
         models: dict[str, Any] = {
             "writer": writer or Writer("A glowing circle."),
             "second": Writer("The second one."),
             "painter": Painter(),
             "ears": ears or Ears(),
-            "speaker": Speaker(),
+            "speaker": speaker or Speaker(),
             "segmenter": object(),
             "tools": Tools(),
         }
         backends = BACKENDS | ({"ears": "faster_whisper"} if isinstance(ears, Stenographer) else {})
+        backends |= {"speaker": "espeak"} if isinstance(speaker, Orator) else {}
         rows = [{"name": name, "backend": backends[name]} for name in models]
         config = AppConfig.model_validate({"models": rows, "gateway": gateway, "jobs": jobs or {}})
         handles = {name: LocalHandle(model) for name, model in models.items()}
@@ -449,6 +476,54 @@ async def test_openais_images_and_speech_are_the_models_own(client: httpx.AsyncC
     assert (answer.content, answer.headers["content-type"]) == (RECORDING.data, "audio/wav")
     wrong = await client.post("/v1/images/generations", json={"prompt": "a circle", "size": "1x1"})
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "size")
+
+
+async def test_openais_speech_comes_as_it_is_spoken(app_of: AppOf) -> None:
+    speaker = Orator()
+    client = connect(app_of(speaker=speaker))
+    async with client.stream("POST", "/v1/audio/speech", json={"input": "one two three", "voice": "v"}) as answer:
+        pieces = [piece async for piece in answer.aiter_raw()]
+    assert (answer.headers["content-type"], "content-length" in answer.headers) == ("audio/mpeg", False)
+    assert b"".join(pieces) == b"onetwothree"
+    wav = {"input": "one two", "response_format": "wav"}
+    whole = await client.post("/v1/audio/speech", json=wav)
+    assert (whole.content, whole.headers["content-length"]) == (RECORDING.data, str(len(RECORDING.data)))
+    asked = await client.post("/v1/audio/speech", json={**wav, "stream_format": "audio"})
+    assert asked.content == b"onetwo"
+    assert [(text, form) for text, _, form in speaker.said] == [
+        ("one two three", "mp3"),
+        ("one two", "wav"),
+        ("one two", "wav"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "deltas", "end"),
+    [
+        (Orator(), [b"one", b"two", b"three"], None),
+        (Speaker(), [RECORDING.data], None),  # one that does not stream
+        (Orator(words=2), [b"one", b"two"], "speaker: hoarse"),
+    ],
+)
+async def test_openais_speech_comes_as_events(
+    speaker: Speaker, deltas: list[bytes], end: str | None, app_of: AppOf
+) -> None:
+    body = {"input": "one two three", "stream_format": "sse"}
+    answer = await connect(app_of(speaker=speaker)).post("/v1/audio/speech", json=body)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *told, last = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
+    assert [base64.b64decode(one["audio"]) for one in told if one["type"] == "speech.audio.delta"] == deltas
+    assert (last["error"]["message"] if end else last["type"]) == (end or "speech.audio.done")
+
+
+async def test_speech_that_breaks_off_is_no_whole_file_and_an_error_before_it_has_its_status(app_of: AppOf) -> None:
+    never = await connect(app_of(speaker=Orator(words=0))).post("/v1/audio/speech", json={"input": "one two"})
+    assert never.status_code == 503
+    transport = httpx.ASGITransport(app_of(speaker=Orator(words=1)))
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://medley", headers=headers) as bare:
+        with pytest.raises(ModelUnavailable):  # a server ends the connection then, before the end of the file
+            await bare.post("/v1/audio/speech", json={"input": "one two"})
 
 
 async def test_models_and_graphs_are_listed(client: httpx.AsyncClient) -> None:

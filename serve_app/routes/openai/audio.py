@@ -1,14 +1,17 @@
 """Recordings transcribed and texts spoken."""
 
+import base64
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from deployments.capabilities import AudioFormat, SpeechToText, Transcript
+from deployments.capabilities import AudioFormat, SpeechToText, TextToSpeech, Transcript
 from deployments.errors import MedleyError
+from deployments.media import Audio
 from graphs.speech import speech
 from graphs.transcription import transcription
 
@@ -40,6 +43,10 @@ class SpeechCreation(BaseModel):
     voice: str | None = None
     response_format: AudioFormat = "mp3"
     speed: float | None = None
+    stream_format: Literal["audio", "sse"] | None = None
+
+
+OURS = {"text": "input", "format": "response_format"}  # our fields in OpenAI's words
 
 
 def add(routes: APIRouter, service: "Service") -> None:
@@ -53,8 +60,7 @@ def add(routes: APIRouter, service: "Service") -> None:
             fields = {"audio": asked.file, "language": asked.language, "word_times": words}
             run, call = await prepare(service, transcription, "ears", asked.model, **fields)
             if asked.stream:
-                named = None if asked.model in (DEFAULT_MODEL, AUTO) else asked.model
-                pieces = service.models.able(named, SpeechToText, "stream")
+                pieces = service.models.able(_named(asked.model), SpeechToText, "stream")
                 events = _events(run, call, pieces)
                 first = await anext(events)  # an error before anything is heard still has its own status
                 return StreamingResponse(chain(first, events), media_type="text/event-stream")
@@ -73,12 +79,53 @@ def add(routes: APIRouter, service: "Service") -> None:
 
     @routes.post("/audio/speech", summary="Create speech", openapi_extra=body_of(SpeechCreation))
     async def audio_speech(request: Request) -> Response:
+        """The file as it is spoken where the model can, and no WAV unless `stream_format` asks for it: the header of a
+        WAV says its length. With `stream_format` `sse`, events with pieces of the file in base64."""
         asked = await json_body(request, SpeechCreation)
-        with names({"text": "input", "format": "response_format"}):
+        with names(OURS):
             fields = {"text": asked.input, "voice": asked.voice, "speed": asked.speed, "format": asked.response_format}
             run, call = await prepare(service, speech, "voice", asked.model, **fields)
-            audio = (await run.execute(speech, call)).audio
-        return Response(audio.data, media_type=audio.media_type)
+            pieces = service.models.able(_named(asked.model), TextToSpeech, "stream")
+            if asked.stream_format is None and (asked.response_format == "wav" or not pieces):
+                audio = (await run.execute(speech, call)).audio
+                return Response(audio.data, media_type=audio.media_type)
+            spoken = _spoken(run, call, pieces)
+            first = await anext(spoken)  # an error before anything is said still has its own status
+        if asked.stream_format == "sse":
+            return StreamingResponse(_speech_events(first, spoken), media_type="text/event-stream")
+        return StreamingResponse(_bytes(first, spoken), media_type=first.media_type)
+
+
+async def _spoken(run: Run, call: Any, pieces: bool) -> AsyncIterator[Audio]:
+    """The file in pieces where a model can, else whole."""
+    if not pieces:
+        yield (await run.execute(speech, call)).audio
+        return
+    voice = run.model("voice", TextToSpeech)
+    async with aclosing(voice.stream(call.text, voice=call.voice, speed=call.speed, format=call.format)) as spoken:
+        async for piece in spoken:
+            yield piece
+
+
+async def _bytes(first: Audio, rest: AsyncIterator[Audio]) -> AsyncIterator[bytes]:
+    """The pieces of a file; it breaks off at an error, which no place is left for."""
+    yield first.data
+    async for piece in rest:
+        yield piece.data
+
+
+async def _speech_events(first: Audio, rest: AsyncIterator[Audio]) -> AsyncIterator[str]:
+    try:
+        async for data in _bytes(first, rest):
+            yield event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
+        yield event({"type": "speech.audio.done"})
+    except MedleyError as error:
+        yield event(openai_error(error)[1])
+
+
+def _named(model: str) -> str | None:
+    """The model that is asked for by its name, if one is."""
+    return None if model in (DEFAULT_MODEL, AUTO) else model
 
 
 async def _events(run: Run, call: Any, pieces: bool) -> AsyncIterator[str]:

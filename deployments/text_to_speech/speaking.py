@@ -1,0 +1,56 @@
+"""Samples as a network or synthesizer makes them, as a recording: whole, or in pieces as they come."""
+
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from .. import audio
+from ..backend import in_thread, out_of_thread
+from ..capabilities import AudioFormat
+from ..media import Audio
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PIECE_S = 0.5  # of speech, the least that leaves by itself
+
+# Gives samples, shape (n,), float32 within -1 to 1 or int16, one piece after another, and raises `CancelledError` soon
+# after the event was set.
+Say = Callable[[Callable[["np.ndarray"], None], threading.Event], None]
+
+
+async def whole(say: Say, rate: int, format: AudioFormat) -> Audio:
+    """All that is said, at `rate` Hz, as one file."""
+    import numpy as np
+
+    def speak(cancelled: threading.Event) -> Audio:
+        parts: list[np.ndarray] = []
+        say(parts.append, cancelled)
+        return audio.encode(np.concatenate(parts), rate, format, cancelled)
+
+    return await in_thread(speak)
+
+
+async def in_pieces(say: Say, rate: int, format: AudioFormat) -> AsyncGenerator[Audio]:
+    """The same as it is said, in pieces whose bytes, one after another, are the file. Closing the iterator ends it."""
+
+    def speak(give: Callable[[Audio], None], cancelled: threading.Event) -> None:
+        file, kept = audio.Passing(), 0
+        encoder = audio.Encoder(file, rate, format)
+
+        def write(samples: "np.ndarray") -> None:
+            nonlocal kept
+            encoder.write(samples)
+            kept += len(samples)
+            if kept >= PIECE_S * rate and (data := file.taken()):
+                give(Audio(data, encoder.media_type))
+                kept = 0
+
+        say(write, cancelled)
+        encoder.end()
+        give(Audio(file.taken(), encoder.media_type))
+
+    async with aclosing(out_of_thread(speak)) as pieces:
+        async for piece in pieces:
+            yield piece
