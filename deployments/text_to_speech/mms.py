@@ -18,6 +18,7 @@ from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
+from ..progress import teller
 from .asked import checked
 from .sentences import pieces
 from .speaking import Say, in_pieces, whole
@@ -69,6 +70,7 @@ class MMS(TextToSpeech):
             return voices
 
     needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2)
+    tells_progress: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._engine: Loaded | None = None
@@ -177,10 +179,11 @@ def _say(
     if not left or left < LEAST_SPOKEN * wanted:
         raise InvalidInput("text", f"has {wanted} letters and digits; the voice {speaker.name} has sounds for {left}")
     pause = np.zeros(round(PAUSE_S * speaker.rate / speed), np.float32)
-    begun = False
-    for _, piece in read:
+    tell, begun = teller(), False
+    for number, (_, piece) in enumerate(read):
         if not _letters(piece):
             continue
+        tell(number / len(read))
         try:
             samples = _piece(engine, speaker, piece, cancelled)
         except (RuntimeError, MemoryError) as error:

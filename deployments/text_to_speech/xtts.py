@@ -17,6 +17,7 @@ from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..engine import device_for, failure
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
+from ..progress import teller
 from .asked import checked
 from .sentences import passages
 from .speaking import in_pieces, whole
@@ -59,6 +60,7 @@ class XTTS(TextToSpeech):
         threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
 
     needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=2)
+    tells_progress: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._engine: Loaded | None = None
@@ -224,11 +226,11 @@ def _say(
     """
     import numpy as np
 
-    begun = False
-    for passage in _readable(engine, text, language):
-        if begun:
+    tell, divided = teller(), _readable(engine, text, language)
+    for number, passage in enumerate(divided):
+        if number:
             give(np.zeros(round(PAUSE_S * engine.rate / speed), np.float32))
-        begun = True
+        tell(number / len(divided))
         try:
             for samples in _passage(engine, passage, speaker, language, at_once, cancelled):
                 give(audio.at_tempo(samples, engine.rate, speed) if speed != 1 else samples)

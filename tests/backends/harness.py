@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,11 @@ def taken(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments but for those that a remote model's provider has no word for."""
     remote = REMOTE.get(_name(model))
     return {name: value for name, value in arguments.items() if remote is None or name not in remote.lacks}
+
+
+def telling(names: Iterable[str]) -> list[str]:
+    """Those whose calls tell how far they are."""
+    return [name for name in names if getattr(BACKENDS[name], "tells_progress", False)]
 
 
 def _name(backend: Any) -> str:

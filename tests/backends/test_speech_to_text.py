@@ -12,9 +12,10 @@ from deployments import BACKENDS, audio
 from deployments.capabilities import SpeechToText
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
+from deployments.progress import followed_by
 from deployments.speech_to_text.word_error import agreement, word_errors
 
-from .harness import offering, other_options, reload_in_flight, seconds_to_stop, watch
+from .harness import offering, other_options, reload_in_flight, seconds_to_stop, telling, watch
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(SpeechToText)
@@ -227,6 +228,18 @@ class TestPocketSphinx:
         assert with_domain <= without / 2
         without, with_domain = await errors(ORDINARY)
         assert with_domain <= without
+
+
+@pytest.mark.parametrize("name", telling(NAMES))
+async def test_it_tells_how_far_it_is(name: str, load: Any, counting: np.ndarray) -> None:
+    told = list[float]()
+    with followed_by(told.append):
+        heard = await load(name).transcribe(audio.encode(np.tile(counting, 40), 48_000), language="en")
+    assert len(told) == len(heard.segments)
+    assert len(set(told)) > 2
+    assert told == sorted(told)
+    assert 0 < told[0] < 0.5
+    assert 0.9 < told[-1] <= 1
 
 
 STREAMING = [name for name in NAMES if BACKENDS[name].stream is not SpeechToText.stream]

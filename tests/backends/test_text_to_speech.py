@@ -13,8 +13,9 @@ from deployments import BACKENDS, audio
 from deployments.capabilities import TextToSpeech
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio, MediaLimits
+from deployments.progress import followed_by
 
-from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop, watch
+from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop, telling, watch
 from .speech_weights import LETTERS, write_voice
 from .xtts_weights import RATE, SPEAKERS, write_xtts
 
@@ -129,6 +130,17 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     spoken = await reload_in_flight(model, lambda: model.synthesize(LONG), other, monkeypatch)
     assert seconds(spoken) == pytest.approx(expected, rel=0.01)
     assert seconds(await model.synthesize(LONG)) < 0.7 * expected
+
+
+@pytest.mark.parametrize("name", telling(NAMES))
+async def test_it_tells_how_far_it_is(name: str, load: Any) -> None:
+    told = list[float]()
+    with followed_by(told.append):
+        await load(name).synthesize(LONG)
+    assert len(set(told)) > 5
+    assert told == sorted(told)
+    assert 0 <= told[0] < 0.2
+    assert 0.8 < told[-1] <= 1
 
 
 STREAMING = [name for name in NAMES if BACKENDS[name].stream is not TextToSpeech.stream]

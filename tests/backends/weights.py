@@ -156,8 +156,18 @@ def write_painter(folder: Path) -> Path:
     return folder
 
 
-def write_whisper(folder: Path, width: int = 16, layers: int = 1, heads: int = 2) -> Path:
-    """A Whisper with one layer each side that says noise, in CTranslate2's format by CTranslate2's own converter."""
+PROMPT = 4  # tokens before what a Whisper says: the start, the language, the task, without times
+
+
+def write_whisper(
+    folder: Path, width: int = 16, layers: int = 1, heads: int = 2, words: int = 0, says: int | None = None
+) -> Path:
+    """A Whisper with one layer each side that says noise, in CTranslate2's format by CTranslate2's own converter.
+
+    Args:
+        words: in its vocabulary besides letters; Whisper's own has some 50,000.
+        says: tokens that it says to every stretch of sound; by default as many as it likes.
+    """
     import torch
     from ctranslate2.converters import TransformersConverter
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -169,7 +179,9 @@ def write_whisper(folder: Path, width: int = 16, layers: int = 1, heads: int = 2
     times = [f"<|{number * 0.02:.2f}|>" for number in range(1501)]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     # CTranslate2 tells a multilingual one by an empty token among its words.
-    vocabulary = {token: number for number, token in enumerate([*letters, ""])}
+    vocabulary = {
+        token: number for number, token in enumerate([*letters, "", *(f"word{number}" for number in range(words))])
+    }
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -196,6 +208,12 @@ def write_whisper(folder: Path, width: int = 16, layers: int = 1, heads: int = 2
             init_std=0.3,
         )
     )
+    if says is not None:
+        decoder = (
+            model.model.decoder
+        )  # its positions from there on look like the end of the text, and like nothing else
+        with torch.no_grad():
+            decoder.embed_positions.weight[PROMPT + says :] += 1000 * decoder.embed_tokens.weight[end]
     model.generation_config = GenerationConfig(
         suppress_tokens=[],
         begin_suppress_tokens=[],
