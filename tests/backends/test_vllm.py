@@ -48,6 +48,37 @@ def test_the_declared_share_of_a_gpu_is_what_the_engine_takes(
     assert arguments.get("gpu_memory_utilization") == fraction
 
 
+@pytest.mark.parametrize(
+    ("options", "executor"),
+    [
+        ({}, "uni"),
+        ({"distributed_executor_backend": "ray"}, "uni"),
+        ({"tensor_parallel_size": 2}, "mp"),
+        ({"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}, "ray"),
+    ],
+)
+def test_who_starts_the_processes_of_divided_weights(options: dict[str, Any], executor: str) -> None:
+    assert engine_arguments(VLLM.Options(weights="x", **options), None)["distributed_executor_backend"] == executor
+
+
+async def test_weights_divided_among_two_processes_write_the_same(
+    model: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
+    import psutil  # vLLM brings it
+
+    divided = VLLM()
+    await divided.reconfigure(options_of("vllm", tensor_parallel_size=2))
+    try:
+        (engine,) = processes(divided._engine)
+        assert len(psutil.Process(engine.pid).children()) == 2
+        asked = [Message(role="user", content="What can you do?")]
+        alone = await model.chat(asked, temperature=0, max_tokens=20)
+        assert await divided.chat(asked, temperature=0, max_tokens=20) == alone
+    finally:
+        await asyncio.to_thread(divided._engine.close)
+
+
 def test_the_cause_is_the_first_error_in_the_log(tmp_path: Path) -> None:
     assert first_cause(tmp_path) is None
     lines = ["WorkerProc failed", "Traceback:", "  x.py", "torch.OutOfMemoryError: CUDA out of memory", "Exception: so"]
