@@ -7,6 +7,8 @@ from typing import Literal
 from .backend import GPU_SHARE
 from .errors import ModelUnavailable, OutOfMemory
 
+# The extra that installs a library which some weights need.
+EXTRAS = {"torchvision": "gpu", "torchao": "quantization", "bitsandbytes": "quantization"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -53,5 +55,8 @@ def failure(error: BaseException, what: str) -> ModelUnavailable:
     import torch
 
     reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    if isinstance(error, ImportError):
+        for library in (name for name in EXTRAS if name in str(error).lower()):
+            reason = f"{library} is not installed here; the extra `{EXTRAS[library]}` installs it"
     full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
     return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")

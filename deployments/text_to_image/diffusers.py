@@ -51,6 +51,9 @@ class DiffusersTextToImage(TextToImage):
         steps: int = Field(20, ge=1, le=1000)
         max_steps: int = Field(100, ge=1, le=1000)
         guidance: float = Field(7.5, ge=0, le=MOST_GUIDANCE)
+        avoidance: float = Field(
+            2.0, gt=1, le=MOST_GUIDANCE, description="With a negative prompt, of weights that need none (FLUX)"
+        )
         strength: float = Field(0.8, gt=0, le=1, description="How much an edit may change")
         variation: float = Field(0.5, gt=0, le=1, description="How much a variation differs")
         max_batch: int = Field(8, ge=1, le=64, description="Pictures painted together; fewer once they did not fit")

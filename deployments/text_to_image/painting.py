@@ -87,6 +87,8 @@ def asked(
     nothing = " " if pipeline.guidance == "true_cfg_scale" else None
     own = {"prompt": prompt, "negative_prompt": negative_prompt or nothing}
     shared = {"num_inference_steps": steps, pipeline.guidance: guidance, **more}
+    if negative_prompt and pipeline.avoidance:
+        shared[pipeline.avoidance] = options.avoidance
     seed = secrets.randbits(63) if seed is None else seed % 2**63
 
     def finish(painted: "Picture", cancelled: threading.Event) -> "Picture":
@@ -141,10 +143,11 @@ def over(work: Work, image: Image) -> Work:
         return _of_size(work.engine, painted, picture.size, cancelled)
 
     size = _fitting(work.engine, picture.size)
-    own, shared = work.own | {"image": picture.resize(size)}, work.shared
+    # Flow transformers paint their usual square unless told, and would squeeze the picture into it.
+    shared = work.shared | {"width": size[0], "height": size[1]}
     if work.engine.pipeline(work.task).looks:
-        shared = shared | {"width": size[0], "height": size[1], "max_area": size[0] * size[1], "_auto_resize": False}
-    return replace(work, own=own, shared=shared, finish=finish)
+        shared |= {"max_area": size[0] * size[1], "_auto_resize": False}
+    return replace(work, own=work.own | {"image": picture.resize(size)}, shared=shared, finish=finish)
 
 
 def within(work: Work, image: Image, mask: Image) -> Work:

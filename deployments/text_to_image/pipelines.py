@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -27,6 +29,7 @@ class Pipeline:
     make: Any
     accepts: frozenset[str]  # arguments of its __call__
     guidance: str = "guidance_scale"  # the argument that says how strictly to follow the prompt
+    avoidance: str | None = None  # the argument that turns a negative prompt on, where it is not the guidance
     looks: bool = False  # was made to look at a picture beside the prompt: one call at a time, and no `strength`
 
 
@@ -99,6 +102,8 @@ def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
     else:
         pipeline.to(device)
     if "compile" in savings:
+        if device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ModelUnavailable("savings: compile needs a C++ compiler on a CPU: g++, or the one that CXX names")
         _network(pipeline).compile()
 
 
@@ -140,9 +145,13 @@ def _upscaler(options: Any, scale: int) -> Networks | None:
 def _pipeline(made: Any) -> Pipeline:
     parameters = inspect.signature(made.__call__).parameters
     true_scale = parameters.get("true_cfg_scale")
-    # Where it is on by default the weights know no other guidance (Qwen-Image), else it is a second one (FLUX).
-    true = true_scale is not None and (true_scale.default or 0) > 1
-    return Pipeline(made, frozenset(parameters), "true_cfg_scale" if true else "guidance_scale")
+    if true_scale is None:
+        return Pipeline(made, frozenset(parameters))
+    # Where it is on by default, or alone, the weights know no other guidance (Qwen-Image), else it is a second one,
+    # which is off and then leaves a negative prompt unread (FLUX).
+    if (true_scale.default or 0) > 1 or "guidance_scale" not in parameters:
+        return Pipeline(made, frozenset(parameters), guidance="true_cfg_scale")
+    return Pipeline(made, frozenset(parameters), avoidance="true_cfg_scale")
 
 
 def _siblings(pipeline: Any) -> dict[Task, Pipeline]:

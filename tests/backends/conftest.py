@@ -138,9 +138,9 @@ def load(options_of: Callable[..., Any]) -> Iterator[Callable[[str], Any]]:
     loaded.cache_clear()  # those with processes of their own end them
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fresh(options_of: Callable[..., Any]) -> Callable[..., Any]:
-    """`fresh(name, **changes)`: a backend of this test's own, loaded."""
+    """`fresh(name, **changes)`: a backend of the asker's own, loaded."""
 
     def loaded(name: str, **changes: Any) -> Any:
         need(name)

@@ -125,7 +125,13 @@ ELSEWHERE = {"fastsam": "ultralytics", "vllm": "vllm", "xtts": "TTS"}
 
 def need(name: str) -> None:
     """Skip the test where the engine of this backend is not installed."""
-    if name in ELSEWHERE and importlib.util.find_spec(ELSEWHERE[name]) is None:
+    if name in ELSEWHERE:
+        need_module(ELSEWHERE[name])
+
+
+def need_module(name: str) -> None:
+    """Skip the test where this library is not installed, which is in the environment of `make test-engines`."""
+    if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed here: `make test-engines` runs this test")
 
 

@@ -3,9 +3,20 @@
 # pyright: reportArgumentType=false, reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+FLUX_WIDTH = 64  # of all that goes into a linear layer: bitsandbytes packs so many numbers together
+QwenEdit = Literal["QwenImageEditPipeline", "QwenImageEditPlusPipeline"]
+QWEN_TOKENS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
 
 
 def write_sdxl(folder: Path) -> Path:
@@ -35,7 +46,7 @@ def write_sdxl(folder: Path) -> Path:
         text_encoder_2=CLIPTextModelWithProjection(clip_text()),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        unet=unet,
+        unet=louder(unet),
         scheduler=EulerDiscreteScheduler(),
     ).save_pretrained(folder)
     return folder
@@ -45,7 +56,6 @@ def write_flux(folder: Path, kontext: bool = False) -> Path:
     """A FLUX, or a FLUX Kontext, which looks at a picture beside the prompt."""
     import torch
     from diffusers import (
-        AutoencoderKL,
         FlowMatchEulerDiscreteScheduler,
         FluxKontextPipeline,
         FluxPipeline,
@@ -60,50 +70,116 @@ def write_flux(folder: Path, kontext: bool = False) -> Path:
     make: Any = FluxKontextPipeline if kontext else FluxPipeline
     make(
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=AutoencoderKL(
-            block_out_channels=(4,),
-            norm_num_groups=1,
-            down_block_types=("DownEncoderBlock2D",),
-            up_block_types=("UpDecoderBlock2D",),
-            latent_channels=1,
+        vae=small_vae(
+            latent_channels=FLUX_WIDTH // 4,
             use_quant_conv=False,
             use_post_quant_conv=False,
             shift_factor=0.0,
             scaling_factor=1.0,
         ),
-        text_encoder=CLIPTextModel(clip_text()),
+        text_encoder=CLIPTextModel(clip_text(FLUX_WIDTH)),
         tokenizer=clip_tokenizer(folder),
         text_encoder_2=T5EncoderModel(
-            T5Config(vocab_size=5, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, is_encoder_decoder=False)
+            T5Config(
+                vocab_size=5, d_model=FLUX_WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2, is_encoder_decoder=False
+            )
         ),
         tokenizer_2=PreTrainedTokenizerFast(
             tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=16
         ),
-        transformer=FluxTransformer2DModel(
-            patch_size=1,
-            in_channels=4,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=16,
-            pooled_projection_dim=16,
-            axes_dims_rope=[4, 4, 8],
+        transformer=louder(
+            FluxTransformer2DModel(
+                patch_size=1,
+                in_channels=FLUX_WIDTH,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=FLUX_WIDTH // 16,
+                joint_attention_dim=FLUX_WIDTH,
+                pooled_projection_dim=FLUX_WIDTH,
+                guidance_embeds=True,
+                axes_dims_rope=[4, 4, 8],
+            )
         ),
     ).save_pretrained(folder)
     return folder
 
 
-def write_adapter(folder: Path, painter: Path) -> Path:
-    """A LoRA for a Stable Diffusion, large enough to be seen."""
+def write_qwen_image(folder: Path, edit: QwenEdit | None = None) -> Path:
+    """A Qwen-Image, or one that was made to edit: its text encoder sees the picture, through Qwen2-VL's processor."""
     import torch
-    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImagePipeline,
+        QwenImageTransformer2DModel,
+    )
+
+    torch.manual_seed(0)
+    channels = 4
+    transformer = QwenImageTransformer2DModel(
+        in_channels=4 * channels,
+        out_channels=channels,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    )
+    QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=louder(
+            AutoencoderKLQwenImage(
+                base_dim=4,
+                z_dim=channels,
+                dim_mult=[1, 1, 1, 1],
+                num_res_blocks=0,
+                latents_mean=[0.0] * channels,
+                latents_std=[1.0] * channels,
+            )
+        ),
+        text_encoder=qwen_reader(),
+        tokenizer=qwen_tokenizer(),
+        transformer=louder(transformer),
+    ).save_pretrained(folder)
+    if edit is not None:
+        _made_to_edit(folder, edit)
+    return folder
+
+
+def _made_to_edit(folder: Path, name: QwenEdit) -> None:
+    """The files that are otherwise with one that edits, as they lie on the hub.
+
+    They are written by hand: the processor's classes want torchvision, which this environment need not have.
+    """
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"_class_name": name, "processor": ["transformers", "Qwen2VLProcessor"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    qwen_tokenizer().save_pretrained(folder / "processor")
+    looks = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2VLProcessor",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "min_pixels": 56 * 56,
+        "max_pixels": 28 * 28 * 16,
+    }
+    (folder / "processor" / "preprocessor_config.json").write_text(json.dumps(looks))
+
+
+def write_adapter(folder: Path, painter: Path) -> Path:
+    """A LoRA for the network of a painter that denoises, large enough to be seen."""
+    import torch
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from peft import LoraConfig, get_peft_model_state_dict
 
     torch.manual_seed(1)
-    unet: Any = UNet2DConditionModel.from_pretrained(painter, subfolder="unet")
-    unet.add_adapter(LoraConfig(r=2, lora_alpha=16, target_modules=["to_q", "to_v"], init_lora_weights=False))
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=get_peft_model_state_dict(unet))
+    pipeline: Any = DiffusionPipeline.from_pretrained(painter)
+    part = "transformer" if "transformer" in pipeline.components else "unet"
+    network = pipeline.components[part]
+    network.add_adapter(LoraConfig(r=2, lora_alpha=16, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    pipeline.save_lora_weights(folder, **{f"{part}_lora_layers": get_peft_model_state_dict(network)})
     return folder
 
 
@@ -147,8 +223,8 @@ def write_reference_adapter(folder: Path, painter: Path) -> Path:
     return folder
 
 
-def small_vae() -> Any:
-    """One that makes eight pixels of a latent one, as Stable Diffusion's does."""
+def small_vae(**options: Any) -> Any:
+    """One that makes eight pixels of a latent one, as Stable Diffusion's and FLUX's do."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -156,6 +232,7 @@ def small_vae() -> Any:
         norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
+        **options,
     )
 
 
@@ -170,13 +247,13 @@ def clip_tokenizer(folder: Path) -> Any:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
 
 
-def clip_text() -> Any:
+def clip_text(width: int = 16) -> Any:
     """The configuration of a CLIP text encoder of one layer."""
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
         vocab_size=54,
-        hidden_size=16,
+        hidden_size=width,
         projection_dim=16,
         intermediate_size=32,
         num_hidden_layers=1,
@@ -186,3 +263,52 @@ def clip_text() -> Any:
         eos_token_id=1,
         pad_token_id=1,
     )
+
+
+def qwen_tokenizer() -> Any:
+    """Qwen2's over single bytes."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    tokens = [*sorted(ByteLevel.alphabet()), *QWEN_TOKENS]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return Qwen2Tokenizer(vocab=vocabulary, merges=[], extra_special_tokens=QWEN_TOKENS[1:])
+
+
+def qwen_reader() -> Any:
+    """A Qwen2.5-VL of one layer each for words and pictures."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    number = dict(zip(QWEN_TOKENS, range(256, 256 + len(QWEN_TOKENS)), strict=True))
+    small = {"hidden_size": 16, "intermediate_size": 16}
+    text = small | {
+        "vocab_size": 256 + len(QWEN_TOKENS),
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]},
+        "bos_token_id": None,
+        "eos_token_id": number["<|endoftext|>"],
+        "pad_token_id": number["<|endoftext|>"],
+    }
+    vision = small | {"depth": 1, "num_heads": 2, "out_hidden_size": 16, "fullatt_block_indexes": [0]}
+    return Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config=text,
+            vision_config=vision,
+            image_token_id=number["<|image_pad|>"],
+            video_token_id=number["<|video_pad|>"],
+            vision_start_token_id=number["<|vision_start|>"],
+            vision_end_token_id=number["<|vision_end|>"],
+        )
+    )
+
+
+def louder(network: Any) -> Any:
+    """The network with larger weights, so that what it is told shows in what it paints."""
+    import torch
+
+    for weights in network.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.3)
+    return network

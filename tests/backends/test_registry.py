@@ -117,7 +117,7 @@ def test_a_backend_inherits_its_capability_and_is_documented(name: str) -> None:
         ("cutout", {"upscale", "relight", "stylize"}),
         ("espeak", {"clone"}),
         ("mms", {"clone"}),
-        ("hugging_face_text_to_speech", {"clone"}),
+        ("hugging_face_text_to_speech", {"clone", "stream"}),
         ("xtts", set()),
         ("diffusers", set()),
         ("fastsam", set()),

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,51 @@ async def test_a_caller_who_leaves_while_the_request_goes_in_leaves_nothing_behi
     async with asyncio.timeout(1):
         while not await model._engine.llm.reset_prefix_cache():  # refused as long as the engine works on a request
             await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def ray_of_its_own() -> Iterator[None]:
+    """A Ray with one core in this process, beside any other on this machine."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ray-")  # a short path: the names of Ray's sockets have a limit
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        address="local",
+        num_cpus=1,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.asyncio
+async def test_a_ray_dataset_of_prompts_is_answered_in_the_process_that_has_the_engine(
+    model: Any, ray_of_its_own: None, tmp_path: Path
+) -> None:
+    """Both bring numpy, pandas and Arrow: what each needs of them has to go together."""
+    import pandas
+    import ray.data
+
+    prompts = [f"prompt {number}" for number in range(8)]
+
+    async def answers(texts: list[str]) -> list[str]:
+        asked = [model.chat([Message(role="user", content=text)], temperature=0, max_tokens=5) for text in texts]
+        return [reply.text for reply in await asyncio.gather(*asked)]
+
+    tables = list[pandas.DataFrame]()
+    dataset = ray.data.from_items([{"prompt": prompt} for prompt in prompts])
+    for batch in dataset.iter_batches(batch_size=3, batch_format="pandas"):
+        tables.append(pandas.DataFrame(batch).assign(reply=await answers(batch["prompt"].tolist())))
+    ray.data.from_pandas(tables).write_parquet(str(tmp_path))
+    rows = ray.data.read_parquet(str(tmp_path)).map(lambda row: row | {"length": len(row["reply"])}).take_all()
+    assert {row["prompt"]: row["reply"] for row in rows} == dict(zip(prompts, await answers(prompts), strict=True))
+    assert all(row["length"] == len(row["reply"]) > 0 for row in rows)
 
 
 def test_an_engine_that_dies_makes_the_replica_unhealthy_and_fails_its_calls(
