@@ -1,5 +1,6 @@
 """What happens when something is lost in the middle of a request."""
 
+import json
 import os
 import signal
 import threading
@@ -31,6 +32,27 @@ def test_a_killed_replica_costs_no_request(live: Live, client: httpx.Client) -> 
     live.until_ready()
     again = client.post("/api/v1/graphs/image_generation", json={"prompt": "a red circle", "seed": 3})
     assert again.status_code == 200, again.text
+
+
+def test_a_writer_killed_while_it_writes_ends_the_stream_with_an_error(live: Live, client: httpx.Client) -> None:
+    asked = {
+        "model": "default",
+        "messages": [{"role": "user", "content": "Tell a story in 6 scenes about a fox."}],
+        "stream": True,
+    }
+    before = live.pids()["starter-writer"]
+    with client.stream("POST", "/v1/chat/completions", json=asked) as answer:
+        lines = answer.iter_lines()
+        first = next(lines)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        *_, last = [line for line in lines if line]
+    assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["content"]
+    assert json.loads(last.removeprefix("data: "))["error"]["message"] == "A replica of starter-writer was lost."
+    until(lambda: live.pids()["starter-writer"] - before, 60)
+    live.until_ready()
+    with client.stream("POST", "/v1/chat/completions", json=asked) as answer:  # the new one finds its way here too
+        assert [line for line in answer.iter_lines() if line][-1] == "data: [DONE]"
 
 
 def test_a_client_that_leaves_frees_the_model(live: Live, client: httpx.Client) -> None:
