@@ -107,14 +107,15 @@ def restorer() -> list[Row]:
 
 
 def ears() -> list[Row]:
-    """Word error with and without the domain, over eSpeak's voices."""
+    """Word error of PocketSphinx as it comes, and with noise floor and domain, over eSpeak's voices."""
     from .ears.measure import SURE, Bench, error_rate, trials
 
     own, ordinary = trials(Bench(), "measure")
-    alone, both = (error_rate(own, margin) for margin in (float("inf"), SURE))
-    plain, mixed = (error_rate(ordinary, margin) for margin in (float("inf"), SURE))
+    alone, floored, both = (error_rate(own, margin) for margin in (None, float("inf"), SURE))
+    plain, mixed = (error_rate(ordinary, margin) for margin in (None, SURE))
     return [
         info(f"ears: word error on {len(own)} wishes and questions, stock model", alone, "share"),
+        info("ears: the same, to the stock model's, with the noise floor and no domain", floored / alone, "ratio"),
         at_most(
             f"ears: word error on {len(own)} wishes and questions, to the stock model's", both / alone, 0.5, "ratio"
         ),

@@ -13,6 +13,7 @@ from deployments.capabilities import SpeechToText
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from deployments.progress import followed_by
+from deployments.speech_to_text import pocketsphinx
 from deployments.speech_to_text.word_error import agreement, word_errors
 
 from .harness import offering, other_options, reload_in_flight, seconds_to_stop, telling, watch
@@ -23,8 +24,14 @@ HEARING = [name for name in NAMES if name != "faster_whisper"]  # its tiny weigh
 OTHER = {"pocketsphinx": {"beam": 1e-20}, "faster_whisper": {"beam": 2}}
 COUNTING = "one two three four five"
 SPEAKER = "en-us+f2"  # of eSpeak's, the one best understood
+SPEAKERS = (SPEAKER, "en-us", "en-us+m3")
 OWN = ("a red circle on a blue background", "what can you do", "does medley run on a laptop")
 ORDINARY = ("please call me when you arrive at the airport", "nobody knew where the noise was coming from")
+
+
+async def errors(model: Any, said: dict[str, Audio]) -> int:
+    """Word errors in what `model` hears of recordings, by what they say."""
+    return sum([word_errors(text, (await model.transcribe(sound)).text) for text, sound in said.items()])
 
 
 @pytest.fixture(params=NAMES)
@@ -212,22 +219,48 @@ class TestPocketSphinx:
         with pytest.raises(ModelUnavailable, match="nowhere"):
             await BACKENDS["pocketsphinx"]().reconfigure(options_of("pocketsphinx", domain="/nowhere"))
 
+    @pytest.mark.parametrize("speaker", SPEAKERS)
     async def test_a_domain_halves_the_errors_on_its_own_and_leaves_ordinary_speech(
-        self, load: Any, options_of: Any
+        self, load: Any, options_of: Any, speaker: str
     ) -> None:
         alone, ears, mouth = load("pocketsphinx"), BACKENDS["pocketsphinx"](), load("espeak")
         await ears.reconfigure(options_of("pocketsphinx", domain="starter/ears"))
+        own, ordinary = [
+            {text: await mouth.synthesize(text, voice=speaker) for text in texts} for texts in (OWN, ORDINARY)
+        ]
+        assert await errors(ears, own) <= await errors(alone, own) / 2
+        assert await errors(ears, ordinary) <= await errors(alone, ordinary)
 
-        async def errors(sentences: tuple[str, ...]) -> tuple[int, int]:
-            spoken = [await mouth.synthesize(text, voice=SPEAKER) for text in sentences]
-            heard = [[(await model.transcribe(sound)).text for sound in spoken] for model in (alone, ears)]
-            first, second = (sum(map(word_errors, sentences, texts)) for texts in heard)
-            return first, second
+    @pytest.mark.parametrize("speaker", SPEAKERS[1:])
+    async def test_a_voice_without_a_room_is_heard_better_with_noise_beneath_it(
+        self, load: Any, speaker: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, mouth = load("pocketsphinx"), load("espeak")
+        said = {text: await mouth.synthesize(text, voice=speaker) for text in (*OWN, *ORDINARY)}
+        filled = await errors(model, said)
+        monkeypatch.setattr(pocketsphinx, "FLOOR", 200.0)
+        assert filled < await errors(model, said)
 
-        without, with_domain = await errors(OWN)
-        assert with_domain <= without / 2
-        without, with_domain = await errors(ORDINARY)
-        assert with_domain <= without
+    async def test_the_domain_is_surer_where_the_readings_agree(self) -> None:
+        general, near, far = (
+            pocketsphinx._Heard(text, -5.0, ()) for text in ("what can you prove", "what can you", "a cat")
+        )
+        first = pocketsphinx._Heard("what can you do", -4.0, ())
+        assert pocketsphinx.sureness(general, first, first) == pytest.approx(1 + 1 + 0.75)
+        assert pocketsphinx.sureness(general, first, near) == pytest.approx(1 + 0.75 + 0.75)
+        assert pocketsphinx.sureness(far, first, far) == pytest.approx(1)
+
+    @pytest.mark.parametrize(("background", "filled"), [(30, 30), (39, 39), (46, 40), (60, 40), (np.inf, 40)])
+    async def test_only_a_background_quieter_than_a_room_is_filled(self, background: float, filled: float) -> None:
+        """Decibels below the level of the whole."""
+        speech = np.concatenate([np.zeros(8_000), 8_000 * np.sin(np.arange(40_000)), np.zeros(8_000)])
+        level = np.sqrt(np.square(speech).mean())
+        recorded = speech + np.random.default_rng(1).normal(0, level * 10 ** (-background / 20), len(speech))
+        heard = pocketsphinx.with_floor(recorded.astype(np.int16))
+        quiet = np.sqrt(np.square(heard[:8_000].astype(float)).mean())
+        assert -20 * np.log10(quiet / level) == pytest.approx(filled, abs=0.7)
+        assert np.array_equal(heard, recorded.astype(np.int16)) == (background == filled)
+        assert np.array_equal(heard, pocketsphinx.with_floor(recorded.astype(np.int16)))
 
 
 @pytest.mark.parametrize("name", telling(NAMES))

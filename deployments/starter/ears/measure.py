@@ -1,6 +1,7 @@
-"""Measure the ears on eSpeak's voices: word error with and without the domain, on its own and on ordinary sentences.
+"""Measure the ears on eSpeak's voices: word error of PocketSphinx as it comes, with the backend's noise floor, and with
+the domain too, on the domain's own and on ordinary sentences.
 
-python -m deployments.starter.ears.measure            # the tables of the README, two to five minutes
+python -m deployments.starter.ears.measure            # the tables of the README, three to eight minutes
 python -m deployments.starter.ears.measure --choose   # what each margin would do, on other sentences and voices
 python -m deployments.starter.ears.measure --sample   # which voice and speed of the sample sentences is heard best
 """
@@ -24,11 +25,20 @@ from .sentences import ORDINARY, unseen
 WEIGHTS = Path(__file__).parent / "weights"
 SURE = ears.DOMAIN_SURE
 VOICES = {
-    "choose": ("en-us+f3", "en-gb+m4", "en-us+m2", "en-us+f4", "en-us+f2"),
+    "choose": (
+        "en-us+f3",
+        "en-gb+m4",
+        "en-us+m2",
+        "en-us+m7",
+        "en-us+f4",
+        "en-us+m1",
+        "en-us+f2",
+        "en-gb+m1",
+    ),
     "measure": ("en-us", "en-us+f2", "en-gb", "en-us+m3"),
 }
 WISHES = {"choose": 80, "measure": 90}
-MARGINS = (0.0, 0.4, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0)  # of sureness
+MARGINS = (0.0, 0.4, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0, 2.1, 2.2)  # of sureness
 SAMPLE = ("a red circle on a blue background", "what can you do")  # serve_app/sample.py
 SAMPLE_VOICES = (
     "en-us",
@@ -50,6 +60,7 @@ class Trial(NamedTuple):
     text: str
     voice: str
     seconds: float
+    stock: str  # what PocketSphinx hears as it comes: the general decoder without the noise floor
     heard: list[tuple[ears._Heard, ears._Heard, ears._Heard]]  # general, the domain's first and second reading
     general_took: float
     domain_took: float
@@ -59,10 +70,14 @@ class Trial(NamedTuple):
         return " ".join((heard[1] if ears.sureness(*heard) > margin else heard[0]).text for heard in self.heard)
 
 
-def error_rate(trials: Iterable[Trial], margin: float) -> float:
-    """Word errors per word said: 0 is perfect, 1 is nothing right; infinity as `margin` is the general model alone."""
+def error_rate(trials: Iterable[Trial], margin: float | None) -> float:
+    """Word errors per word said: 0 is perfect, 1 is nothing right.
+
+    A `margin` of infinity is the general model alone, None the same without the noise floor.
+    """
     said = list(trials)
-    errors = sum(word_errors(trial.text, trial.said(margin)) for trial in said)
+    heard = [trial.stock if margin is None else trial.said(margin) for trial in said]
+    errors = sum(word_errors(trial.text, text) for trial, text in zip(said, heard, strict=True))
     return errors / sum(len(trial.text.split()) for trial in said)
 
 
@@ -86,15 +101,16 @@ class Bench:
     def trial(self, text: str, voice: str, speed: float = 1.0) -> Trial:
         spoken = asyncio.run(self.mouth.synthesize(text, voice=voice, speed=speed))
         samples = audio.decode(spoken, ears.RATE, dtype="int16")
-        heard, took = [], [0.0, 0.0]
+        stock, heard, took = [], [], [0.0, 0.0]
         for start, end in ears._utterances(samples):
-            readings = []
+            stock.append(ears._decode(self.decoders[0], samples[start:end]).text)
+            readings, filled = [], ears.with_floor(samples[start:end])
             for index, decoder in enumerate(self.decoders):
                 begun = time.process_time()
-                readings.append(ears._decode(decoder, samples[start:end]))
+                readings.append(ears._decode(decoder, filled))
                 took[index > 0] += time.process_time() - begun
             heard.append(tuple(readings))
-        return Trial(text, voice, len(samples) / ears.RATE, heard, *took)
+        return Trial(text, voice, len(samples) / ears.RATE, " ".join(stock), heard, *took)
 
 
 def trials(bench: Bench, kind: str) -> tuple[list[Trial], list[Trial]]:
@@ -111,13 +127,13 @@ def trials(bench: Bench, kind: str) -> tuple[list[Trial], list[Trial]]:
 
 def report(own: list[Trial], ordinary: list[Trial]) -> None:
     """Word error per voice, share of the domain, and seconds of computing per second of speech."""
-    print("| | sentences | word error, general alone | with the domain | domain taken |\n|---|---|---|---|---|")
+    print("| | sentences | word error, stock | with the noise floor | with the domain too | domain taken |")
+    print("|---|---|---|---|---|---|")
     for name, group in (("wishes and questions", own), ("ordinary sentences", ordinary)):
         for voice in (*VOICES["measure"], "all"):
             part = [trial for trial in group if voice in (trial.voice, "all")]
-            alone, both = error_rate(part, float("inf")), error_rate(part, SURE)
-            share = chosen(part, SURE)
-            print(f"| {name}, {voice} | {len(part)} | {alone:.3f} | {both:.3f} | {share:.2f} |")
+            rates = " | ".join(f"{error_rate(part, margin):.3f}" for margin in (None, float("inf"), SURE))
+            print(f"| {name}, {voice} | {len(part)} | {rates} | {chosen(part, SURE):.2f} |")
     seconds = sum(trial.seconds for trial in own + ordinary)
     general = sum(trial.general_took for trial in own + ordinary) / seconds
     domain = sum(trial.domain_took for trial in own + ordinary) / seconds
