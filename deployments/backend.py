@@ -74,7 +74,13 @@ async def out_of_thread(work: Callable[[Callable[[T], None], threading.Event], N
         loop.call_soon_threadsafe(given.put_nowait, [item])
 
     working = asyncio.create_task(in_thread(lambda cancelled: work(give, cancelled)))
-    working.add_done_callback(lambda done: given.put_nowait([]))
+
+    def ended(done: asyncio.Task[None]) -> None:
+        given.put_nowait([])
+        if not done.cancelled():
+            done.exception()  # who has closed the iterator does not ask for it
+
+    working.add_done_callback(ended)
     try:
         while items := await given.get():
             yield items[0]

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,9 @@ class Gateway:
     def __init__(self, config: AppConfig, handles: dict[str, Any], worker: Any) -> None:
         self.config = config
         node = ray.util.get_node_ip_address()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        self._inbox = Inbox(str(node))  # pyright: ignore[reportUnknownArgumentType]
+        # Where Ray speaks TLS the items of streams go with it, over Serve: an inbox speaks none.
+        secret = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
+        self._inbox = None if secret else Inbox(str(node))  # pyright: ignore[reportUnknownArgumentType]
         graphs, models = load_graphs(config.graphs), bind_models(config, handles, self._inbox)
         runner = open_runner(config, graphs, models, f"gateway-{serve.get_replica_context().replica_tag}")
         jobs = Dispatch(runner, worker.work.remote)
@@ -79,7 +82,8 @@ class Gateway:
 
     async def __del__(self) -> None:
         await self.service.jobs.stop()
-        await self._inbox.close()
+        if self._inbox is not None:
+            await self._inbox.close()
 
     async def profile(self) -> AppConfig:
         """What the profile says, for clients that come over a handle."""

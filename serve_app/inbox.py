@@ -10,18 +10,24 @@ import asyncio
 import hmac
 import itertools
 import secrets
+import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from deployments.errors import ModelUnavailable
+from .errors import InboxUnreachable
 
 LATE_S = 10.0  # the longest an item may come after the answer that counts it
 TOKEN_S = 5.0  # in which a new connection has to say the token
+REST_S = 60.0  # for which a model whose replicas found no way here streams over Serve
+
+# A connection over which nothing comes is asked whether it lives: else one that a firewall forgot is silent for long.
+ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 
 class Address(NamedTuple):
-    """Of an inbox. Who knows the token may put items into it, so it travels only in calls of Serve's."""
+    """Of an inbox. Who knows the token, which every connection begins with, may put items into it."""
 
     host: str
     port: int
@@ -40,19 +46,35 @@ class Inbox:
         self._opening: asyncio.Task[asyncio.Server] | None = None
         self._streams = dict[int, Arriving]()
         self._numbers = itertools.count(1)
-        self.unreachable = set[str]()  # models whose replicas find no way here
+        self._unreachable = dict[str, float]()  # models whose replicas find no way here, and until when that holds
 
     async def address(self) -> Address:
-        """Opens it, the first time."""
+        """Opens it, the first time.
+
+        Raises:
+            InboxUnreachable: nothing can listen there.
+        """
         if self._opening is None:
             loop = asyncio.get_running_loop()
             self._opening = asyncio.ensure_future(loop.create_server(lambda: _Sender(self), self._host))
-        server = await asyncio.shield(self._opening)
+        try:
+            server = await asyncio.shield(self._opening)
+        except OSError as error:
+            self._opening = None
+            raise InboxUnreachable(f"nothing can listen on {self._host}: {error}") from None
         return Address(self._host, server.sockets[0].getsockname()[1], self._token)
 
     async def close(self) -> None:
         if self._opening is not None:
             (await self._opening).close()
+
+    def is_reached_by(self, model: str) -> bool:
+        until = self._unreachable.get(model)
+        return until is None or time.monotonic() > until
+
+    def give_up(self, model: str) -> None:
+        """Its replicas find no way here: for a while its streams come over Serve."""
+        self._unreachable[model] = time.monotonic() + REST_S
 
     def expect(self, stream: "Arriving") -> int:
         """The number that items for this stream come with."""
@@ -72,6 +94,15 @@ class Inbox:
             stream.put(item)
 
 
+def keep_alive(transport: Any) -> None:
+    """Have the system notice a connection whose other end is gone."""
+    connection = transport.get_extra_info("socket")
+    for name, value in ALIVE.items():
+        if hasattr(socket, name):  # not every system has each
+            level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+            connection.setsockopt(level, getattr(socket, name), value)
+
+
 class _Sender(asyncio.Protocol):
     """A replica's connection: a line with the token, then a line for each item, the stream's number and JSON."""
 
@@ -81,6 +112,7 @@ class _Sender(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._patience = asyncio.get_running_loop().call_later(TOKEN_S, transport.abort)
+        keep_alive(transport)
 
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -134,9 +166,11 @@ class Arriving:
             self._response = self._ask(address, self._number)
             self._answer = asyncio.create_task(self._await_answer())
         while not self._waiting:
-            if self._error is not None or self._came == self._sent:
+            if self._came == self._sent or self._error is not None:
                 self._let_go()
-                raise self._error or StopAsyncIteration
+                if self._came != self._sent and self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
             self._changed = asyncio.get_running_loop().create_future()
             await self._changed
         return self._read(self._waiting.popleft())
@@ -161,8 +195,9 @@ class Arriving:
         except BaseException as error:  # also that it was cancelled: who iterates has to hear of it
             self._fail(error)
         else:
-            late = ModelUnavailable("a part of the answer was lost on its way")
-            self.fail_at(asyncio.get_running_loop().time() + LATE_S, late)
+            if self._came != self._sent:
+                late = InboxUnreachable("a part of the answer was lost on its way")
+                self.fail_at(asyncio.get_running_loop().time() + LATE_S, late)
             self._wake()
 
     def _fail(self, error: BaseException) -> None:

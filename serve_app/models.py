@@ -81,19 +81,14 @@ class Model:
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
         """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
-        found = self._callers.get(method)
+        inbox = self.inbox if how.streams and not how.by_reference else None
+        if inbox is not None and not inbox.is_reached_by(self.name):
+            inbox = None
+        key = method if inbox is None else f"{method} by inbox"
+        found = self._callers.get(key)
         if found is None:
-            arrives = how.streams and not how.by_reference
-            inbox = self.inbox if self.inbox and arrives and self.name not in self.inbox.unreachable else None
-            found = self._posted(inbox, method, how) if inbox else self._remote(method, how)
-            self._callers[method] = found
+            found = self._callers[key] = self._posted(inbox, method, how) if inbox else self._remote(method, how)
         return found
-
-    def give_up_inbox(self) -> None:
-        """Its replicas find no way to the inbox: from now on their streams come over Serve."""
-        if self.inbox is not None:
-            self.inbox.unreachable.add(self.name)
-            self._callers.clear()
 
     def _remote(self, method: str, how: Method) -> Callable[..., Any]:
         shared = {} if self.host is None else {"multiplexed_model_id": self.name}

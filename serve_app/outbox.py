@@ -7,8 +7,10 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from deployments.errors import ModelUnavailable
+
 from .errors import InboxUnreachable
-from .inbox import Address
+from .inbox import Address, keep_alive
 
 CONNECT_S = 2.0
 
@@ -23,7 +25,8 @@ class Outbox:
         """Post each item as it comes; returns how many there were.
 
         Raises:
-            InboxUnreachable: there is no way to the inbox, or no longer.
+            InboxUnreachable: there is no way to the inbox.
+            ModelUnavailable: the way broke; there will be another for the next stream.
         """
         sent, mark = 0, b"%d " % number
         async with aclosing(cast(Any, items)):
@@ -64,6 +67,7 @@ class _Way(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        keep_alive(transport)
         self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -72,10 +76,10 @@ class _Way(asyncio.Protocol):
     def send(self, line: bytes) -> None:
         """
         Raises:
-            InboxUnreachable: the connection is lost.
+            ModelUnavailable: the connection is lost.
         """
         if self.lost:
-            raise InboxUnreachable("the connection to who asked is lost")
+            raise ModelUnavailable("the connection to who asked is lost")
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._leave)
         self._lines.append(line)

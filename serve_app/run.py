@@ -330,7 +330,7 @@ async def _stream(
                             items_kept.append(item)
                         yield item
                 except Exception as error:
-                    if isinstance(error, RunTimedOut) and response is not None:
+                    if (response is not None and isinstance(error, RunTimedOut)) or isinstance(response, Arriving):
                         response.cancel()
                     fault = _fault(error, model)
                     if begun:
@@ -404,7 +404,8 @@ def _fault(error: Exception, model: Model) -> _Fault:
         return _Fault(f"{model.name} is not running.")
     if isinstance(cause, InboxUnreachable):
         log.warning("streams of %s come over Serve, one message an item: %s", model.name, cause.detail)
-        model.give_up_inbox()
+        if model.inbox is not None:
+            model.inbox.give_up(model.name)
         return _Fault(f"{model.name}: {cause.detail}", lost=True)
     if isinstance(cause, ModelUnavailable):
         return _Fault(f"{model.name}: {cause.detail}")

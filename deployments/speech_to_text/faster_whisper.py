@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -131,7 +130,7 @@ def _transcribe(
     tell, segments = teller(), list[Segment]()
     for segment in heard:
         segments.append(segment)
-        tell(segment.end * RATE / len(samples))
+        tell(min(1.0, segment.end * RATE / len(samples)))
     language = "en" if call["task"] == "translate" else about().language
     text = " ".join(segment.text for segment in segments)
     return Transcript(text=text, language=language, seconds=round(len(samples) / RATE, 3), segments=segments)
@@ -179,7 +178,7 @@ def _load(options: FasterWhisper.Options) -> _Engine:
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
     precision = options.precision if options.precision != "auto" else "float16" if device == "cuda" else "int8"
     try:
-        model = faster_whisper.WhisperModel(
+        model = (_one_by_one() if device == "cpu" else faster_whisper.WhisperModel)(
             path,
             device=device,
             compute_type=precision,
@@ -189,17 +188,21 @@ def _load(options: FasterWhisper.Options) -> _Engine:
         )
     except Exception as error:  # a folder can be wrong in more ways than CTranslate2 has errors for
         raise failure(error, f"{options.weights} cannot be loaded") from None
-    if device == "cpu":
-        model.encode = partial(_one_by_one, model.encode)
     return _Engine(Reader(model, options.batch), tuple(model.supported_languages), options)
 
 
-def _one_by_one(encode: Callable[[Any], Any], features: "np.ndarray") -> Any:
-    """The encoder's batch, made stretch by stretch: a CPU takes a third longer for all at once, out of its caches. The
-    decoder, which reads all its weights for every token, is what a batch is for."""
+def _one_by_one() -> type[Any]:
+    """A Whisper whose encoder takes the stretches of a batch one by one: a CPU needs a third more time for all at once,
+    out of its caches. The decoder, which reads all its weights for every token, is what a batch is for."""
     import ctranslate2
+    import faster_whisper
     import numpy as np
 
-    if features.ndim == 2 or len(features) == 1:
-        return encode(features)
-    return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(encode(one)) for one in features]))
+    class OneByOne(faster_whisper.WhisperModel):
+        def encode(self, features: "np.ndarray") -> Any:
+            if features.ndim == 2 or len(features) == 1:
+                return super().encode(features)
+            made = [np.asarray(super(OneByOne, self).encode(one)) for one in features]
+            return ctranslate2.StorageView.from_array(np.concatenate(made))
+
+    return OneByOne

@@ -124,8 +124,7 @@ class ESpeak(TextToSpeech):
         text, speed, written = checked(text, speed, format)
         identifier = _identifier(options.voice if voice is None else voice)
         words = options.words_per_minute * speed
-        with LOCK:
-            _, rate = _library()
+        _, rate = _library()  # loaded by `reconfigure`: without `LOCK`, which a long text holds
 
         def say(give: Callable[["np.ndarray"], None], cancelled: threading.Event) -> None:
             if words >= SLOWEST:

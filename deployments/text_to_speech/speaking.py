@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from .. import audio
 from ..backend import in_thread, out_of_thread
 from ..capabilities import AudioFormat
+from ..errors import InvalidInput
 from ..media import Audio
 
 if TYPE_CHECKING:
     import numpy as np
 
+NOTHING = "has nothing in it that can be spoken"
 PIECE_S = 0.5  # of speech, the least that leaves by itself
 
 # Gives samples, shape (n,), float32 within -1 to 1 or int16, one piece after another, and raises `CancelledError` soon
@@ -27,6 +29,8 @@ async def whole(say: Say, rate: int, format: AudioFormat) -> Audio:
     def speak(cancelled: threading.Event) -> Audio:
         parts: list[np.ndarray] = []
         say(parts.append, cancelled)
+        if not any(map(len, parts)):
+            raise InvalidInput("text", NOTHING)
         return audio.encode(np.concatenate(parts), rate, format, cancelled)
 
     return await in_thread(speak)
@@ -36,18 +40,21 @@ async def in_pieces(say: Say, rate: int, format: AudioFormat) -> AsyncGenerator[
     """The same as it is said, in pieces whose bytes, one after another, are the file. Closing the iterator ends it."""
 
     def speak(give: Callable[[Audio], None], cancelled: threading.Event) -> None:
-        file, kept = audio.Passing(), 0
+        file, kept, said = audio.Passing(), 0, False
         encoder = audio.Encoder(file, rate, format)
 
         def write(samples: "np.ndarray") -> None:
-            nonlocal kept
+            nonlocal kept, said
             encoder.write(samples)
+            said = said or len(samples) > 0
             kept += len(samples)
             if kept >= PIECE_S * rate and (data := file.taken()):
                 give(Audio(data, encoder.media_type))
                 kept = 0
 
         say(write, cancelled)
+        if not said:
+            raise InvalidInput("text", NOTHING)
         encoder.end()
         give(Audio(file.taken(), encoder.media_type))
 

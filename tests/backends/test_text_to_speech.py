@@ -198,6 +198,14 @@ class TestESpeak:
         assert len({voice.language.split("-")[0] for voice in voices}) > 100
         assert {"alloy", "echo", "fable", "onyx", "nova", "shimmer"} <= {voice.name for voice in voices}
 
+    @pytest.mark.parametrize("text", [".", "-"])
+    async def test_a_text_that_is_no_sound_is_refused(self, load: Any, text: str) -> None:
+        model = load("espeak")
+        for call in (model.synthesize(text, speed=0.25), anext(model.stream(text, speed=0.25))):
+            with pytest.raises(InvalidInput) as raised:
+                await call
+            assert raised.value.field == "text"
+
     async def test_openai_names_are_different_speakers(self, load: Any) -> None:
         from deployments.text_to_speech.espeak import OPENAI_VOICES
 

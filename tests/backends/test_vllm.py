@@ -70,7 +70,7 @@ async def test_weights_divided_among_two_processes_write_the_same(
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
     import psutil  # vLLM brings it
 
-    divided = VLLM()
+    divided: Any = VLLM()
     await divided.reconfigure(options_of("vllm", tensor_parallel_size=2))
     try:
         (engine,) = processes(divided._engine)

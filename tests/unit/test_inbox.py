@@ -1,6 +1,7 @@
 """Items of streams arrive over a connection from the replica: in order, together where they are together, or not."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from deployments.capabilities import Delta, Language, Message, Reply
 from deployments.errors import InvalidInput, ModelUnavailable
 from serve_app import inbox as inbox_module
 from serve_app import outbox as outbox_module
-from serve_app.errors import RunTimedOut
+from serve_app.errors import ModelFailed, RunTimedOut
 from serve_app.inbox import Address, Arriving, Inbox
 from serve_app.local import LocalHandle
 from serve_app.models import Model, Models
@@ -179,9 +180,9 @@ async def test_who_knows_it_stays(inbox: Inbox, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_where_there_is_no_way_streams_come_over_serve(
-    table: Models, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    table: Models, speller: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = 0
+    tried, real = 0, time.monotonic
 
     async def connect(address: Address) -> Any:
         nonlocal tried
@@ -192,7 +193,18 @@ async def test_where_there_is_no_way_streams_come_over_serve(
     assert await spell(table, "abc") == "abc"
     assert await spell(table, "def") == "def"
     assert tried == 1
-    assert inbox.unreachable == {"m1"}
+    monkeypatch.undo()
+    monkeypatch.setattr(inbox_module.time, "monotonic", lambda: real() + inbox_module.REST_S + 1)
+    assert await spell(table, "ghi") == "ghi"
+    assert vars(speller)["_outbox"]._ways  # by its inbox again
+
+
+async def test_where_nothing_can_listen_streams_come_over_serve(speller: Any) -> None:
+    nowhere = Inbox("192.0.2.1")  # an address of documentation, which no interface has
+    table = Models([Model("m1", "fake", (Language,), LocalHandle(speller), inbox=nowhere)])
+    assert await spell(table, "abc") == "abc"
+    assert not nowhere.is_reached_by("m1")
+    await nowhere.close()
 
 
 async def test_an_address_where_nobody_listens_is_said() -> None:
@@ -204,7 +216,7 @@ async def test_an_address_where_nobody_listens_is_said() -> None:
 
 
 async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_another(
-    table: Models, speller: Any
+    table: Models, inbox: Inbox, speller: Any
 ) -> None:
     deltas = spelled(table, "a" + "b" * 31_000)
     assert (await anext(deltas)).text == "a"
@@ -214,6 +226,34 @@ async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_a
         async for _ in deltas:
             pass
     assert await spell(table, "abc") == "abc"
+    assert inbox.is_reached_by("m1")
+    (other,) = vars(speller)["_outbox"]._ways.values()
+    assert other is not way
+    assert not other.result().lost
+
+
+async def test_a_whole_answer_may_be_read_as_slowly_as_one_likes(
+    table: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "LATE_S", 0.05)
+    said = list[str]()
+    async for delta in spelled(table, "abc", longest_s=0.3):  # it is all here before its time is over
+        said.append(delta.text)
+        await asyncio.sleep(0.15)
+    assert said == ["a", "b", "c"]
+
+
+async def test_what_cannot_be_read_leaves_nothing_behind(table: Models, inbox: Inbox, speller: Any) -> None:
+    stream = spelled(table, "ab.", longest_s=100)
+    await anext(stream)
+    ((number, arriving),) = inbox._streams.items()
+    arriving._read = Delta.model_validate_json
+    inbox.take(number, b"{")
+    with pytest.raises(ModelFailed):
+        async for _ in stream:
+            pass
+    await until(lambda: speller.ended == ["ab."])
+    assert not inbox._streams
 
 
 async def test_items_lost_on_their_way_are_an_error_and_no_wait_without_end(
