@@ -70,7 +70,7 @@ def measure(servers: list[Server], rounds: int) -> Found:
         for callers in CALLERS:
             for stream in (True, False):
                 for server in servers:
-                    result = load(server, callers, stream, each=1 if not number else 8 if callers == 1 else 3)
+                    result = load(server, callers, stream, each=8 if number else 1)
                     if number:
                         found.setdefault((server.name, stream, callers), []).append(result)
                         console.print(
