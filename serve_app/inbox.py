@@ -166,11 +166,12 @@ class Arriving:
             self._response = self._ask(address, self._number)
             self._answer = asyncio.create_task(self._await_answer())
         while not self._waiting:
-            if self._came == self._sent or self._error is not None:
+            if self._came == self._sent:
                 self._let_go()
-                if self._came != self._sent and self._error is not None:
-                    raise self._error
                 raise StopAsyncIteration
+            if self._error is not None:
+                self._let_go()
+                raise self._error
             self._changed = asyncio.get_running_loop().create_future()
             await self._changed
         return self._read(self._waiting.popleft())

@@ -5,7 +5,6 @@ import difflib
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
-from contextlib import aclosing
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,16 +104,12 @@ class ESpeak(TextToSpeech):
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
-        say, rate, written = self._asked(text, voice, speed, format)
-        return await whole(say, rate, written)
+        return await whole(*self._asked(text, voice, speed, format))
 
-    async def stream(
+    def stream(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> AsyncIterator[Audio]:
-        say, rate, written = self._asked(text, voice, speed, format)
-        async with aclosing(in_pieces(say, rate, written)) as pieces:
-            async for piece in pieces:
-                yield piece
+        return in_pieces(*self._asked(text, voice, speed, format))
 
     def _asked(
         self, text: str, voice: str | None, speed: float | None, format: AudioFormat | None

@@ -4,7 +4,6 @@ import threading
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import CancelledError
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -90,17 +89,13 @@ class MMS(TextToSpeech):
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
-        say, rate, written = self._asked(text, voice, speed, format)
-        return await whole(say, rate, written)
+        return await whole(*self._asked(text, voice, speed, format))
 
-    async def stream(
+    def stream(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> AsyncIterator[Audio]:
         """Sentence by sentence."""
-        say, rate, written = self._asked(text, voice, speed, format)
-        async with aclosing(in_pieces(say, rate, written)) as spoken:
-            async for piece in spoken:
-                yield piece
+        return in_pieces(*self._asked(text, voice, speed, format))
 
     def _asked(
         self, text: str, voice: str | None, speed: float | None, format: AudioFormat | None

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from .. import audio
@@ -36,7 +35,7 @@ async def whole(say: Say, rate: int, format: AudioFormat) -> Audio:
     return await in_thread(speak)
 
 
-async def in_pieces(say: Say, rate: int, format: AudioFormat) -> AsyncGenerator[Audio]:
+def in_pieces(say: Say, rate: int, format: AudioFormat) -> AsyncGenerator[Audio]:
     """The same as it is said, in pieces whose bytes, one after another, are the file. Closing the iterator ends it."""
 
     def speak(give: Callable[[Audio], None], cancelled: threading.Event) -> None:
@@ -58,6 +57,4 @@ async def in_pieces(say: Say, rate: int, format: AudioFormat) -> AsyncGenerator[
         encoder.end()
         give(Audio(file.taken(), encoder.media_type))
 
-    async with aclosing(out_of_thread(speak)) as pieces:
-        async for piece in pieces:
-            yield piece
+    return out_of_thread(speak)

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -86,7 +85,7 @@ class XTTS(TextToSpeech):
         say = partial(_say, engine, text, *engine.speaker(voice), speed, False)
         return await whole(say, engine.rate, written)
 
-    async def stream(
+    def stream(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> AsyncIterator[Audio]:
         """About a second of speech at a time; passage by passage at another speed than 1. Pieces of one passage are
@@ -94,9 +93,7 @@ class XTTS(TextToSpeech):
         engine = self._ready()
         text, speed, written = checked(text, speed, format)
         say = partial(_say, engine, text, *engine.speaker(voice), speed, speed == 1)
-        async with aclosing(in_pieces(say, engine.rate, written)) as pieces:
-            async for piece in pieces:
-                yield piece
+        return in_pieces(say, engine.rate, written)
 
     async def clone(
         self,
