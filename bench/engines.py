@@ -27,7 +27,7 @@ def run(quick: bool = False) -> list[Row]:
     rounds = 1 if quick else ROUNDS
     rows = [*asyncio.run(images(rounds)), *asyncio.run(speech(rounds)), *asyncio.run(swap())]
     if not quick:
-        rows += language.run(ROUNDS)
+        rows += language.run()
     save("engines", rows)
     return rows
 

@@ -6,9 +6,11 @@ the builder and the command line never pay for it.
 """
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -57,23 +59,30 @@ class Backend(Protocol):
         ...
 
 
-async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run blocking work beside the event loop. The event is set when the caller is cancelled: the work looks at it."""
+async def in_thread(work: Callable[[threading.Event], T], threads: Executor | None = None) -> T:
+    """Run blocking work beside the event loop. The event is set when the caller is cancelled: the work looks at it.
+
+    Args:
+        threads: for work that waits: it would fill the common ones, of which there are few.
+    """
     cancelled = threading.Event()
+    context = contextvars.copy_context()
     try:
-        return await asyncio.to_thread(work, cancelled)
+        return await asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(work, cancelled))
     finally:
         cancelled.set()
 
 
-async def out_of_thread(work: Callable[[Callable[[T], None], threading.Event], None]) -> AsyncGenerator[T]:
+async def out_of_thread(
+    work: Callable[[Callable[[T], None], threading.Event], None], threads: Executor | None = None
+) -> AsyncGenerator[T]:
     """What blocking work gives, as it gives it, until it returns. The event is set when the iterator is closed."""
     loop, given = asyncio.get_running_loop(), asyncio.Queue[list[T]]()
 
     def give(item: T) -> None:
         loop.call_soon_threadsafe(given.put_nowait, [item])
 
-    working = asyncio.create_task(in_thread(lambda cancelled: work(give, cancelled)))
+    working = asyncio.create_task(in_thread(lambda cancelled: work(give, cancelled), threads))
 
     def ended(done: asyncio.Task[None]) -> None:
         given.put_nowait([])

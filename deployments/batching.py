@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Hashable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -10,6 +11,8 @@ from .errors import OutOfMemory
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+PATIENCE = 0.25  # the longest a batch waits for calls on their way, as a part of what the last batch took
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +26,8 @@ class Call(Generic[Item, Answer]):
 
 
 class Batches(Generic[Item, Answer]):
-    """One batch at a time. No call is made to wait for others to come: an engine that rests takes the first at once.
+    """One batch at a time. An engine that rests takes the first call at once, unless others are known to be on their
+    way.
 
     Where the device is too full for a batch it is halved, and no later one is as large.
 
@@ -37,6 +41,28 @@ class Batches(Generic[Item, Answer]):
         self._most = most
         self._waiting: list[Call[Item, Answer]] = []
         self._working: asyncio.Task[None] | None = None
+        self._coming = set[object]()
+        self._came = asyncio.Event()
+        self._took = 0.0  # seconds, the last batch
+
+    @contextmanager
+    def on_its_way(self) -> Generator[Callable[[], None]]:
+        """A call is being prepared, for which a batch that has room waits a moment: where reading ten together takes
+        little longer than one, and preparing one far less, the first would else be read alone.
+
+        It is there when what this gives is called, in the event loop, or at the end.
+        """
+        mark = object()
+
+        def came() -> None:
+            self._coming.discard(mark)
+            self._came.set()
+
+        self._coming.add(mark)
+        try:
+            yield came
+        finally:
+            came()
 
     async def answer(self, item: Item, kind: Hashable) -> Answer:
         """The answer to `item`, worked on with others of its `kind`.
@@ -56,12 +82,22 @@ class Batches(Generic[Item, Answer]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 first = self._waiting[0]
                 batch = [call for call in self._waiting if call.kind == first.kind][: self._most]
                 self._waiting = [call for call in self._waiting if call not in batch]
+                began = asyncio.get_running_loop().time()
                 await self._together([call for call in batch if not call.answer.done()])
+                self._took = asyncio.get_running_loop().time() - began
         finally:
             self._working = None
+
+    async def _gather(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._took * PATIENCE):
+                while self._coming and len(self._waiting) < self._most:
+                    self._came.clear()
+                    await self._came.wait()
 
     async def _together(self, batch: Sequence[Call[Item, Answer]]) -> None:
         if not batch:

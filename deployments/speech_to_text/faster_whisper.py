@@ -18,7 +18,7 @@ from ..engine import failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from ..progress import teller
-from .together import Reader
+from .together import Caller, Reader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,11 @@ class FasterWhisper(SpeechToText):
     ) -> Transcript:
         engine, loop = self._ready(), asyncio.get_running_loop()
         call = _call(engine, language, translate) | {"word_timestamps": word_times}
-        return await in_thread(lambda cancelled: _transcribe(engine, audio, call, loop, cancelled))
+        with engine.reader.on_its_way() as came:
+            return await in_thread(
+                lambda cancelled: _transcribe(engine, audio, call, Caller(loop, cancelled, came)),
+                engine.reader.threads,
+            )
 
     async def stream(
         self, audio: Audio, *, language: str | None = None, translate: bool = False
@@ -83,12 +87,14 @@ class FasterWhisper(SpeechToText):
         call = _call(engine, language, translate) | {"batch_size": 1}
 
         def read(give: Callable[[Segment], None], cancelled: threading.Event) -> None:
-            for segment in _read(engine, recordings.decode(audio, RATE), call, loop, cancelled)[0]:
+            caller = Caller(loop, cancelled, came)
+            for segment in _read(engine, recordings.decode(audio, RATE), call, caller)[0]:
                 give(segment)
 
-        async with aclosing(out_of_thread(read)) as heard:
-            async for segment in heard:
-                yield segment
+        with engine.reader.on_its_way() as came:
+            async with aclosing(out_of_thread(read, engine.reader.threads)) as heard:
+                async for segment in heard:
+                    yield segment
 
     def _ready(self) -> "_Engine":
         if self._engine is None:
@@ -118,15 +124,9 @@ def _call(engine: _Engine, language: str | None, translate: bool) -> dict[str, A
     return {"language": chosen, "task": "translate" if translate else "transcribe"}
 
 
-def _transcribe(
-    engine: _Engine,
-    recording: Audio,
-    call: dict[str, Any],
-    loop: asyncio.AbstractEventLoop,
-    cancelled: threading.Event,
-) -> Transcript:
+def _transcribe(engine: _Engine, recording: Audio, call: dict[str, Any], caller: Caller) -> Transcript:
     samples = recordings.decode(recording, RATE)
-    heard, about = _read(engine, samples, call, loop, cancelled)
+    heard, about = _read(engine, samples, call, caller)
     tell, segments = teller(), list[Segment]()
     for segment in heard:
         segments.append(segment)
@@ -137,11 +137,7 @@ def _transcribe(
 
 
 def _read(
-    engine: _Engine,
-    samples: "np.ndarray",
-    call: dict[str, Any],
-    loop: asyncio.AbstractEventLoop,
-    cancelled: threading.Event,
+    engine: _Engine, samples: "np.ndarray", call: dict[str, Any], caller: Caller
 ) -> tuple[Iterator[Segment], Callable[[], Any]]:
     """The segments of a recording (float32 at `RATE`) as they are read, and what is known of it once they are begun."""
     options, seconds = engine.options, round(len(samples) / RATE, 3)
@@ -153,10 +149,10 @@ def _read(
 
     def read() -> Iterator[Segment]:
         try:
-            heard, about = engine.reader.pipeline(loop, cancelled).transcribe(samples, **{**how, **call})
+            heard, about = engine.reader.pipeline(caller).transcribe(samples, **{**how, **call})
             known.append(about)
             for segment in heard:  # read batch by batch as it is asked for
-                if cancelled.is_set():
+                if caller.cancelled.is_set():
                     raise CancelledError
                 if text := segment.text.strip():
                     words = [Word(start=at(w.start), end=at(w.end), text=w.word.strip()) for w in segment.words or ()]

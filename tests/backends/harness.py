@@ -182,7 +182,7 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
         return watch_engine(backend, monkeypatch)
     seen, real = Watch(), common.in_thread
 
-    async def watched(work: Callable[[threading.Event], Any]) -> Any:
+    async def watched(work: Callable[[threading.Event], Any], *threads: Any) -> Any:
         def noted(cancelled: threading.Event) -> Any:
             seen.started.set()
             try:
@@ -190,7 +190,7 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
             finally:
                 seen.ended.set()
 
-        return await real(noted)
+        return await real(noted, *threads)
 
     for module in (sys.modules[type(backend).__module__], speaking, common):
         monkeypatch.setattr(module, "in_thread", watched, raising=False)

@@ -109,3 +109,48 @@ async def test_one_that_does_not_fit_alone_is_out_of_memory() -> None:
     engine = Engine(room=0)
     with pytest.raises(OutOfMemory):
         await engine.ask(1)
+
+
+async def worked(engine: Engine, number: int, seconds: float) -> None:
+    """A first batch, of which the engine knows how long it took."""
+    (task,) = await waiting(engine, number)
+    await asyncio.sleep(seconds)
+    engine.go.set()
+    await task
+
+
+async def test_a_batch_waits_for_those_on_their_way() -> None:
+    engine = Engine(most=3)
+    await worked(engine, 1, seconds=1)
+    with engine.calls.on_its_way() as came, engine.calls.on_its_way():
+        first = engine.ask(11)
+        await asyncio.sleep(0.02)
+        second = engine.ask(21)
+        asyncio.get_running_loop().call_soon(came)  # the other is still on its way, and there is room
+        await asyncio.sleep(0.02)
+        assert engine.batches == [[1]]
+        assert await asyncio.gather(first, second, engine.ask(31)) == [22, 42, 62]
+    assert engine.batches == [[1], [11, 21, 31]]
+
+
+async def test_a_batch_does_not_wait_for_one_that_failed_on_its_way() -> None:
+    engine = Engine()
+    await worked(engine, 1, seconds=1)
+    first = engine.ask(11)
+    with pytest.raises(KeyError), engine.calls.on_its_way():
+        await asyncio.sleep(0.02)
+        assert engine.batches == [[1]]
+        raise KeyError
+    async with asyncio.timeout(0.1):  # less than a quarter of what the last batch took
+        assert await first == 22
+
+
+async def test_a_batch_waits_for_a_quarter_of_the_last_ones_time_at_most() -> None:
+    engine, clock = Engine(), asyncio.get_running_loop().time
+    with engine.calls.on_its_way():
+        async with asyncio.timeout(0.1):
+            await engine.ask(1)  # the first of all: nothing is known yet
+        await worked(engine, 2, seconds=0.4)
+        began = clock()
+        await engine.ask(3)
+        assert 0.05 < clock() - began < 0.3
