@@ -50,6 +50,13 @@ class ModelConfig(Strict):
     gpu_memory_gib: float | None = Field(
         default=None, gt=0, le=1024, description="Of one card, all of a replica's process; its share follows from it"
     )
+    cards: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Of one machine, which each replica has whole; `gpu_memory_gib` is of each. For weights that "
+        "`tensor_parallel_size` divides",
+    )
     node: str | None = Field(
         default=None, description="Kind of node it runs on; the smallest card that takes it if not"
     )
@@ -288,7 +295,10 @@ def load_profile(path: Path) -> Profile:
             raise InvalidConfig(f"{where}.ray_actor_options: say `cpus` and `gpu_memory_gib` in args.models instead")
         if name not in (GATEWAY, WORKER):
             _check_options(name, entry.get("user_config") or {}, backends, where)
-    return Profile(path, document, app)
+    profile = Profile(path, document, app)
+    for index, model in enumerate(app.models):
+        _check_cards(model, profile.options.get(model.name, {}), f"{at}.args.models[{index}].cards")
+    return profile
 
 
 def find_profile(profile: Path) -> Path:
@@ -311,6 +321,19 @@ def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, ty
     schema = backends[name].Options
     _known(options, schema, f"{at}.user_config")
     _parse(schema, options, f"{at}.user_config")
+
+
+def _check_cards(model: ModelConfig, options: Mapping[str, Any], at: str) -> None:
+    """Refuse weights divided among other cards than the replica has, where Medley is what keeps cards for it."""
+    divided = options.get("tensor_parallel_size", 1)
+    if model.gpu_memory_gib is None:
+        if model.cards > 1:
+            raise InvalidConfig(f"{at}: say `gpu_memory_gib` too, what {model.name!r} takes of each")
+    elif divided != model.cards:
+        raise InvalidConfig(
+            f"{at}: is {model.cards}, and `tensor_parallel_size: {divided}` in the options of {model.name!r} divides "
+            f"its weights among {divided}"
+        )
 
 
 def _known(value: Any, kind: Any, at: str) -> None:

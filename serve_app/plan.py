@@ -1,14 +1,16 @@
 """`medley plan`: which model lives on which card. Memory is declared in the profile; shares of cards follow from it.
 
 A model says how much memory of a card it takes (`gpu_memory_gib`), a kind of node how much its cards have. The fraction
-given to Ray is the one divided by the other, and the replica's process is held to it (`GPU_SHARE`).
+given to Ray is the one divided by the other, and the replica's process is held to it (`GPU_SHARE`). A model whose
+weights are divided among several cards has them whole, all on one machine.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .config import AppConfig, ModelConfig, NodeConfig
+from .config import AppConfig, ModelConfig, NodeConfig, load_backend
 from .errors import InvalidConfig, nearest
 from .sharing import sharers
 
@@ -93,12 +95,12 @@ def node_for(model: ModelConfig, nodes: Sequence[NodeConfig]) -> NodeConfig | No
         if not named[model.node].cards:
             raise InvalidConfig(f"{model.name}: nodes of the kind {model.node!r} have no cards")
         return named[model.node]
-    fitting = [node for node in nodes if node.cards and node.card_gib >= model.gpu_memory_gib]
+    fitting = [node for node in nodes if _holds(node, model)]
     return min(fitting, key=lambda node: node.card_gib, default=None)
 
 
 def gpu_share(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
-    """The fraction of a card for one replica; None for a model without a card.
+    """The fraction of each of its cards for one replica; None for a model without a card.
 
     Raises:
         InvalidConfig: it fits on no card there is.
@@ -106,10 +108,15 @@ def gpu_share(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
     if model.gpu_memory_gib is None:
         return None
     node = node_for(model, nodes)
-    if node is None or model.gpu_memory_gib > node.card_gib:
+    if node is None or not _holds(node, model):
         problem = _too_large(model, nodes)
         raise InvalidConfig(f"{model.name}: {problem.why}. {'; or '.join(problem.helps)}")
-    return share(model.gpu_memory_gib, node.card_gib)
+    return share(model.gpu_memory_gib, node.card_gib) if model.cards == 1 else 1.0
+
+
+def _holds(node: NodeConfig, model: ModelConfig) -> bool:
+    """Whether a replica of the model finds room on an empty node of this kind."""
+    return node.cards >= model.cards and node.card_gib >= (model.gpu_memory_gib or 0)
 
 
 def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
@@ -129,22 +136,16 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
     hosts = [model for model in app.models if model.shares is None]
     living = sharers(app.models)
     wanted = [model for model in hosts if model.gpu_memory_gib is not None]
-    for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -(model.gpu_memory_gib or 0))):
-        gib, node = model.gpu_memory_gib or 0, node_for(model, app.nodes)
-        if node is None or gib > node.card_gib:
+    for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -model.cards, -_gib(model))):
+        node = node_for(model, app.nodes)
+        if node is None or not _holds(node, model):
             problems.append(_too_large(model, app.nodes))
             continue
         count = replicas.get(model.name, 1)
-        placed = Placed(model.name, gib, sleeps=not count)
-        for _ in range(max(1, count)):
-            own = [card for card in cards if card.kind == node.name]
-            if room := [card for card in own if card.takes(gib)]:
-                min(room, key=lambda card: card.free).models.append(placed)
-            elif room := [card for card in own if placed.sleeps and card.takes(gib, others_asleep=True)]:
-                min(room, key=lambda card: len(card.turns)).turns.append(placed)
-            else:
-                problems.append(_full(model, node, own))
-                break
+        placed = Placed(model.name, _gib(model) if model.cards == 1 else node.card_gib, sleeps=not count)
+        own = [card for card in cards if card.kind == node.name]
+        if not all(_place(placed, model.cards, own) for _ in range(max(1, count))):
+            problems.append(_full(model, placed, node, own))
     shared = {
         model.name: Shared(tuple(other.name for other in living[model.name]), model.most_loaded)
         for model in hosts
@@ -153,29 +154,84 @@ def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
     return Plan(cards, problems, [model.name for model in hosts if model.gpu_memory_gib is None], shared)
 
 
+def _place(placed: Placed, count: int, cards: Sequence[Card]) -> bool:
+    """Put a replica on the fullest `count` cards of one machine that take it; else, if it sleeps, where others do.
+
+    False if there is no room.
+    """
+    if room := _room([card for card in cards if card.takes(placed.gib)], count, lambda card: card.free):
+        for card in room:
+            card.models.append(placed)
+        return True
+    asleep = [card for card in cards if placed.sleeps and card.takes(placed.gib, others_asleep=True)]
+    room = _room(asleep, count, lambda card: len(card.turns))
+    for card in room:
+        card.turns.append(placed)
+    return bool(room)
+
+
+def _room(cards: Sequence[Card], count: int, order: Callable[[Card], float]) -> list[Card]:
+    """The first `count` of one machine, of the machine where they come first; none where no machine has so many."""
+    machines = defaultdict[str, list[Card]](list)
+    for card in sorted(cards, key=order):
+        machines[card.node].append(card)
+    enough = [found[:count] for found in machines.values() if len(found) >= count]
+    return min(enough, key=lambda found: sum(map(order, found)), default=list[Card]())
+
+
 def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:
-    gib = model.gpu_memory_gib or 0
-    largest = max((node.card_gib for node in nodes if node.cards), default=0.0)
-    why = (
-        f"needs {gib:g} GiB of one card, the largest has {largest:g}"
-        if largest
-        else "needs a card, and no node has one"
-    )
-    helps = [f"a node with cards of {gib:g} GiB or more in `nodes`"]
+    gib, count = _gib(model), model.cards
+    largest = max((node.card_gib for node in nodes if node.cards >= count), default=0.0)
+    if largest:
+        why = f"needs {gib:g} GiB of {_counted(count)}, the largest has {largest:g}"
+    elif most := max((node.cards for node in nodes), default=0):
+        why = f"needs {_counted(count)} of one machine, the largest has {most}"
+    else:
+        why = "needs a card, and no node has one"
+    helps = [f"a node with {'cards' if count == 1 else _counted(count)} of {gib:g} GiB or more in `nodes`"]
     if largest and gib <= 2 * largest:
         helps.append("weights of half the precision or `savings: [model_offload]`, and less `gpu_memory_gib`")
+    if largest and "tensor_parallel_size" in load_backend(model.backend).Options.model_fields:
+        helps += [_divided(gib * count, node) for node in nodes if _cards_for(gib * count, node) <= node.cards]
     return Problem(model.name, why, tuple(helps))
 
 
-def _full(model: ModelConfig, node: NodeConfig, cards: Sequence[Card]) -> Problem:
-    gib = model.gpu_memory_gib or 0
-    most = max((card.free for card in cards), default=0.0)
-    why = f"needs {gib:g} GiB; the emptiest card of {node.name} has {max(most, 0):.1f} left"
+def _cards_for(gib: float, node: NodeConfig) -> int:
+    """Among how many cards of this kind weights are divided, two or more; engines divide by powers of two."""
+    count = 2
+    while gib / count > node.card_gib > 0:
+        count *= 2
+    return count
+
+
+def _divided(gib: float, node: NodeConfig) -> str:
+    count = _cards_for(gib, node)
+    each = math.ceil(gib / count)
+    return f"`cards: {count}`, `gpu_memory_gib: {each}` and `tensor_parallel_size: {count}`, on {node.name}"
+
+
+def _full(model: ModelConfig, placed: Placed, node: NodeConfig, cards: Sequence[Card]) -> Problem:
+    if model.cards == 1:
+        most = max((card.free for card in cards), default=0.0)
+        why = f"needs {placed.gib:g} GiB; the emptiest card of {node.name} has {max(most, 0):.1f} left"
+        lacks = placed.gib - most
+    else:
+        why = f"needs {_counted(model.cards)} of one machine, whole; no {node.name} has so many left"
+        lacks = 0.0
     helps = [f"one more node of the kind {node.name} (`count: {node.count + 1}`)"]
-    others = sorted({placed.model for card in cards for placed in card.models if placed.gib >= gib - most})
-    if others:
-        helps.append(f"`min_replicas: 0` for {' or '.join(others)}, so that they take turns")
+    awake = {other.model for card in cards for other in card.models if other.gib >= lacks and not other.sleeps}
+    if others := " or ".join(sorted(awake - {model.name})):
+        itself = "" if placed.sleeps else f"{model.name} and for "
+        helps.append(f"`min_replicas: 0` for {itself}{others}, so that they take turns")
     return Problem(model.name, why, tuple(helps))
+
+
+def _gib(model: ModelConfig) -> float:
+    return model.gpu_memory_gib or 0
+
+
+def _counted(cards: int) -> str:
+    return "one card" if cards == 1 else f"{cards} cards"
 
 
 def drawn(card: Card, width: int = 60) -> str:

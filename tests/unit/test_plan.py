@@ -50,8 +50,9 @@ def test_what_does_not_fit_is_explained_and_something_is_proposed() -> None:
     assert (large.model, full.model) == ("c", "b")
     assert "the largest has 16" in large.why and "100 GiB or more" in large.helps[0]
     assert "4.0 left" in full.why
-    assert "`count: 2`" in full.helps[0] and "min_replicas: 0` for a" in full.helps[1]
+    assert "`count: 2`" in full.helps[0] and "min_replicas: 0` for b and for a" in full.helps[1]
     # what is proposed does help
+    assert not plan(app(model("a", 12), model("b", 12), nodes=(SMALL,)), {"a": 0, "b": 0}).problems
     more = SMALL.model_copy(update={"count": 2})
     assert not plan(app(model("a", 12), model("b", 12), nodes=(more,)), {}).problems
 
@@ -71,6 +72,69 @@ def test_models_that_sleep_take_turns_where_they_do_not_fit_at_once() -> None:
 def test_every_replica_gets_its_place() -> None:
     assert where(plan(app(model("a", 40)), {"a": 4})) == {"large/0": ["a", "a"], "large/1": ["a", "a"]}
     assert [p.model for p in plan(app(model("a", 40)), {"a": 5}).problems] == ["a"]
+
+
+def divided(name: str, gib: float, cards: int, **more: object) -> ModelConfig:
+    return ModelConfig(name=name, backend="vllm", gpu_memory_gib=gib, cards=cards, **more)  # type: ignore[arg-type]
+
+
+def test_weights_divided_among_cards_have_them_whole_and_on_one_machine() -> None:
+    pairs = LARGE.model_copy(update={"count": 2})
+    found = plan(app(model("a", 30, node="large"), divided("b", 60, 2), nodes=(SMALL, pairs)), {})
+    assert where(found) == {"large 1/0": ["b"], "large 1/1": ["b"], "large 2/0": ["a"]}
+    assert all(card.free == 0 for card in found.cards if card.node == "large 1")
+    # two cards are left, but not on one machine
+    found = plan(app(model("a", 70), model("c", 70), divided("b", 60, 2), nodes=(pairs,)), {"b": 2})
+    assert [problem.model for problem in found.problems] == ["a", "c"]
+    singles = NodeConfig(name="single", count=2, cards=1, card_gib=80)
+    (problem,) = plan(app(divided("b", 60, 2), nodes=(singles,)), {}).problems
+    assert problem.why == "needs 2 cards of one machine, the largest has 1"
+    assert problem.helps == ("a node with 2 cards of 60 GiB or more in `nodes`",)
+
+
+def test_cards_taken_whole_wait_for_all_who_sleep_on_them() -> None:
+    models = (model("a", 30), divided("b", 60, 2))
+    (problem,) = plan(app(*models, nodes=(LARGE,)), {"b": 0}).problems
+    assert problem.why == "needs 2 cards of one machine, whole; no large has so many left"
+    assert problem.helps[1] == "`min_replicas: 0` for a, so that they take turns"
+    found = plan(app(*models, nodes=(LARGE,)), {"a": 0, "b": 0})
+    assert not found.problems
+    assert [[p.model for p in card.models] for card in found.cards] == [["b"], ["b"]]
+    assert [[p.model for p in card.turns] for card in found.cards] == [["a"], []]
+
+
+def test_weights_too_large_for_a_card_may_be_divided_and_that_helps() -> None:
+    (problem,) = plan(app(divided("b", 150, 1)), {}).problems
+    assert problem.helps[-1] == "`cards: 2`, `gpu_memory_gib: 75` and `tensor_parallel_size: 2`, on large"
+    assert not plan(app(divided("b", 75, 2)), {}).problems
+    (problem,) = plan(app(model("b", 150)), {}).problems  # whose backend divides nothing
+    assert not any("cards:" in help for help in problem.helps)
+    (problem,) = plan(app(divided("b", 200, 1)), {}).problems  # more cards than any machine has
+    assert not any("cards:" in help for help in problem.helps)
+
+
+def test_a_replica_with_several_cards_asks_ray_for_all_of_each() -> None:
+    options = deployment(divided("b", 60, 2), [SMALL, LARGE]).ray_actor_options
+    assert options
+    assert options["num_gpus"] == 2 and options["runtime_env"] == {"env_vars": {"GPU_SHARE": "1.0"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "said"),
+    [
+        ({"cards": 2}, {}, "is 2, and `tensor_parallel_size: 1`"),
+        ({}, {"tensor_parallel_size": 2}, "is 1, and `tensor_parallel_size: 2` in the options of 'tools' divides"),
+        ({"cards": 2, "gpu_memory_gib": None}, {}, "say `gpu_memory_gib` too"),
+    ],
+)
+def test_cards_are_as_many_as_the_weights_are_divided_among(
+    tmp_path: Path, settings: dict[str, object], options: dict[str, object], said: str
+) -> None:
+    tools = {"name": "tools", "backend": "vllm", "gpu_memory_gib": 12, **settings}
+    arguments = {"models": [tools], "nodes": [{"name": "box", "cards": 2, "card_gib": 24}]}
+    entry = {"name": "tools", "user_config": {"weights": "starter/writer", **options}}
+    with pytest.raises(InvalidConfig, match=re.escape(f"applications[0].args.models[0].cards: {said}")):
+        load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
 
 
 def test_a_named_kind_of_node_is_kept() -> None:
