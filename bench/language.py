@@ -23,7 +23,7 @@ from .report import Row, at_least, at_most, console, info
 ENGINES = Path(os.environ.get("ENGINES", ".venv-engines")) / "bin" / "python"
 PROFILE = Path("bench/language.yaml")
 CALLERS = (1, 8, 32)
-ROUNDS, EACH = 21, 3  # of loads of a second or two by turns: a shared machine changes its pace within minutes
+ROUNDS, EACH = 21, 3  # of loads of a second or two by turns: a shared machine changes its pace within seconds
 SPACE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
 
 

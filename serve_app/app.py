@@ -91,7 +91,7 @@ def _resources(model: ModelConfig, needs: Needs, nodes: Sequence[NodeConfig]) ->
         return {"num_cpus": cpus, "num_gpus": needs.gpus}
     options: dict[str, Any] = {
         "num_cpus": cpus,
-        "num_gpus": share if model.cards == 1 else model.cards,
+        "num_gpus": share * model.cards,
         "runtime_env": {"env_vars": {GPU_SHARE: str(share)}},
     }
     if node.accelerator:

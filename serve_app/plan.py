@@ -192,20 +192,18 @@ def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:
     if largest and gib <= 2 * largest:
         helps.append("weights of half the precision or `savings: [model_offload]`, and less `gpu_memory_gib`")
     if largest and "tensor_parallel_size" in load_backend(model.backend).Options.model_fields:
-        helps += [_divided(gib * count, node) for node in nodes if _cards_for(gib * count, node) <= node.cards]
+        helps += [help for node in nodes if (help := _divided(gib * count, node))]
     return Problem(model.name, why, tuple(helps))
 
 
-def _cards_for(gib: float, node: NodeConfig) -> int:
-    """Among how many cards of this kind weights are divided, two or more; engines divide by powers of two."""
+def _divided(gib: float, node: NodeConfig) -> str | None:
+    """How a replica of so much would be divided among the cards of such a node, if it has enough; engines divide by
+    powers of two."""
     count = 2
     while gib / count > node.card_gib > 0:
         count *= 2
-    return count
-
-
-def _divided(gib: float, node: NodeConfig) -> str:
-    count = _cards_for(gib, node)
+    if count > node.cards:
+        return None
     each = math.ceil(gib / count)
     return f"`cards: {count}`, `gpu_memory_gib: {each}` and `tensor_parallel_size: {count}`, on {node.name}"
 

@@ -17,8 +17,8 @@ SMALL = NodeConfig(name="small", cards=1, card_gib=16)
 LARGE = NodeConfig(name="large", cards=2, card_gib=80, accelerator="A100")
 
 
-def model(name: str, gib: float | None = None, **more: object) -> ModelConfig:
-    return ModelConfig(name=name, backend="opencv", gpu_memory_gib=gib, **more)  # type: ignore[arg-type]
+def model(name: str, gib: float | None = None, backend: str = "opencv", **more: object) -> ModelConfig:
+    return ModelConfig(name=name, backend=backend, gpu_memory_gib=gib, **more)  # type: ignore[arg-type]
 
 
 def app(*models: ModelConfig, nodes: tuple[NodeConfig, ...] = (SMALL, LARGE)) -> AppConfig:
@@ -74,8 +74,8 @@ def test_every_replica_gets_its_place() -> None:
     assert [p.model for p in plan(app(model("a", 40)), {"a": 5}).problems] == ["a"]
 
 
-def divided(name: str, gib: float, cards: int, **more: object) -> ModelConfig:
-    return ModelConfig(name=name, backend="vllm", gpu_memory_gib=gib, cards=cards, **more)  # type: ignore[arg-type]
+def divided(name: str, gib: float, cards: int) -> ModelConfig:
+    return model(name, gib, "vllm", cards=cards)
 
 
 def test_weights_divided_among_cards_have_them_whole_and_on_one_machine() -> None:
@@ -83,7 +83,7 @@ def test_weights_divided_among_cards_have_them_whole_and_on_one_machine() -> Non
     found = plan(app(model("a", 30, node="large"), divided("b", 60, 2), nodes=(SMALL, pairs)), {})
     assert where(found) == {"large 1/0": ["b"], "large 1/1": ["b"], "large 2/0": ["a"]}
     assert all(card.free == 0 for card in found.cards if card.node == "large 1")
-    # two cards are left, but not on one machine
+    # who needs cards whole comes first: with two replicas no machine is left for the others
     found = plan(app(model("a", 70), model("c", 70), divided("b", 60, 2), nodes=(pairs,)), {"b": 2})
     assert [problem.model for problem in found.problems] == ["a", "c"]
     singles = NodeConfig(name="single", count=2, cards=1, card_gib=80)
