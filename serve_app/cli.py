@@ -227,9 +227,9 @@ def plan(
         others, most = ", ".join(shared.others), shared.most_loaded
         console.print(f"In the replicas of {host}, {most} in memory at once: {others}", highlight=False, soft_wrap=True)
     for problem in found.problems:
-        errors.print(f"[red]{problem.model}[/red] {problem.why}.", highlight=False, soft_wrap=True)
+        errors.print(f"[red]{problem.model}[/red] {escape(problem.why)}.", highlight=False, soft_wrap=True)
         for help in problem.helps:
-            errors.print(f"  would help: {help}", highlight=False, soft_wrap=True)
+            errors.print(f"  would help: {escape(help)}", highlight=False, soft_wrap=True)
     if found.problems:
         raise typer.Exit(1)
 

@@ -204,6 +204,10 @@ def test_the_command_draws_and_its_status_says_whether_all_fits(tmp_path: Path) 
     assert said(path)[0] == 0
     code, text = said(path, "--all")
     assert code == 1 and "tools needs 12 GiB; the emptiest card of box has 0.0 left" in text
+    tools = {"name": "tools", "backend": "opencv", "gpu_memory_gib": 30}
+    arguments = {"models": [tools], "nodes": [{"name": "box", "cards": 1, "card_gib": 24}]}
+    code, text = said(str(profile(tmp_path, args=arguments)))
+    assert code == 1 and "or `savings: [model_offload]`, and less" in text
 
 
 def test_resources_that_would_undo_the_share_are_refused(tmp_path: Path) -> None:
