@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from deployments.errors import MedleyError
@@ -64,6 +65,18 @@ def local_environment(directory: Path) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def schedule_as_batch() -> None:
+    """Have Linux schedule this process, and all that it starts from here on, for throughput (`SCHED_BATCH`).
+
+    Who wakes up then takes no core from who runs. A token passes four processes on its way out, and where cores are
+    few each of them took one from the engine that makes the next token: 32 streams of vLLM on two cores wrote a third
+    fewer tokens. What wakes waits for a few milliseconds at most, and only where every core is busy.
+    """
+    if hasattr(os, "sched_setscheduler"):  # Linux has it
+        with suppress(OSError):  # a container may forbid it; everything works without
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def ray_token_path() -> Path:

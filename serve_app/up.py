@@ -108,6 +108,7 @@ def start(settings: Settings, profile: Profile, directory: Path, port: int, dash
     """Start Ray in this process, deploy the profile and note what runs. Returns before the models are ready."""
     import ray
 
+    ray_knobs.schedule_as_batch()
     context: Any = ray.init(
         address="local",
         # Declared cores are shares, for placement. A small machine gets some to spare, so that a second replica or a

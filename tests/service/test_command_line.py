@@ -1,10 +1,12 @@
 """`medley` as a person uses it."""
 
+import os
 import stat
 from pathlib import Path
 
 import nbclient
 import nbformat
+import psutil
 import pytest
 
 from .live import Live
@@ -13,6 +15,16 @@ from .live import Live
 def test_the_key_is_its_owners_alone(live: Live) -> None:
     mode = stat.S_IMODE((live.home / "api_key").stat().st_mode)
     assert mode == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone has these policies")
+def test_no_process_of_it_takes_a_core_from_the_one_that_runs(live: Live) -> None:
+    processes = {child.pid: child.name() for child in psutil.Process(live.state.pid).children(recursive=True)}
+    replicas = set[int]().union(*live.pids().values())
+    assert replicas <= set(processes)
+    assert "haproxy" in processes.values()
+    others = {name for pid, name in processes.items() if os.sched_getscheduler(pid) != os.SCHED_BATCH}
+    assert not others
 
 
 def test_a_second_up_says_that_one_runs(live: Live) -> None:
