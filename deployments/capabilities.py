@@ -217,8 +217,12 @@ class TextToImage(Protocol):
         guidance: float | None = None,
         seed: int | None = None,
         adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
-        """Paint the picture anew as `prompt` says: PNG of its size. `strength`, above 0 to 1: how much may change."""
+        """Paint the picture anew as `prompt` says: PNG of its size. `strength`, above 0 to 1: how much may change.
+
+        With `references` it takes their look: painted in the style of another picture.
+        """
         raise ModelUnavailable("this model paints from a text alone: it does not edit")
 
     async def inpaint(
@@ -233,6 +237,7 @@ class TextToImage(Protocol):
         guidance: float | None = None,
         seed: int | None = None,
         adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
         """Paint what the mask, of the picture's size, covers (white) as `prompt` says; the rest stays (PNG)."""
         raise ModelUnavailable("this model paints from a text alone: it does not inpaint")

@@ -29,6 +29,9 @@ class ImageEditRequest(Painting):
     prompt: str = Field(min_length=1, max_length=MAX_WISH, description="What the picture is to show")
     negative_prompt: str | None = Field(default=None, max_length=MAX_WISH, description="What to keep out of it")
     adapter: str | None = Field(default=None, max_length=64, description="Name of an adapter the model was given")
+    references: list[Image] = Field(
+        default=[], max_length=4, description="Pictures whose look it takes, such as a style to paint in"
+    )
 
 
 class ImageInpaintRequest(ImageEditRequest):
@@ -55,6 +58,7 @@ async def image_edit(request: ImageEditRequest, painter: TextToImage) -> ImageEd
         guidance=request.guidance,
         seed=request.seed,
         adapter=request.adapter,
+        references=request.references or None,
     )
     return ImageEditResult(image=image)
 
@@ -72,6 +76,7 @@ async def image_inpaint(request: ImageInpaintRequest, painter: TextToImage) -> I
         guidance=request.guidance,
         seed=request.seed,
         adapter=request.adapter,
+        references=request.references or None,
     )
     return ImageEditResult(image=image)
 

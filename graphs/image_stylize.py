@@ -19,5 +19,5 @@ class ImageStylizeResult(BaseModel):
 
 @graph(title="Stylize an image")
 async def image_stylize(request: ImageStylizeRequest, stylist: ImageEnhancement) -> ImageStylizeResult:
-    """Give a picture the look of another: its palette and contrast, not its strokes."""
+    """Give a picture the palette and contrast of another. (`image_edit` with `references` paints it in its strokes.)"""
     return ImageStylizeResult(image=await stylist.stylize(request.image, request.style, strength=request.strength))

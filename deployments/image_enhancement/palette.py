@@ -25,8 +25,8 @@ class Palette(ImageEnhancement):
 
     The mean colour, the contrast and how colours go together become those of the style picture, in CIE Lab, by the
     least change that does it. That is a grading, as films get: light, mood, palette. Strokes, textures and shapes stay
-    the picture's own; for those, `TextToImage.edit` paints anew. Colours beyond what a screen shows are cut off. The
-    same call gives the same picture. A photograph takes a second on a CPU.
+    the picture's own; for those, `TextToImage.edit` paints anew, with the style among its `references`. Colours beyond
+    what a screen shows are cut off. The same call gives the same picture. A photograph takes a second on a CPU.
     """
 
     class Options(BackendOptions):

@@ -123,12 +123,13 @@ class DiffusersTextToImage(TextToImage):
         guidance: float | None = None,
         seed: int | None = None,
         adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
         """Noise is laid over the picture, more with more `strength`, and taken away again as `prompt` says."""
         engine = self._ready()
         more: dict[str, Any] = {"adapter": adapter, **strength_of(engine, "edit", strength, engine.options.strength)}
         work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, **more)
-        return await self._painted(await asyncio.to_thread(over, work, image))
+        return await self._painted(await asyncio.to_thread(lambda: over(beside(work, references), image)))
 
     async def inpaint(
         self,
@@ -142,12 +143,13 @@ class DiffusersTextToImage(TextToImage):
         guidance: float | None = None,
         seed: int | None = None,
         adapter: str | None = None,
+        references: list[Image] | None = None,
     ) -> Image:
         """A mask counts as white from half brightness on. Without `strength` nothing of what it covers is kept."""
         engine = self._ready()
         more: dict[str, Any] = {"adapter": adapter, **strength_of(engine, "inpaint", strength, 1.0)}
         work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, **more)
-        return await self._painted(await asyncio.to_thread(within, work, image, mask))
+        return await self._painted(await asyncio.to_thread(lambda: within(beside(work, references), image, mask)))
 
     async def vary(
         self,

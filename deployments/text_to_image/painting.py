@@ -121,13 +121,16 @@ def painted_side(engine: Engine, name: str, side: int | None) -> int:
     return int(side) // engine.scale
 
 
-def beside(work: Work, references: Sequence[Image]) -> Work:
-    """The work, done with a look at pictures.
+def beside(work: Work, references: Sequence[Image] | None) -> Work:
+    """The work, done with a look at pictures if there are any.
 
     Raises:
         InvalidInput: the model does not look at any, or one cannot be opened.
     """
-    if work.engine.additions.references is None:
+    if not references:
+        return work
+    takes = "ip_adapter_image" in work.engine.pipeline(work.task).accepts
+    if work.engine.additions.references is None or not takes:
         raise InvalidInput("references", "are nothing this model takes")
     if len(references) > MOST_REFERENCES:
         raise InvalidInput("references", f"has {len(references)} pictures; at most {MOST_REFERENCES} are looked at")

@@ -19,6 +19,7 @@ from .painters import write_adapter, write_flux, write_qwen_image, write_referen
 
 pytestmark = pytest.mark.asyncio
 RED = write_picture(PIL.Image.new("RGB", (96, 64), (200, 30, 30)))
+BLUE = write_picture(PIL.Image.new("RGB", (96, 64), (30, 30, 200)))
 MASK = write_picture(PIL.Image.new("L", (96, 64), 255))
 
 
@@ -94,17 +95,35 @@ class TestReferences:
         assert np.abs(red - red_again).max() == 0
         assert np.abs(red - expected).max() > 2
         assert np.abs(red - white).max() > 0
-        assert (await model.edit(RED, "a dog", seed=1)) == (await plain.edit(RED, "a dog", seed=1))
 
+    @pytest.mark.parametrize("task", ["edit", "inpaint"])
+    async def test_a_picture_is_painted_anew_in_the_look_of_another(
+        self, fresh: Any, references: dict[str, str], task: str
+    ) -> None:
+        model, plain = fresh("diffusers", references=references), fresh("diffusers")
+        given = (RED, MASK, "a dog") if task == "inpaint" else (RED, "a dog")
+        expected = await getattr(plain, task)(*given, seed=1)
+        calls: list[dict[str, Any]] = [{}, {"references": [BLUE]}, {"references": [MASK]}, {"references": [BLUE]}]
+        made = await asyncio.gather(*(getattr(model, task)(*given, seed=1, **call) for call in calls))
+        assert made[0] == expected
+        assert made[1] == made[3] and len({made[0].data, made[1].data, made[2].data}) == 3
+        assert opened(made[1]).shape == opened(RED).shape
+
+    @pytest.mark.parametrize("task", ["generate", "edit"])
     @pytest.mark.parametrize("given", [[Image(b"nothing", "image/png")], [RED] * 5])
-    async def test_bad_ones_are_named(self, fresh: Any, references: dict[str, str], given: list[Image]) -> None:
+    async def test_bad_ones_are_named(
+        self, fresh: Any, references: dict[str, str], given: list[Image], task: str
+    ) -> None:
+        model = fresh("diffusers", references=references)
         with pytest.raises(InvalidInput) as raised:
-            await fresh("diffusers", references=references).generate("a dog", references=given)
+            await getattr(model, task)(*[RED][: task == "edit"], "a dog", references=given)
         assert raised.value.field == "references"
 
-    async def test_a_model_without_them_says_so(self, load: Any) -> None:
+    @pytest.mark.parametrize("task", ["generate", "edit", "inpaint"])
+    async def test_a_model_without_them_says_so(self, load: Any, task: str) -> None:
+        pictures = {"generate": [], "edit": [RED], "inpaint": [RED, MASK]}[task]
         with pytest.raises(InvalidInput) as raised:
-            await load("diffusers").generate("a dog", references=[RED])
+            await getattr(load("diffusers"), task)(*pictures, "a dog", references=[RED])
         assert raised.value.field == "references"
 
 
