@@ -296,8 +296,10 @@ def load_profile(path: Path) -> Profile:
         if name not in (GATEWAY, WORKER):
             _check_options(name, entry.get("user_config") or {}, backends, where)
     profile = Profile(path, document, app)
+    named = {model.name: model for model in app.models}
     for index, model in enumerate(app.models):
-        _check_cards(model, profile.options.get(model.name, {}), f"{at}.args.models[{index}].cards")
+        place, host = f"{at}.args.models[{index}]", named[model.shares or model.name]
+        _check_cards(model, host, profile.options.get(model.name, {}), place)
     return profile
 
 
@@ -323,16 +325,27 @@ def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, ty
     _parse(schema, options, f"{at}.user_config")
 
 
-def _check_cards(model: ModelConfig, options: Mapping[str, Any], at: str) -> None:
-    """Refuse weights divided among other cards than the replica has, where Medley is what keeps cards for it."""
+def _check_cards(model: ModelConfig, host: ModelConfig, options: Mapping[str, Any], at: str) -> None:
+    """Refuse weights divided among other cards than the replica has, where Medley is what keeps cards for it.
+
+    Args:
+        host: whose replicas it lives in, mostly its own.
+    """
     divided = options.get("tensor_parallel_size", 1)
-    if model.gpu_memory_gib is None:
+    if host.gpu_memory_gib is None:
         if model.cards > 1:
-            raise InvalidConfig(f"{at}: say `gpu_memory_gib` too, what {model.name!r} takes of each")
-    elif divided != model.cards:
+            raise InvalidConfig(f"{at}.cards: say `gpu_memory_gib` too, what {model.name!r} takes of each")
+    elif divided == host.cards:
+        return
+    elif model is host:
         raise InvalidConfig(
-            f"{at}: is {model.cards}, and `tensor_parallel_size: {divided}` in the options of {model.name!r} divides "
-            f"its weights among {divided}"
+            f"{at}.cards: is {model.cards}, and `tensor_parallel_size: {divided}` in the options of {model.name!r} "
+            f"divides its weights among {divided}"
+        )
+    else:
+        raise InvalidConfig(
+            f"{at}.user_config.tensor_parallel_size: is {divided}, and the replicas of {host.name!r}, in which "
+            f"{model.name!r} lives, have `cards: {host.cards}`"
         )
 
 

@@ -189,9 +189,11 @@ def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:
     else:
         why = "needs a card, and no node has one"
     helps = [f"a node with {'cards' if count == 1 else _counted(count)} of {gib:g} GiB or more in `nodes`"]
+    options = load_backend(model.backend).Options.model_fields
     if largest and gib <= 2 * largest:
-        helps.append("weights of half the precision or `savings: [model_offload]`, and less `gpu_memory_gib`")
-    if largest and "tensor_parallel_size" in load_backend(model.backend).Options.model_fields:
+        offload = " or `savings: [model_offload]`" if "savings" in options else ""
+        helps.append(f"weights of half the precision{offload}, and less `gpu_memory_gib`")
+    if largest and "tensor_parallel_size" in options:
         helps += [help for node in nodes if (help := _divided(gib * count, node))]
     return Problem(model.name, why, tuple(helps))
 

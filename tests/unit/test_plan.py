@@ -137,6 +137,25 @@ def test_cards_are_as_many_as_the_weights_are_divided_among(
         load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
 
 
+def test_a_model_in_the_replicas_of_another_is_divided_among_their_cards(tmp_path: Path) -> None:
+    host = {"name": "tools", "backend": "vllm", "gpu_memory_gib": 12, "cards": 2}
+    other = {"name": "other", "backend": "vllm", "shares": "tools", "user_config": {"weights": "starter/writer"}}
+    arguments = {"models": [host, other], "nodes": [{"name": "box", "cards": 2, "card_gib": 24}]}
+    options = {"weights": "starter/writer", "tensor_parallel_size": 2}
+    entry = {"name": "tools", "user_config": options}
+    said = "applications[0].args.models[1].user_config.tensor_parallel_size: is 1, and the replicas of 'tools'"
+    with pytest.raises(InvalidConfig, match=re.escape(said)):
+        load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
+    other["user_config"] = options
+    assert load_profile(profile(tmp_path, args=arguments, deployments=[entry])).options["other"] == options
+
+
+def test_what_helps_is_what_the_backend_can_do() -> None:
+    for backend, offloads in (("diffusers", True), ("vllm", False)):
+        (problem,) = plan(app(model("b", 100, backend)), {}).problems
+        assert any("model_offload" in help for help in problem.helps) == offloads
+
+
 def test_a_named_kind_of_node_is_kept() -> None:
     assert where(plan(app(model("a", 6, node="large")), {})) == {"large/0": ["a"]}
     with pytest.raises(InvalidConfig, match="Did you mean 'large'"):
@@ -204,9 +223,10 @@ def test_the_command_draws_and_its_status_says_whether_all_fits(tmp_path: Path) 
     assert said(path)[0] == 0
     code, text = said(path, "--all")
     assert code == 1 and "tools needs 12 GiB; the emptiest card of box has 0.0 left" in text
-    tools = {"name": "tools", "backend": "opencv", "gpu_memory_gib": 30}
-    arguments = {"models": [tools], "nodes": [{"name": "box", "cards": 1, "card_gib": 24}]}
-    code, text = said(str(profile(tmp_path, args=arguments)))
+    painter = {"name": "painter", "backend": "diffusers", "gpu_memory_gib": 30}
+    arguments = {"models": [painter], "nodes": [{"name": "box", "cards": 1, "card_gib": 24}]}
+    entry = {"name": "painter", "user_config": {"weights": "starter/painter"}}
+    code, text = said(str(profile(tmp_path, args=arguments, deployments=[entry])))
     assert code == 1 and "or `savings: [model_offload]`, and less" in text
 
 
