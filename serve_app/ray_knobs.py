@@ -52,7 +52,8 @@ def local_environment(directory: Path) -> dict[str, str]:
     return {
         **SPEED,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        # One thread passes on more than a gateway makes; more would take cores that models work on.
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, (os.cpu_count() or 1) // 2 or 1)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "haproxy.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
