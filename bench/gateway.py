@@ -182,6 +182,7 @@ def process(module: str, *arguments: str, python: str = sys.executable, **enviro
             stdout=log,
             stderr=log,
             env={**os.environ, **environment},
+            start_new_session=True,  # as from a terminal of its own: Linux gives each an equal part of the cores
         )
         try:
             yield

@@ -89,7 +89,9 @@ def load(server: Server, callers: int, stream: bool, each: int) -> dict[str, flo
     command = [sys.executable, "-m", "bench.chat_load", server.url, server.model]
     command += ["--callers", str(callers), "--each", str(each), *(["--stream"] if stream else [])]
     command += [part for name, value in server.headers.items() for part in ("--header", f"{name}: {value}")]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout)
+    # A session of its own, as the servers have: its callers are none of their processes.
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300, start_new_session=True)
+    return json.loads(ran.stdout)
 
 
 @contextlib.contextmanager
