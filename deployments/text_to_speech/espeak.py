@@ -22,6 +22,7 @@ from .speaking import Say, in_pieces, whole
 if TYPE_CHECKING:
     import numpy as np
 
+SEED = 1  # of the chance in its sound, which eSpeak takes from the clock: a test's recording is the same every day
 SLOWEST = 80  # words a minute; eSpeak takes less as 80, so what is slower is stretched afterwards
 
 # OpenAI's voices: who asks for one by habit gets a speaker of that kind, voice + variant.
@@ -65,7 +66,8 @@ class ESpeak(TextToSpeech):
     by its language tag (`en-us`, `de`, `cmn`), with a variant of the speaker if wanted (`en-us+f3`, `de+Annie`), or by
     one of OpenAI's names (`alloy`, `nova`, ...: `OPENAI_VOICES`). It reads plain text: SSML is read out as it stands.
     It cannot clone a voice or show emotion. One text is spoken at a time in a process; a page takes about 0.3 s. The
-    library's oscillators run on from text to text, so two readings of one text differ inaudibly, by some samples.
+    library's oscillators run on from text to text, so two readings of one text differ inaudibly, by some samples; the
+    same texts in the same order sound the same in every process.
     """
 
     class Options(BackendOptions):
@@ -283,6 +285,7 @@ def _speak(
             raise ModelUnavailable(f"eSpeak NG could not read its voice {identifier}")
         library.espeak_SetParameter(RATE, round(max(rate, SLOWEST)), 0)
         library.espeak_SetParameter(PITCH, pitch, 0)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))
         data = text.encode("utf-8", "replace")
         status = library.espeak_Synth(data, len(data) + 1, 0, 0, 0, CHARS_UTF8 | END_PAUSE, None, None)
     finally:
