@@ -72,8 +72,9 @@ def schedule_as_batch() -> None:
     """Have Linux schedule this process, and all that it starts from here on, for throughput (`SCHED_BATCH`).
 
     Who wakes up then takes no core from who runs. A token passes four processes on its way out, and where cores are
-    few each of them took one from the engine that makes the next token: 32 streams of vLLM on two cores wrote a third
-    fewer tokens. What wakes waits for a few milliseconds at most, and only where every core is busy.
+    few each of them took one from the engine that makes the next token: 32 streams of vLLM on two cores, to callers in
+    a session of their own, wrote a third fewer tokens. What wakes waits for a few milliseconds at most, and only where
+    every core is busy; small requests beside four painters came as soon as before.
     """
     if hasattr(os, "sched_setscheduler"):  # Linux has it
         with suppress(OSError):  # a container may forbid it; everything works without
