@@ -111,11 +111,9 @@ def engine_arguments(options: Any, gpu_share: str | None) -> dict[str, Any]:
 
 def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) -> Engine:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its authors
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
     if arguments["distributed_executor_backend"] == "ray":
-        # Where it is not said, vLLM finds out by itself that it is in a replica, and tells its engine Ray's address.
-        os.environ.pop("VLLM_WORKER_MULTIPROC_METHOD", None)
-    else:
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
+        tell_rays_address()
     try:
         import transformers
         from vllm.config.logging import LoggingConfig
@@ -146,6 +144,17 @@ def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) ->
     engine = Engine(llm, tokenizer, generation, arguments, options.adapters)
     engine.lora = lora_requests(adapters)
     return engine
+
+
+def tell_rays_address() -> None:
+    """Let the engine's own process join the Ray of this replica, whose placement group it gets; it would start another.
+
+    vLLM does so itself only where nothing has said before how it starts processes, and on some platforms it says so.
+    """
+    import ray
+
+    if ray.is_initialized():
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def _generation(path: str, source: dict[str, Any]) -> Any:
