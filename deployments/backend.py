@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
 
-GPU_SHARE = "GPU_SHARE"  # environment of a replica: the fraction of its card that it may use, 0 to 1
+GPU_MEMORY = "GPU_MEMORY_GIB"  # environment of a replica: how much of each of its cards it may use
 WEIGHTS_FOLDER = "MEDLEY_WEIGHTS"  # environment: a folder with ORG/NAME/..., looked at before the hub's cache
 STARTER = Path(__file__).parent / "starter"
 

@@ -107,19 +107,21 @@ class Batches(Generic[Item, Answer]):
         except OutOfMemory as error:
             if len(batch) == 1:
                 return _fail(batch, error)
-            half = len(batch) // 2
-            self._most = min(self._most, half)
-            await self._together(batch[:half])
-            await self._together(batch[half:])
         except Exception as error:
-            _fail(batch, error)
+            return _fail(batch, error)
         except asyncio.CancelledError:  # how work ends that nobody waits for any more
             if not all(call.cancelled.is_set() for call in batch):
                 raise
+            return
         else:
             for call, answer in zip(batch, answers, strict=True):
                 if not call.answer.done():
                     call.answer.set_result(answer)
+            return
+        half = len(batch) // 2  # after the error is gone, and with it all that it holds of what was too much
+        self._most = min(self._most, half)
+        await self._together(batch[:half])
+        await self._together(batch[half:])
 
 
 def _fail(batch: Sequence[Call[Item, Answer]], error: Exception) -> None:

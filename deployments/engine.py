@@ -1,15 +1,20 @@
 """What backends on torch share: where weights may lie, where they run, and what an engine's failure means."""
 
 import os
+import re
+import traceback
 from pathlib import Path
 from typing import Literal
 
-from .backend import GPU_SHARE
+from .backend import GPU_MEMORY
 from .errors import ModelUnavailable, OutOfMemory
 
 # The extra that installs a library which some weights need.
 EXTRAS = {"torchvision": "gpu", "torchao": "quantization", "bitsandbytes": "quantization"}
+GIB = 2**30
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# How torch, CUDA, cuBLAS, CTranslate2 and the system say that memory is full, where they have no class for it.
+FULL = re.compile(r"out of memory|not enough memory|can(?:no|')t allocate memory|ALLOC_FAILED", re.IGNORECASE)
 
 
 def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
@@ -37,16 +42,18 @@ def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
 def device_for(device: Literal["auto", "cpu", "cuda"], threads: int | None) -> str:
     """Torch's name of the device to run on, `auto` being the GPU if there is one; sets torch's threads if told.
 
-    On a GPU the process is held to its share of the card: beyond it, torch raises as if the card were full, and the
-    neighbours keep theirs.
+    On a GPU the process is held to what the profile declares: beyond it, torch raises as if the card were full, and
+    the neighbours keep theirs.
     """
     import torch
 
     if threads:
         torch.set_num_threads(threads)
     found = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if found == "cuda" and (share := os.environ.get(GPU_SHARE)):
-        torch.cuda.set_per_process_memory_fraction(float(share))
+    if found == "cuda" and (declared := os.environ.get(GPU_MEMORY)):
+        # Of what the card has, not of its `card_gib`: what that leaves out is for the driver and CUDA's contexts.
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, float(declared) * GIB / total))
     return found
 
 
@@ -58,5 +65,9 @@ def failure(error: BaseException, what: str) -> ModelUnavailable:
     if isinstance(error, ImportError):
         for library in (name for name in EXTRAS if name in str(error).lower()):
             reason = f"{library} is not installed here; the extra `{EXTRAS[library]}` installs it"
-    full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason
-    return (OutOfMemory if full else ModelUnavailable)(f"{what}: {reason}")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or FULL.search(reason):
+        traceback.clear_frames(
+            error.__traceback__
+        )  # they hold the tensors of the failed call as long as the error lives
+        return OutOfMemory(f"{what}: {reason}")
+    return ModelUnavailable(f"{what}: {reason}")

@@ -10,7 +10,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from deployments.backend import GPU_SHARE, Needs
+from deployments.backend import GPU_MEMORY, Needs
 
 from .config import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig, load_backend, load_graphs
 from .gateway import Gateway
@@ -92,7 +92,7 @@ def _resources(model: ModelConfig, needs: Needs, nodes: Sequence[NodeConfig]) ->
     options: dict[str, Any] = {
         "num_cpus": cpus,
         "num_gpus": share * model.cards,
-        "runtime_env": {"env_vars": {GPU_SHARE: str(share)}},
+        "runtime_env": {"env_vars": {GPU_MEMORY: str(model.gpu_memory_gib)}},
     }
     if node.accelerator:
         options["label_selector"] = {"ray.io/accelerator-type": node.accelerator}

@@ -24,6 +24,7 @@ from deployments.capabilities import capabilities_of
 from deployments.media import MediaLimits
 from graphs.prompt_category import Category
 
+from .cards import check_cards
 from .errors import InvalidConfig, UnknownName, nearest
 from .graph import Graph
 from .selection import AUTO, Traits
@@ -296,10 +297,7 @@ def load_profile(path: Path) -> Profile:
         if name not in (GATEWAY, WORKER):
             _check_options(name, entry.get("user_config") or {}, backends, where)
     profile = Profile(path, document, app)
-    named = {model.name: model for model in app.models}
-    for index, model in enumerate(app.models):
-        place, host = f"{at}.args.models[{index}]", named[model.shares or model.name]
-        _check_cards(model, host, profile.options.get(model.name, {}), place)
+    check_cards(app.models, profile.options, entries, at)
     return profile
 
 
@@ -323,30 +321,6 @@ def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, ty
     schema = backends[name].Options
     _known(options, schema, f"{at}.user_config")
     _parse(schema, options, f"{at}.user_config")
-
-
-def _check_cards(model: ModelConfig, host: ModelConfig, options: Mapping[str, Any], at: str) -> None:
-    """Refuse weights divided among other cards than the replica has, where Medley is what keeps cards for it.
-
-    Args:
-        host: whose replicas it lives in, mostly its own.
-    """
-    divided = options.get("tensor_parallel_size", 1)
-    if host.gpu_memory_gib is None:
-        if model.cards > 1:
-            raise InvalidConfig(f"{at}.cards: say `gpu_memory_gib` too, what {model.name!r} takes of each")
-    elif divided == host.cards:
-        return
-    elif model is host:
-        raise InvalidConfig(
-            f"{at}.cards: is {model.cards}, and `tensor_parallel_size: {divided}` in the options of {model.name!r} "
-            f"divides its weights among {divided}"
-        )
-    else:
-        raise InvalidConfig(
-            f"{at}.user_config.tensor_parallel_size: is {divided}, and the replicas of {host.name!r}, in which "
-            f"{model.name!r} lives, have `cards: {host.cards}`"
-        )
 
 
 def _known(value: Any, kind: Any, at: str) -> None:

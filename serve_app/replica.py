@@ -3,15 +3,20 @@
 # What a backend is made of is known only where it is used.
 # pyright: reportUnknownMemberType=false
 
+import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
+
+import ray
 
 from deployments.backend import weights_path
 from deployments.progress import following
 
 from .inbox import Address
+from .memory import give_back
 from .outbox import Outbox
 
 
@@ -21,12 +26,17 @@ def replica(backend: type[Any]) -> type[Any]:
     class Replica(backend):
         def __init__(self) -> None:
             super().__init__()
+            show_ray()
             self._outbox = Outbox()
+            self._revision = ""
 
         async def reconfigure(self, options: dict[str, Any]) -> None:
             checked = backend.Options.model_validate(options)
+            loaded_before = self._revision
             await super().reconfigure(checked)
             self._revision = revision_of(backend, checked)
+            if loaded_before:
+                await asyncio.to_thread(give_back)
 
         async def revision(self) -> str:
             """Of all that decides an answer: the code's place, its options and its weights."""
@@ -42,6 +52,13 @@ def replica(backend: type[Any]) -> type[Any]:
 
     Replica.__name__ = Replica.__qualname__ = backend.__name__
     return Replica
+
+
+def show_ray() -> None:
+    """Let processes that an engine starts find the Ray of this replica: vLLM's, over several machines, join it and its
+    placement group, and would start a Ray of their own otherwise."""
+    if ray.is_initialized():
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def revision_of(backend: type[Any], options: Any) -> str:

@@ -31,7 +31,7 @@ from .inbox import Address
 from .memory import give_back
 from .models import methods_of
 from .outbox import Outbox
-from .replica import revision_of
+from .replica import revision_of, show_ray
 
 log = logging.getLogger("ray.serve")
 
@@ -149,6 +149,7 @@ class Shelf:
         self._callers = Counter[str]()
         self._failed = dict[str, _Failed]()
         self._outbox = Outbox()
+        show_ray()
 
     async def reconfigure(self, options: dict[str, Any]) -> None:
         """Load the host's weights: in place where it is in memory, else by its turn, so that bad ones are found now.

@@ -4,7 +4,6 @@
 # vLLM is in an environment of its own.
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -12,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..backend import GPU_SHARE, Needs, in_thread
+from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Delta, Language, Message, Reply, Tool
 from ..errors import InvalidInput, ModelUnavailable
@@ -59,7 +58,7 @@ class VLLM(Language):
             None, ge=1, description="Tokens of prompt and reply together; as the weights say by default"
         )
         gpu_memory_utilization: float | None = Field(
-            None, gt=0, le=1, description="Fraction of each GPU's memory; by default the model's share of the card"
+            None, gt=0, le=1, description="Fraction of each GPU's memory; by default what the profile declares"
         )
         tensor_parallel_size: int = Field(1, ge=1, le=64, description="GPUs that share the weights")
         distributed_executor_backend: Literal["mp", "ray"] = Field(
@@ -101,7 +100,7 @@ class VLLM(Language):
                 misses no part of those.)
             OutOfMemory: no room for a second engine, or for one at all.
         """
-        old, asked_for = self._engine, engine_arguments(options, os.environ.get(GPU_SHARE))
+        old, asked_for = self._engine, engine_arguments(options)
         if old is None or old.dead or (old.arguments, old.adapters) != (asked_for, options.adapters):
             engine = await in_thread(lambda cancelled: load(options, asked_for, cancelled))
         else:

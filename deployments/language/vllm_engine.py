@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..backend import weights_path
-from ..engine import is_local
+from ..backend import GPU_MEMORY, weights_path
+from ..engine import GIB, is_local
 from ..errors import ModelUnavailable, OutOfMemory
 from .vllm_adapters import found_adapters, lora_arguments, lora_requests
 from .vllm_log import TOO_FULL, first_cause, log_into
 
-NOT_THE_ENGINES = {"weights", "max_tokens", "temperature", "top_p", "tool_parser", "adapters", "gpu_memory_utilization"}
+NOT_THE_ENGINES = {"weights", "max_tokens", "temperature", "top_p", "tool_parser", "adapters"}
 USABLE = 0.92  # the most of a GPU's memory that the engine takes, vLLM's own default; some it does not count
 
 
@@ -87,12 +87,11 @@ def _guard(processes: list[int]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True)
 
 
-def engine_arguments(options: Any, gpu_share: str | None) -> dict[str, Any]:
-    """What vLLM's engine is started with. `gpu_share` is the fraction of its card that the replica may use."""
+def engine_arguments(options: Any) -> dict[str, Any]:
+    """What vLLM's engine is started with, but for the part of a card that follows from what the profile declares."""
     arguments = options.model_dump(exclude=NOT_THE_ENGINES)
-    fraction = options.gpu_memory_utilization
-    if fraction is None and gpu_share:
-        fraction = min(USABLE, float(gpu_share))
+    if options.gpu_memory_utilization is None:
+        del arguments["gpu_memory_utilization"]
     return arguments | {
         "model": weights_path(options.weights),
         "tokenizer_revision": options.revision,
@@ -105,15 +104,24 @@ def engine_arguments(options: Any, gpu_share: str | None) -> dict[str, Any]:
         "trust_remote_code": False,
         "structured_outputs_config": {"backend": "guidance"},  # the others leave out what they do not know
         "disable_log_stats": True,  # its metrics are one registry for the process, and a reload has two engines
-        **({"gpu_memory_utilization": fraction} if fraction else {}),
     }
+
+
+def declared_part(gib: str | None, total: Callable[[], int]) -> dict[str, float]:
+    """The argument that holds the engine to what the profile declares; none where it declares nothing.
+
+    Args:
+        gib: of each card, for this replica.
+        total: bytes that a card has.
+    """
+    return {"gpu_memory_utilization": min(USABLE, float(gib) * GIB / total())} if gib else {}
 
 
 def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) -> Engine:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its authors
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
-    if arguments["distributed_executor_backend"] == "ray":
-        tell_rays_address()
+    # Of its bundle's card in a placement group; with all of it, a second engine would wait for the first to end.
+    os.environ.setdefault("VLLM_RAY_PER_WORKER_GPUS", "0.25")
     try:
         import transformers
         from vllm.config.logging import LoggingConfig
@@ -134,7 +142,8 @@ def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) ->
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, **source)
             generation = _generation(path, source)
             # A seed of its own, lest all replicas write the same where callers name none.
-            started = AsyncEngineArgs(**arguments, **lora, seed=secrets.randbits(31), logging_config=log)
+            part = declared_part(os.environ.get(GPU_MEMORY), current_platform.get_device_total_memory)
+            started = AsyncEngineArgs(**part | arguments, **lora, seed=secrets.randbits(31), logging_config=log)
             llm = AsyncLLM.from_engine_args(started)
         except Exception as error:  # a folder can be wrong in more ways than vLLM has errors for
             raise _failure(error, Path(folder), options.weights) from None
@@ -144,17 +153,6 @@ def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) ->
     engine = Engine(llm, tokenizer, generation, arguments, options.adapters)
     engine.lora = lora_requests(adapters)
     return engine
-
-
-def tell_rays_address() -> None:
-    """Let the engine's own process join the Ray of this replica, whose placement group it gets; it would start another.
-
-    vLLM does so itself only where nothing has said before how it starts processes, and on some platforms it says so.
-    """
-    import ray
-
-    if ray.is_initialized():
-        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def _generation(path: str, source: dict[str, Any]) -> Any:

@@ -5,10 +5,11 @@ import os
 import re
 from pathlib import Path
 
+from ..engine import FULL
+
 RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): (.+)")  # the last line of a traceback
 TOO_FULL = re.compile(
-    r"out of memory|not enough memory|no available memory|free memory on|available memory on|cannot allocate memory"
-    r"|available KV cache memory",
+    FULL.pattern + r"|no available memory|free memory on|available memory on|available KV cache memory",
     re.IGNORECASE,
 )
 

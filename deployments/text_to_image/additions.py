@@ -13,6 +13,8 @@ from ..errors import ModelUnavailable
 
 # Of the network that denoises, whose weights are most of a pipeline's.
 Quantization = Literal["torchao_int8", "bitsandbytes_int8", "bitsandbytes_nf4"]
+IMAGE_ENCODER = "image_encoder"  # where an IP-Adapter keeps it, under its own folder
+LOOKING = ("CLIPVisionModelWithProjection", "SiglipVisionModel")  # what diffusers' pipelines take for it
 EXTRA = "the extra `quantization` installs it"
 
 
@@ -132,4 +134,19 @@ def _add_references(pipeline: Any, references: ReferenceAdapter) -> None:
     path = weights_path(references.weights)
     local = is_local(path, references.weights, "**/*.safetensors")
     source = {"revision": references.revision, "local_files_only": local}
-    pipeline.load_ip_adapter(path, references.subfolder, references.file, **source)
+    if getattr(pipeline, "image_encoder", None) is None:  # diffusers would take a pickled one too, of any revision
+        pipeline.register_modules(image_encoder=_image_encoder(pipeline, path, references.subfolder, source))
+    pipeline.load_ip_adapter(path, subfolder=references.subfolder, weight_name=references.file, **source)
+
+
+def _image_encoder(pipeline: Any, path: str, subfolder: str, source: dict[str, Any]) -> Any:
+    """The network that looks at the pictures; which kind it is, its own configuration says."""
+    import transformers
+
+    source = {"subfolder": f"{subfolder}/{IMAGE_ENCODER}".lstrip("/"), **source}
+    kinds = transformers.AutoConfig.from_pretrained(path, **source).architectures or ["nothing"]
+    if kinds[0] not in LOOKING:
+        needed = " or a ".join(LOOKING)
+        raise ModelUnavailable(f"the reference adapter: its image encoder is a {kinds[0]}, not a {needed}")
+    kind = getattr(transformers, kinds[0])
+    return kind.from_pretrained(path, use_safetensors=True, dtype=pipeline.dtype, **source).to(pipeline.device)

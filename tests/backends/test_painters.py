@@ -96,6 +96,29 @@ class TestReferences:
         assert np.abs(red - expected).max() > 2
         assert np.abs(red - white).max() > 0
 
+    async def test_an_image_encoder_in_a_pickle_is_refused(
+        self, fresh: Any, references: dict[str, str], tmp_path: Path
+    ) -> None:
+        import torch
+        from transformers import CLIPVisionModelWithProjection
+
+        folder = shutil.copytree(references["weights"], tmp_path / "pickled")
+        at = folder / "models" / "image_encoder"
+        encoder: Any = CLIPVisionModelWithProjection.from_pretrained(at)
+        torch.save(encoder.state_dict(), at / "pytorch_model.bin")
+        (at / "model.safetensors").unlink()
+        with pytest.raises(ModelUnavailable, match=r"the reference adapter cannot be loaded: .*safetensors"):
+            fresh("diffusers", references=references | {"weights": str(folder)})
+
+    async def test_what_is_no_image_encoder_is_refused(
+        self, fresh: Any, references: dict[str, str], tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(references["weights"], tmp_path / "other")
+        at = folder / "models" / "image_encoder" / "config.json"
+        at.write_text(at.read_text().replace("CLIPVisionModelWithProjection", "CLIPModel"))
+        with pytest.raises(ModelUnavailable, match="its image encoder is a CLIPModel, not a CLIPVision"):
+            fresh("diffusers", references=references | {"weights": str(folder)})
+
     @pytest.mark.parametrize("task", ["edit", "inpaint"])
     async def test_a_picture_is_painted_anew_in_the_look_of_another(
         self, fresh: Any, references: dict[str, str], task: str

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -235,11 +236,15 @@ class TestDiffusers:
 
         model = fresh("diffusers")
         unet, sizes = model._engine.pipeline("generate").make.unet, list[int]()
-        forward = unet.forward
+        forward, kept, held = unet.forward, list[weakref.ref[Any]](), list[bool]()
 
         def small(x: Any, *more: Any, **named: Any) -> Any:
             sizes.append(len(x))
+            held.extend(one() is not None for one in kept)
+            kept.clear()
             if len(x) > 4:
+                activations = x.clone()
+                kept.append(weakref.ref(activations))
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return forward(x, *more, **named)
 
@@ -248,6 +253,7 @@ class TestDiffusers:
             assert len(await asyncio.gather(*(model.generate("a red dog", seed=seed) for seed in range(4)))) == 4
         assert max(sizes) > 4
         assert max(sizes[sizes.index(max(sizes)) + 1 :]) <= 4  # it has learned
+        assert held == [False]  # nothing of what did not fit was there while the halves were painted
 
     async def test_a_small_picture_is_enlarged(self, load: Any, options_of: Any) -> None:
         model = BACKENDS["diffusers"]()

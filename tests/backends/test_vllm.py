@@ -18,7 +18,7 @@ from deployments import BACKENDS
 from deployments.capabilities import Message
 from deployments.errors import ModelUnavailable, OutOfMemory
 from deployments.language.vllm import VLLM
-from deployments.language.vllm_engine import engine_arguments
+from deployments.language.vllm_engine import declared_part, engine_arguments
 from deployments.language.vllm_log import first_cause
 
 from .harness import need, processes, watch
@@ -36,18 +36,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("options", "share", "fraction"),
+    ("options", "declared", "fraction"),
     [
         ({}, None, None),  # vLLM's own
-        ({}, "1.0", 0.92),
-        ({}, "0.5", 0.5),
-        ({"gpu_memory_utilization": 0.3}, "0.5", 0.3),
+        ({}, "24.0", 0.92),
+        ({}, "12.0", 0.5),
+        ({"gpu_memory_utilization": 0.3}, "12.0", 0.3),
     ],
 )
-def test_the_declared_share_of_a_gpu_is_what_the_engine_takes(
-    options: dict[str, Any], share: str | None, fraction: float | None
+def test_the_declared_memory_of_a_gpu_is_what_the_engine_takes(
+    options: dict[str, Any], declared: str | None, fraction: float | None
 ) -> None:
-    arguments = engine_arguments(VLLM.Options(weights="x", **options), share)
+    arguments = declared_part(declared, lambda: 24 * 2**30) | engine_arguments(VLLM.Options(weights="x", **options))
     assert arguments.get("gpu_memory_utilization") == fraction
 
 
@@ -61,7 +61,7 @@ def test_the_declared_share_of_a_gpu_is_what_the_engine_takes(
     ],
 )
 def test_who_starts_the_processes_of_divided_weights(options: dict[str, Any], executor: str) -> None:
-    assert engine_arguments(VLLM.Options(weights="x", **options), None)["distributed_executor_backend"] == executor
+    assert engine_arguments(VLLM.Options(weights="x", **options))["distributed_executor_backend"] == executor
 
 
 async def test_weights_divided_among_two_processes_write_the_same(

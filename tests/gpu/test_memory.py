@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from deployments.backend import GPU_SHARE
+from deployments.backend import GPU_MEMORY
+from deployments.engine import GIB
 from deployments.errors import OutOfMemory
 
 pytestmark = pytest.mark.asyncio
@@ -43,10 +44,17 @@ SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the card in block
 ROOM = 32 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
 
 
-def greedy(share: str) -> list[str]:
-    """What a process says that takes 2 % of the card, then 10 %, with this share."""
+def greedy(part: float) -> list[str]:
+    """What a process says that takes 2 % of the card, then 10 %, when this part of it is declared."""
+    import torch
+
+    declared = str(part * torch.cuda.get_device_properties(0).total_memory / GIB)
     done = subprocess.run(
-        [sys.executable, "-c", GREEDY], env=os.environ | {GPU_SHARE: share}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", GREEDY],
+        env=os.environ | {GPU_MEMORY: declared},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.split()
 
@@ -55,8 +63,8 @@ async def test_a_process_is_held_to_its_share_and_its_neighbour_goes_on(cuda: An
     import torch
 
     mine = torch.ones(1000, device="cuda")
-    assert greedy("0.05") == ["cuda", "0", "OutOfMemory"]
-    assert greedy("0.2") == ["cuda", "0"]
+    assert greedy(0.05) == ["cuda", "0", "OutOfMemory"]
+    assert greedy(0.2) == ["cuda", "0"]
     assert mine.sum().item() == 1000
 
 

@@ -5,7 +5,9 @@ The starter writer's weights, on vLLM's engine for CPUs: `make test-engines` run
 
 import importlib.util
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import psutil
 import pytest
 import yaml
 
-from .live import Live, profile_document, started
+from .live import Live, profile_document, started, until
+from .test_deploy import deploy
 
 WISHES = [f"a small {colour} {shape}" for colour in ("red", "green", "blue") for shape in ("square", "fox")]
 COLOUR = {
@@ -26,6 +29,8 @@ COLOUR = {
 
 
 BRIEF = {"max_tokens": 3}
+ALONE = {"ray_actor_options": {"num_cpus": 1}}
+NOTHING: dict[str, Any] = {}
 WRITER = {"weights": "starter/writer", "dtype": "float32", "enforce_eager": True}
 
 
@@ -44,7 +49,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @contextmanager
-def running(temporary: pytest.TempPathFactory, *more: dict[str, Any]) -> Iterator[Live]:
+def running(
+    temporary: pytest.TempPathFactory,
+    *more: dict[str, Any],
+    deployment: Mapping[str, Any] = ALONE,
+    options: Mapping[str, Any] = NOTHING,
+) -> Iterator[Live]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed here: `make test-engines` runs this test")
     document = profile_document()
@@ -52,11 +62,46 @@ def running(temporary: pytest.TempPathFactory, *more: dict[str, Any]) -> Iterato
     application["args"]["models"] = [model | {"backend": "vllm"} for model in ({"name": "writer"}, *more)]
     application["deployments"] = [
         {"name": "gateway", "ray_actor_options": {"num_cpus": 0.2}},
-        {"name": "writer", "ray_actor_options": {"num_cpus": 1}, "user_config": WRITER},
+        {"name": "writer", **deployment, "user_config": {**WRITER, **options}},
     ]
     path = temporary.mktemp("profile") / "profile.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     with started(temporary.mktemp("home"), path) as live:
+        yield live
+
+
+GROUP = {
+    "placement_group_bundles": [{"CPU": 0.5}, {"GPU": 1}, {"GPU": 1}],
+    "ray_actor_options": {"num_cpus": 0.5, "num_gpus": 0},
+}
+DIVIDED = {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}
+# vLLM's platform for CPUs does not say which of Ray's resources its processes take. This one does.
+CARDS = """
+from vllm.platforms.cpu import CpuPlatform
+
+
+class Cards(CpuPlatform):
+    ray_device_key = "GPU"
+
+
+def platform():
+    return "medley_cards.Cards"
+"""
+
+
+@pytest.fixture
+def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """A Medley whose model is divided among two cards of a placement group; Ray is told that they are there."""
+    folder = tmp_path_factory.mktemp("platform")
+    (folder / "medley_cards.py").write_text(CARDS)
+    about = folder / "medley_cards-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medley-cards\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[vllm.platform_plugins]\nmedley_cards = medley_cards:platform\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 2}))
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
+    with running(tmp_path_factory, deployment=GROUP, options=DIVIDED) as live:
         yield live
 
 
@@ -118,3 +163,37 @@ def test_models_that_share_take_turns_and_the_engine_of_the_one_that_left_has_en
     seen.append(engines())
     assert [len(one) for one in seen] == [1, 1, 1, 1]  # never both, and each its own
     assert len(set.union(*seen)) == 4
+
+
+def test_weights_divided_among_the_cards_of_a_placement_group(divided: Live, tmp_path: Path) -> None:
+    """They write, take other options beside the old engine, and come back when the replica is killed."""
+
+    def said() -> str:
+        with divided.client() as client:
+            answer = client.post("/v1/chat/completions", json=asked("What can you do?"))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["choices"][0]["message"]["content"]
+
+    def workers() -> set[int]:
+        """Processes of the parts, which Ray starts: children of its raylet, not of the replica."""
+        raylet = psutil.Process(min(divided.pids()["gateway"])).parent()
+        assert raylet is not None
+        return {process.pid for process in raylet.children() if process.name().startswith("ray::RayWorker")}
+
+    before, first = said(), workers()
+    assert "picture prompt" in before and len(first) == 2
+
+    document = yaml.safe_load(Path(divided.state.profile).read_text())
+    (entry,) = [entry for entry in document["applications"][0]["deployments"] if entry["name"] == "writer"]
+    entry["user_config"]["enable_prefix_caching"] = False
+    deploy(divided, document, tmp_path)
+    until(lambda: len(now := workers()) == 2 and not now & first, 120)
+    assert said() == before
+
+    (replica,) = divided.pids()["writer"]
+    second = workers()
+    os.kill(replica, signal.SIGKILL)
+    until(lambda: (pids := divided.pids()["writer"]) and replica not in pids, 120)
+    divided.until_ready()
+    assert said() == before
+    assert len(now := workers()) == 2 and not now & second

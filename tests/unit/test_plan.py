@@ -1,6 +1,7 @@
 """Models are packed onto cards, shares follow from declared memory, and what does not fit is explained."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_weights_too_large_for_a_card_may_be_divided_and_that_helps() -> None:
 def test_a_replica_with_several_cards_asks_ray_for_all_of_each() -> None:
     options = deployment(divided("b", 60, 2), [SMALL, LARGE]).ray_actor_options
     assert options
-    assert options["num_gpus"] == 2 and options["runtime_env"] == {"env_vars": {"GPU_SHARE": "1.0"}}
+    assert options["num_gpus"] == 2 and options["runtime_env"] == {"env_vars": {"GPU_MEMORY_GIB": "60.0"}}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,49 @@ def test_a_model_in_the_replicas_of_another_is_divided_among_their_cards(tmp_pat
     assert load_profile(profile(tmp_path, args=arguments, deployments=[entry])).options["other"] == options
 
 
+IN_A_GROUP = {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}
+TWO = [{"CPU": 1}, {"GPU": 1}, {"GPU": 1}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "entry", "said"),
+    [
+        (
+            {"gpu_memory_gib": 12, "cards": 2},
+            {},
+            ": `distributed_executor_backend: ray` takes cards of a placement group",
+        ),
+        (
+            {},
+            {},
+            ".placement_group_bundles: needs 2 with a whole card, one for each part of the weights of 'tools', and h",
+        ),
+        ({}, {"placement_group_bundles": TWO[:2]}, ".placement_group_bundles: needs 2 with a whole card"),
+        ({}, {"placement_group_bundles": TWO}, ".ray_actor_options.num_gpus: say 0"),
+        (
+            {},
+            {"placement_group_bundles": TWO, "ray_actor_options": {"num_gpus": 1}},
+            ".ray_actor_options.num_gpus: say",
+        ),
+    ],
+)
+def test_weights_divided_over_machines_have_their_cards_in_the_placement_group(
+    tmp_path: Path, settings: dict[str, object], entry: dict[str, object], said: str
+) -> None:
+    tools = {"name": "tools", "backend": "vllm", **settings}
+    arguments = {"models": [tools], "nodes": [{"name": "box", "cards": 2, "card_gib": 24}]}
+    entry |= {"name": "tools", "user_config": {"weights": "starter/writer", **IN_A_GROUP}}
+    with pytest.raises(InvalidConfig, match=re.escape(f"applications[0].deployments[0]{said}")):
+        load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
+
+
+def test_a_placement_group_with_a_card_for_each_part_is_taken(tmp_path: Path) -> None:
+    entry = {"name": "tools", "user_config": {"weights": "starter/writer", **IN_A_GROUP}}
+    entry |= {"placement_group_bundles": TWO, "ray_actor_options": {"num_cpus": 1, "num_gpus": 0}}
+    arguments = {"models": [{"name": "tools", "backend": "vllm"}]}
+    assert load_profile(profile(tmp_path, args=arguments, deployments=[entry])).options["tools"] == entry["user_config"]
+
+
 def test_what_helps_is_what_the_backend_can_do() -> None:
     for backend, offloads in (("diffusers", True), ("vllm", False)):
         (problem,) = plan(app(model("b", 100, backend)), {}).problems
@@ -169,7 +213,7 @@ def test_the_deployment_gets_its_share_and_the_process_is_told() -> None:
     assert made.ray_actor_options == {
         "num_cpus": 3,
         "num_gpus": 0.25,
-        "runtime_env": {"env_vars": {"GPU_SHARE": "0.25"}},
+        "runtime_env": {"env_vars": {"GPU_MEMORY_GIB": "20.0"}},
         "label_selector": {"ray.io/accelerator-type": "A100"},
     }
     options = deployment(model("b"), [SMALL]).ray_actor_options
@@ -180,7 +224,14 @@ def test_the_deployment_gets_its_share_and_the_process_is_told() -> None:
         gpu_share(model("a", 20), [])
 
 
-def test_the_process_is_held_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass
+class Properties:
+    """Of a card, as torch tells them."""
+
+    total_memory: int
+
+
+def test_the_process_is_held_to_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     from deployments.engine import device_for
@@ -188,10 +239,13 @@ def test_the_process_is_held_to_its_share(monkeypatch: pytest.MonkeyPatch) -> No
     held = list[float]()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", held.append)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties(24 * 2**30))
     assert device_for("auto", None) == "cuda" and not held
-    monkeypatch.setenv("GPU_SHARE", "0.25")
+    monkeypatch.setenv("GPU_MEMORY_GIB", "6.0")  # of 24, though the profile plans with 23
     assert (device_for("cpu", None), device_for("cuda", None)) == ("cpu", "cuda")
-    assert held == [0.25]
+    monkeypatch.setenv("GPU_MEMORY_GIB", "25.0")
+    device_for("cuda", None)
+    assert held == [0.25, 1.0]
 
 
 def test_a_drawing_is_as_long_as_it_says() -> None:
