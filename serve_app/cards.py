@@ -59,7 +59,8 @@ def _check_replica(model: "ModelConfig", host: "ModelConfig", divided: int, at: 
 def _check_placement_group(host: "ModelConfig", divided: int, entry: Mapping[str, Any], where: str) -> None:
     """The cards of its placement group, which the engine's processes take; the replica itself has none."""
     example = [{"CPU": 1}, *[{"GPU": 1}] * divided]
-    bundles = entry.get("placement_group_bundles") or []
+    bundles: list[dict[str, float]] = entry.get("placement_group_bundles") or []
+    actor: dict[str, Any] = entry.get("ray_actor_options") or {}
     whole = sum(bundle.get("GPU", 0) == 1 for bundle in bundles)
     if host.gpu_memory_gib is not None:
         raise InvalidConfig(
@@ -71,7 +72,7 @@ def _check_placement_group(host: "ModelConfig", divided: int, entry: Mapping[str
             f"{where}.placement_group_bundles: needs {divided} with a whole card, one for each part of the weights of "
             f"{host.name!r}, and has {whole}; for example {example}"
         )
-    if (entry.get("ray_actor_options") or {}).get("num_gpus") != 0:
+    if actor.get("num_gpus") != 0:
         raise InvalidConfig(
             f"{where}.ray_actor_options.num_gpus: say 0; the replica of {host.name!r} takes no card, its engine's "
             "processes take those of the bundles"
