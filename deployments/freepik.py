@@ -1,15 +1,18 @@
 """Freepik's API: a task is created, its status asked for until it is complete, then its picture fetched.
 
 The key goes in `x-freepik-api-key`; pictures lie where Freepik says. https://docs.freepik.com/api-reference
+A task is billed, so it is never asked for again where it may have been created. Where Freepik can call back
+(`callbacks.py`), the status is asked for when it does, and now and then in case that got lost.
 """
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from .callbacks import CALLBACK_PATH, SECRET_VARIABLE, Callbacks, Task
 from .errors import InvalidInput, ModelUnavailable
-from .remote_http import VARIABLE, Blame, Connection, RemoteOptions
+from .remote_http import VARIABLE, Blame, Connection, RemoteOptions, checked_base, key_of
 from .remote_media import Downloads
 
 LONGEST_POLL_S = 10.0
@@ -24,15 +27,10 @@ class FreepikOptions(RemoteOptions):
     )
     poll_s: float = Field(1.0, gt=0, le=60, description="Between looks at a task; grows to ten times as much")
     longest_task_s: float = Field(300, gt=0, le=3600, description="A task that takes longer is given up")
-
-
-class Task(BaseModel):
-    """Where a task stands."""
-
-    task_id: str = Field(pattern=r"^[\w-]{1,100}$")  # it becomes part of a path
-    status: Literal["CREATED", "IN_PROGRESS", "COMPLETED", "FAILED"]
-    generated: list[str] = []
-    has_nsfw: list[bool] = []
+    webhook_base: str | None = Field(
+        None,
+        description="This Medley's public address, where Freepik tells that a task has ended; without, it is asked",
+    )
 
 
 class _TaskAnswer(BaseModel):
@@ -42,26 +40,38 @@ class _TaskAnswer(BaseModel):
 def connect(options: FreepikOptions) -> Connection:
     """
     Raises:
-        ModelUnavailable: the key's variable is not set, or the address cannot be used.
+        ModelUnavailable: the variable of the key or of the callbacks' secret is not set, or an address cannot be used.
     """
+    if options.webhook_base is not None:
+        checked_base(options.webhook_base, "webhook_base")
+        key_of(SECRET_VARIABLE)  # the gateway checks with it; without, every callback would be refused
     return Connection(options, key_header="x-freepik-api-key", key_prefix="")
 
 
-async def picture_of_task(connection: Connection, path: str, body: dict[str, Any], blame: Blame) -> bytes:
+async def picture_of_task(
+    connection: Connection, path: str, body: dict[str, Any], blame: Blame, callbacks: Callbacks | None = None
+) -> bytes:
     """Have a task done and fetch its first picture. A call that is cancelled stops asking; Freepik finishes the task.
+
+    Args:
+        callbacks: where Freepik is heard, if the options say that it can call.
 
     Raises:
         InvalidInput: Freepik refused the caller's values, or took the picture for unsafe.
         ModelUnavailable: the task failed or took too long, or its picture cannot be fetched.
     """
-    task = await connection.ask("POST", path, _task, blame, json=body)
     options: FreepikOptions = connection.options
-    pause = options.poll_s
+    longest = min(10 * options.poll_s, max(LONGEST_POLL_S, options.poll_s))
+    wait, pause = _sleep, options.poll_s
+    if callbacks is not None and options.webhook_base is not None:
+        body = body | {"webhook_url": options.webhook_base.rstrip("/") + CALLBACK_PATH}
+        wait, pause = callbacks.wait, longest
+    task = await connection.ask("POST", path, _task, blame, creates=True, json=body)
     try:
         async with asyncio.timeout(options.longest_task_s):
-            while task.status not in ("COMPLETED", "FAILED"):
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, 10 * options.poll_s, max(LONGEST_POLL_S, options.poll_s))
+            while not task.ended:
+                told = await wait(task.task_id, pause)
+                pause = options.poll_s if told else min(pause * 1.5, longest)  # told too early, it soon will have ended
                 task = await connection.ask("GET", f"{path}/{task.task_id}", _task, blame)
     except TimeoutError:
         raise ModelUnavailable(f"{connection.host} was not done within {options.longest_task_s:g} s") from None
@@ -74,3 +84,8 @@ async def picture_of_task(connection: Connection, path: str, body: dict[str, Any
 
 def _task(body: bytes) -> Task:
     return _TaskAnswer.model_validate_json(body).data
+
+
+async def _sleep(task: str, seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return False

@@ -64,11 +64,16 @@ class Blame:
 
 
 class Passing(Exception):
-    """A failure that another attempt may not meet; `after_s` is the wait the provider asked for."""
+    """A failure that another attempt may not meet.
 
-    def __init__(self, reason: str, after_s: float | None = None) -> None:
+    Args:
+        after_s: the wait the provider asked for.
+        untouched: it is certain that the provider has done nothing.
+    """
+
+    def __init__(self, reason: str, after_s: float | None = None, untouched: bool = False) -> None:
         super().__init__(reason)
-        self.after_s = after_s
+        self.after_s, self.untouched = after_s, untouched
 
 
 class Connection:
@@ -123,6 +128,7 @@ class Connection:
         blame: Blame,
         *,
         most: int = MOST_TEXT,
+        creates: bool = False,
         **content: Any,
     ) -> T:
         """What `read` makes of the whole answer; it raises `ValueError` for one that is not what was asked for.
@@ -130,6 +136,7 @@ class Connection:
         Args:
             path: appended to the base URL; "" is that URL itself.
             most: bytes accepted.
+            creates: what is asked for would be done, and billed, once more if it were asked for again.
             content: httpx's `json`, `content`, `headers`.
 
         Raises:
@@ -143,10 +150,14 @@ class Connection:
             self._check(response, body, blame)
             return _read(read, body, self.host)
 
-        return await self.retried(once)
+        return await self.retried(once, creates)
 
-    async def retried(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def retried(self, once: Callable[[], Awaitable[T]], creates: bool = False) -> T:
         """What one of the attempts gives; each may take `timeout_s`.
+
+        Args:
+            creates: there is another one only where it is certain that the last did nothing: the provider was not
+                reached, or was too busy (429).
 
         Raises:
             ModelUnavailable: the last one failed too.
@@ -156,7 +167,10 @@ class Connection:
                 async with asyncio.timeout(self.options.timeout_s):
                     return await once()
             except (Passing, httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
-                await self._pause(attempt, self._passing(error))
+                passing = self._passing(error)
+                if creates and not passing.untouched:
+                    raise ModelUnavailable(f"{passing}; not asked again, as it may have begun") from None
+                await self._pause(attempt, passing)
         raise AssertionError("unreachable")
 
     async def lines(self, path: str, blame: Blame, **content: Any) -> AsyncGenerator[str, None]:
@@ -204,7 +218,7 @@ class Connection:
         if isinstance(error, Passing):
             return error
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return Passing(f"{self.host} cannot be reached: {self._short(str(error))}")
+            return Passing(f"{self.host} cannot be reached: {self._short(str(error))}", untouched=True)
         if isinstance(error, httpx.TimeoutException | TimeoutError):
             raise ModelUnavailable(f"{self.host} did not answer within {self.options.timeout_s:g} s") from None
         return Passing(f"{self.host} broke off its answer: {self._short(str(error))}")
@@ -228,7 +242,7 @@ class Connection:
                 raise InvalidInput(ours, f"was refused by {self.host}: {said}")
             raise ModelUnavailable(f"{self.host} refused the request: {said}")
         if status in (408, 425, 429) or status >= 500:
-            raise Passing(f"{self.host} answered {status}: {said}", _retry_after(response))
+            raise Passing(f"{self.host} answered {status}: {said}", _retry_after(response), untouched=status == 429)
         raise ModelUnavailable(f"{self.host} answered {status}: {said}")
 
     def _short(self, text: str) -> str:
@@ -287,19 +301,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def checked_base(base_url: str) -> httpx.URL:
+def checked_base(base_url: str, field: str = "base_url") -> httpx.URL:
     """
+    Args:
+        field: what the options call it.
+
     Raises:
         ModelUnavailable: it is no URL, has a password in it, or would send the key in the clear.
     """
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise ModelUnavailable(f"base_url is not a URL: {error}") from None
+        raise ModelUnavailable(f"{field} is not a URL: {error}") from None
     if not url.host or url.userinfo or url.query:
-        raise ModelUnavailable("base_url names a host and a path, and neither a user nor a query")
+        raise ModelUnavailable(f"{field} names a host and a path, and neither a user nor a query")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
-        raise ModelUnavailable(f"base_url is {url.scheme}://{url.host}; only https, or http on loopback, keeps the key")
+        raise ModelUnavailable(f"{field} is {url.scheme}://{url.host}; only https, or http on loopback, is safe")
     return url
 
 

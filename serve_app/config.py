@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import TypeIs
 
 from deployments import BACKENDS
+from deployments.callbacks import SECRET_VARIABLE
 from deployments.capabilities import capabilities_of
 from deployments.media import MediaLimits
 from graphs.prompt_category import Category
@@ -155,6 +156,7 @@ class Settings:
     database_url: str = ""  # without one: an SQLite file in `home`
     artifacts_url: str = ""  # without one: a folder in `home`
     signing_key: str | None = None  # without one: a file in `home`
+    callback_secret: str | None = None  # Freepik's; without one it cannot call back
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -167,6 +169,7 @@ class Settings:
             database_url=environment.get("MEDLEY_DATABASE_URL", "").strip() or f"sqlite:///{place}/medley.db",
             artifacts_url=environment.get("MEDLEY_ARTIFACTS_URL", "").strip() or str(place / "artifacts"),
             signing_key=environment.get("MEDLEY_SIGNING_KEY", "").strip() or None,
+            callback_secret=environment.get(SECRET_VARIABLE, "").strip() or None,
         )
 
     def __repr__(self) -> str:

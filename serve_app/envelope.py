@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.callbacks import CALLBACK_PATH
 from deployments.errors import MedleyError
 
 from .accounts.keys import Authenticator
@@ -17,7 +18,8 @@ from .errors import BodyTooLarge, Unauthorized
 from .responses import error_response
 from .routes.artifacts import is_signed
 
-PUBLIC = frozenset({"/health", "/ready", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"})
+DOCUMENTS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
+PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks are signed, which their route checks
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),

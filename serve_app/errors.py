@@ -4,6 +4,7 @@ MedleyError
 ├── InvalidInput, ModelUnavailable, ...     what a model raises
 ├── InvalidRequest        422  several fields at once
 ├── Unauthorized          401
+├── BadSignature          401  a provider's callback that is not signed by it, or not now
 ├── InsufficientCredit    402  the run costs more than the account has
 ├── UnknownName           404  a graph, model or route that is not there; says the nearest
 ├── NotFound              404  a job, artifact or webhook that is not there, or is another user's
@@ -59,6 +60,13 @@ class Unauthorized(MedleyError):
 
     status = 401
     type = "unauthorized"
+
+
+class BadSignature(MedleyError):
+    """The callback is not signed as its sender signs"""
+
+    status = 401
+    type = "bad-signature"
 
 
 class UnknownName(MedleyError):

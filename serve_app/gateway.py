@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.errors import MedleyError
 
 from .accounts.keys import Authenticator, SingleKey, open_key
+from .callbacks import Tell, tell
 from .config import AppConfig, Settings, load_graphs
 from .envelope import Envelope
 from .errors import Refused, UnknownName
@@ -29,7 +30,7 @@ from .jobs.opening import open_runner
 from .jobs.store import queue_delivery
 from .models import Models, bind_models
 from .responses import error_response, foreseen
-from .routes import aliases, artifacts, jobs, native, openai, operations, webhooks
+from .routes import aliases, artifacts, callbacks, jobs, native, openai, operations, webhooks
 from .routes.schema import openapi
 
 
@@ -74,11 +75,13 @@ class Gateway:
         self.service = Service(config, graphs, models, jobs)
         for engine in ("av", "PIL.Image"):  # what opens media: a second that the first request need not wait for
             importlib.import_module(engine)
-        key, _ = open_key(Settings.from_environment())
-        self._authenticator = SingleKey(key)
+        settings = Settings.from_environment()
+        self._authenticator = SingleKey(open_key(settings)[0])
+        self._callback_secret = settings.callback_secret
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return http_app(self.service, self._authenticator, answer_id=False)  # Serve does that
+        # Serve answers the id itself.
+        return http_app(self.service, self._authenticator, answer_id=False, callback_secret=self._callback_secret)
 
     async def __del__(self) -> None:
         await self.service.jobs.stop()
@@ -90,8 +93,19 @@ class Gateway:
         return self.config
 
 
-def http_app(service: Service, authenticator: Authenticator, answer_id: bool = True) -> ASGIApp:
-    """Every HTTP surface of a service."""
+def http_app(
+    service: Service,
+    authenticator: Authenticator,
+    answer_id: bool = True,
+    callback_secret: str | None = None,
+    tell: Tell = tell,
+) -> ASGIApp:
+    """Every HTTP surface of a service.
+
+    Args:
+        callback_secret: what providers sign their callbacks with; without one there is no route for them.
+        tell: where a callback is told.
+    """
     app = FastAPI(title="Medley", version="0.1.0", docs_url="/docs", redoc_url=None)
     gateway, private = service.config.gateway, service.config.jobs.private_webhooks
     largest = int(gateway.max_body_mb * 1_000_000)
@@ -100,6 +114,8 @@ def http_app(service: Service, authenticator: Authenticator, answer_id: bool = T
     app.include_router(jobs.router(service))
     app.include_router(artifacts.router(service.jobs.artifacts, largest, gateway.limits))
     app.include_router(webhooks.router(service.jobs.database, private, queue_delivery))
+    if callback_secret:
+        app.include_router(callbacks.router(callback_secret, tell))
     app.include_router(openai.router(service))
     aliases.add_aliases(app)
     app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]

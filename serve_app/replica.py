@@ -15,6 +15,7 @@ import ray
 from deployments.backend import weights_path
 from deployments.progress import following
 
+from .callbacks import listen
 from .inbox import Address
 from .memory import give_back
 from .outbox import Outbox
@@ -29,6 +30,7 @@ def replica(backend: type[Any]) -> type[Any]:
             show_ray()
             self._outbox = Outbox()
             self._revision = ""
+            listen(self)
 
         async def reconfigure(self, options: dict[str, Any]) -> None:
             checked = backend.Options.model_validate(options)

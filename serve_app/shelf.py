@@ -26,6 +26,7 @@ from deployments.capabilities import capabilities_of
 from deployments.errors import MedleyError, ModelUnavailable, OutOfMemory
 from deployments.progress import following
 
+from .callbacks import listen
 from .errors import InvalidConfig
 from .inbox import Address
 from .memory import give_back
@@ -244,6 +245,7 @@ class Shelf:
             ModelUnavailable: it cannot be loaded. It is not tried again for `REST_S` seconds.
         """
         backend, options = self._backend(), self._options[name]
+        listen(backend)
         try:
             await backend.reconfigure(options)
         except Exception as error:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from .. import pixels
 from ..backend import in_thread
+from ..callbacks import CalledBack
 from ..capabilities import ImageEnhancement
 from ..errors import InvalidInput
 from ..freepik import FreepikOptions, connect, picture_of_task
@@ -20,7 +21,7 @@ LONGEST_SHAPE = 3  # times as long as wide: what is beyond either is not taken b
 BLAME = Blame("image", {"image": "image", "scale_factor": "scale"})
 
 
-class FreepikImageEnhancement(Remote, ImageEnhancement):
+class FreepikImageEnhancement(CalledBack, Remote, ImageEnhancement):
     """Freepik's upscalers by Magnific (https://docs.freepik.com/api-reference/image-upscaler-precision-v2).
 
     `precision` keeps to what is there, `creative` adds what was not. A picture that is smaller or longer than they take
@@ -44,7 +45,7 @@ class FreepikImageEnhancement(Remote, ImageEnhancement):
                 raise InvalidInput("scale", f"is {scale!r}; one of {', '.join(map(str, SCALES))}")
             picture, sent = await in_thread(lambda cancelled: _prepared(image, scale))
             path, body = _request(connection.options, sent, scale)
-            data = await picture_of_task(connection, path, body, BLAME)
+            data = await picture_of_task(connection, path, body, BLAME, self.callbacks)
             return await in_thread(lambda cancelled: _finished(received(data, connection.host), picture, scale))
 
     def _connect(self, options: Options) -> Connection:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from ..callbacks import CalledBack
 from ..errors import InvalidInput
 from ..freepik import FreepikOptions, connect, picture_of_task
 from ..remote_http import MOST_MEDIA, Connection
@@ -38,7 +39,7 @@ MODELS = {
 }
 
 
-class FreepikTextToImage(RemotePainter):
+class FreepikTextToImage(CalledBack, RemotePainter):
     """Freepik's models (https://docs.freepik.com/api-reference), one chosen by `model`; billed per picture.
 
     They paint a few shapes, so the nearest to the asked sides is painted, then scaled and cut to them. None takes
@@ -67,7 +68,7 @@ class FreepikTextToImage(RemotePainter):
         body["aspect_ratio"] = shape
         if options.model == "mystic":
             body |= {"resolution": options.resolution, "model": options.style}
-        return await picture_of_task(connection, model.path, body, BLAME)
+        return await picture_of_task(connection, model.path, body, BLAME, self.callbacks)
 
     def _connect(self, options: Options) -> Connection:
         return connect(options)
@@ -99,7 +100,7 @@ async def _at_once(connection: Connection, path: str, body: dict[str, Any], shap
         body["negative_prompt"] = wish.negative_prompt
     if wish.guidance is not None:
         body["guidance_scale"] = wish.guidance
-    return await connection.ask("POST", path, _first, BLAME, most=MOST_MEDIA, json=body)
+    return await connection.ask("POST", path, _first, BLAME, most=MOST_MEDIA, creates=True, json=body)
 
 
 def _first(body: bytes) -> bytes:

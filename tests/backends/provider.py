@@ -59,6 +59,7 @@ def status(code: int, message: str = "try later", **headers: str) -> Answer:
 
 HANG = "hang"  # a fault: no answer
 HALF = "half"  # a fault: the first half of the right answer, then the connection is cut
+BROKEN = "broken"  # a fault: the work is done, and 500 is answered
 MALFORMED = Answer(b'{"choices": [{"mess')
 
 
@@ -74,7 +75,7 @@ class LocalProvider:
         self.faults: deque[Answer | str] = deque()
         self.asked: list[Asked] = []
         self.watch: Any = None
-        self._answer = answer
+        self.answer: Any = answer
         self._key_header = key_header
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -124,7 +125,9 @@ class LocalProvider:
         elif KEY not in asked.headers.get(self._key_header, "") and "/pictures/" not in asked.path:
             answer = status(401, f"Incorrect API key provided: {asked.headers.get(self._key_header)}")
         else:
-            answer = await self._answer(asked)
+            answer = await self.answer(asked)
+            if fault == BROKEN:
+                answer = status(500, "out of order")
         await _send(answer, send, half=fault == HALF)
         return answer.final
 

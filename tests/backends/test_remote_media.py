@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import PIL.Image
 import pytest
@@ -16,7 +17,7 @@ from deployments.text_to_image.freepik import MODELS, nearest_shape
 from .harness import connected
 from .media_provider import hugging_face, new_freepik
 from .pictures import disc, opened, written
-from .provider import HALF, KEY, Answer, LocalProvider, status
+from .provider import BROKEN, HALF, KEY, MALFORMED, Answer, LocalProvider, status
 
 SILENCE = audio.encode(np.zeros(1600, np.float32), 16_000)
 
@@ -224,6 +225,55 @@ class TestFreepik:
         freepik.faults += [task("COMPLETED", url)]
         with pytest.raises(ModelUnavailable, match="names a picture whose address"):
             await (await tasked("text_to_image", freepik)).generate("a red dog")
+
+    @pytest.mark.parametrize("model", ["mystic", "classic-fast"])
+    @pytest.mark.parametrize("fault", [BROKEN, HALF, MALFORMED, status(500), status(503, retry_after="0"), status(408)])
+    async def test_what_is_billed_is_not_asked_for_twice(
+        self, freepik: LocalProvider, fault: Answer | str, model: str
+    ) -> None:
+        before = freepik.answer.created
+        freepik.faults += [fault]
+        painter = await tasked("text_to_image", freepik, model=model, retries=5, poll_s=0.01)
+        with pytest.raises(ModelUnavailable, match="not asked again, as it may have begun"):
+            await painter.generate("a red dog", width=64, height=64)
+        assert [asked.method for asked in freepik.asked] == ["POST"]
+        assert freepik.answer.created == before + (model == "mystic" and fault in (BROKEN, HALF))
+
+    async def test_the_upscaler_too_is_asked_once(self, freepik: LocalProvider) -> None:
+        before = freepik.answer.created
+        freepik.faults += [BROKEN]
+        enhancer = await tasked("image_enhancement", freepik, poll_s=0.01)
+        with pytest.raises(ModelUnavailable, match="500: out of order; not asked again"):
+            await enhancer.upscale(written(PIL.Image.new("RGB", (160, 160), "red")))
+        assert freepik.answer.created == before + 1
+
+    async def test_a_task_that_surely_was_not_created_is_asked_for_again(
+        self, freepik: LocalProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = freepik.answer.created
+        painter = await tasked("text_to_image", freepik, retries=3, poll_s=0.01)
+        client = painter._connection._client
+        unreachable, stream = [httpx.ConnectError("refused"), httpx.ConnectTimeout("no answer")], client.stream
+
+        def reached(*request: Any, **content: Any) -> Any:
+            if unreachable:
+                raise unreachable.pop()
+            return stream(*request, **content)
+
+        monkeypatch.setattr(client, "stream", reached)
+        freepik.faults += [status(429)]
+        assert opened(await painter.generate("a red dog", width=64, height=64)).size == (64, 64)
+        assert not unreachable
+        assert [asked.method for asked in freepik.asked[:3]] == ["POST", "POST", "GET"]
+        assert freepik.answer.created == before + 1
+
+    async def test_the_status_of_a_task_is_asked_for_again(self, freepik: LocalProvider) -> None:
+        before = freepik.answer.created
+        freepik.faults += [task("CREATED"), status(500), HALF, task("FAILED")]
+        painter = await tasked("text_to_image", freepik, retries=3, poll_s=0.01)
+        with pytest.raises(ModelUnavailable, match="could not do the task"):
+            await painter.generate("a red dog", width=64, height=64)
+        assert freepik.answer.created == before
 
     async def test_a_redirect_to_another_place_is_not_followed(self, freepik: LocalProvider) -> None:
         moved = status(302, location="http://169.254.169.254/")

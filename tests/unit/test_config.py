@@ -251,7 +251,9 @@ def test_the_home_is_absolute_and_has_a_default(monkeypatch: pytest.MonkeyPatch,
     assert Settings.from_environment({}) == default
     assert Settings.from_environment({"MEDLEY_HOME": "", "MEDLEY_API_KEY": " "}) == default
     shared = {"MEDLEY_DATABASE_URL": "postgresql://db/medley", "MEDLEY_ARTIFACTS_URL": "s3://bucket/medley"}
-    found = Settings.from_environment({**shared, "MEDLEY_SIGNING_KEY": "secret\n"})
+    secrets = {"MEDLEY_SIGNING_KEY": "secret\n", "FREEPIK_WEBHOOK_SECRET": "secret of callbacks\n"}
+    found = Settings.from_environment({**shared, **secrets})
+    assert found.callback_secret == "secret of callbacks"
     assert (found.database_url, found.artifacts_url) == tuple(shared.values())
     assert found.signing_key == "secret" and "secret" not in repr(found)
     assert Settings.from_environment({"MEDLEY_HOME": "~/here"}).home == tmp_path / "here"

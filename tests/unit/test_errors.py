@@ -13,6 +13,7 @@ import serve_app
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory, UnsupportedMedia
 from deployments.media import Image
 from serve_app.errors import (
+    BadSignature,
     BadWeights,
     BodyTooLarge,
     Conflict,
@@ -53,6 +54,7 @@ EXAMPLES: list[MedleyError] = [
     OutOfMemory("Full."),
     InvalidRequest([FieldError("width", "is too large", "less_than"), FieldError("text", "is missing")]),
     Unauthorized("Send a key."),
+    BadSignature("It is wrong."),
     UnknownName("graph", "speach", ["speech", "chat"]),
     BodyTooLarge("Too large."),
     Refused(405, "Method Not Allowed"),
@@ -79,6 +81,7 @@ STATUS = {
     OutOfMemory: 503,
     InvalidRequest: 422,
     Unauthorized: 401,
+    BadSignature: 401,
     UnknownName: 404,
     BodyTooLarge: 413,
     Refused: 405,
