@@ -174,8 +174,9 @@ class Connection:
         raise AssertionError("unreachable")
 
     async def lines(self, path: str, blame: Blame, **content: Any) -> AsyncGenerator[str, None]:
-        """The lines of a stream as they come. It is asked for again only while no line has left.
+        """The lines of a stream of server-sent events as they come, but for those that only keep it alive.
 
+        It is asked for again only while no line has left. The time between two lines is limited by `timeout_s`.
         Close the iterator to end the stream: the provider sees the connection close.
 
         Raises:
@@ -188,7 +189,8 @@ class Connection:
                 async with self._client.stream("POST", self._address(path), **content) as response:
                     if not response.is_success:
                         self._check(response, await bounded_body(response, MOST_TEXT), blame)
-                    async for line in _lines(response):
+                    lines = _lines(response)
+                    while (line := await self._line(lines)) is not None:
                         begun = True
                         yield line
                 return
@@ -197,6 +199,14 @@ class Connection:
                 if begun:
                     raise ModelUnavailable(str(passing)) from None
                 await self._pause(attempt, passing)
+
+    async def _line(self, lines: AsyncIterator[str]) -> str | None:
+        """The next that says something: comments may come for ever from a provider that hangs. None after the last."""
+        async with asyncio.timeout(self.options.timeout_s):
+            async for line in lines:
+                if line and not line.startswith(":"):
+                    return line
+        return None
 
     def _address(self, path: str) -> str:
         return f"{str(self.url).rstrip('/')}/{path}" if path else str(self.url)
@@ -210,7 +220,7 @@ class Connection:
         if passing.after_s is not None:
             if passing.after_s > options.longest_pause_s:
                 raise ModelUnavailable(f"{passing}; it wants to be asked again in {passing.after_s:.0f} s") from None
-            wait = max(wait, passing.after_s)
+            wait = max(wait, passing.after_s + random.uniform(0, options.retry_pause_s))
         await asyncio.sleep(min(wait, options.longest_pause_s))
 
     def _passing(self, error: Exception) -> Passing:

@@ -246,7 +246,7 @@ def _end(asked: Asked, text: str, reason: str | None, calls: list[ToolCall]) -> 
 
 
 async def _chunks(connection: Connection, body: dict[str, Any]) -> AsyncGenerator[_Chunk, None]:
-    """The events of a stream. One line is one event in OpenAI's protocol; lines that begin with a colon keep it alive.
+    """The events of a stream. One line is one event in OpenAI's protocol.
 
     Raises:
         ModelUnavailable: an event is not of the protocol, or says that the provider failed.

@@ -1,9 +1,11 @@
 """Providers that are slow, broken, strict or hostile: real servers on loopback, seen with the language model."""
 
+import asyncio
 import json
 import logging
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -55,6 +57,14 @@ def provider(server: LocalProvider) -> LocalProvider:
 
 async def writer(provider: LocalProvider, **options: Any) -> Any:
     return await connected("openai_compatible", provider, "/v1", **{"model": "letters", **options})
+
+
+async def comments(count: int) -> AsyncIterator[bytes]:
+    """A stream with nothing in it, cut at its end."""
+    for _ in range(count):
+        yield b": still alive\n\n"
+        await asyncio.sleep(0.02)
+    raise ConnectionAbortedError("as the fault says")
 
 
 async def chatted(model: Any) -> str:
@@ -114,6 +124,38 @@ class TestFaults:
         with pytest.raises(ModelUnavailable, match=r"did not answer within 0\.2 s"):
             await ask(await writer(provider, timeout_s=0.2))
         assert len(provider.asked) == 1
+
+    async def test_comments_do_not_hide_that_a_provider_hangs(self, provider: LocalProvider) -> None:
+        provider.faults += [Answer(comments(1000))]
+        with pytest.raises(ModelUnavailable, match=r"did not answer within 0\.3 s"):
+            await streamed(await writer(provider, timeout_s=0.3))
+        assert len(provider.asked) == 1
+
+    async def test_a_stream_cut_after_comments_alone_has_not_begun(self, provider: LocalProvider) -> None:
+        expected = await streamed(model := await writer(provider))
+        provider.faults += [Answer(comments(3))]
+        assert await streamed(model) == expected
+        assert len(provider.asked) == 3
+
+    async def test_replicas_do_not_come_back_as_one(
+        self, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, waits, here = await writer(provider), list[float](), threading.get_ident()
+        sleep = asyncio.sleep
+
+        async def noted(seconds: float) -> None:
+            if seconds and threading.get_ident() == here:
+                waits.append(seconds)
+            await sleep(0)
+
+        monkeypatch.setattr(asyncio, "sleep", noted)  # for the provider's thread too, where it is not noted
+        for fault in (status(500), status(429, retry_after="1")):
+            waits.clear()
+            for _ in range(5):
+                provider.faults += [fault]
+                await chatted(model)
+            assert len(set(waits)) == len(waits) == 5
+        assert min(waits) >= 1
 
     @pytest.mark.parametrize("fault", [HALF, MALFORMED, Answer(b"[]"), Answer(b'{"choices": []}'), Answer(b"")])
     async def test_half_an_answer_is_no_answer(self, provider: LocalProvider, fault: Any) -> None:
