@@ -230,3 +230,8 @@ def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any
     elif isinstance(error, InvalidInput):
         document["errors"] = [{"field": error.field, "detail": error.detail, "code": error.type}]
     return document
+
+
+def reason_of(message: str) -> str:
+    """The last line of Serve's message about a deployment: of a traceback, the error itself."""
+    return next((line for line in reversed(message.splitlines()) if line.strip()), "")

@@ -26,6 +26,7 @@ from .graph import Graph
 from .inbox import Arriving
 from .models import Method, Model, Models, methods_of
 from .selection import AUTO
+from .starting import unless_it_cannot_start
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
@@ -280,9 +281,10 @@ async def _call(
                 await run.attempt(step, model, attempt)
                 try:
                     if model.tells_progress:
-                        result = await _followed(run, step, model.followed(method)(*args, **kwargs))
+                        answer = _followed(run, step, model.followed(method)(*args, **kwargs))
                     else:
-                        result = await _answer(model.caller(method, how)(*args, **kwargs))
+                        answer = _answer(model.caller(method, how)(*args, **kwargs))
+                    result = await unless_it_cannot_start(model.deployment, answer)
                 except Exception as error:
                     fault = _fault(error, model)
                     if not fault.lost:
@@ -324,13 +326,15 @@ async def _stream(
                 try:
                     response = model.caller(method, how)(*args, **kwargs)
                     next_item = run.reader(response)
-                    while (item := await next_item()) is not _END:
+                    item = await unless_it_cannot_start(model.deployment, next_item())
+                    while item is not _END:
                         begun = True
                         if journal:
                             items_kept.append(item)
                         yield item
+                        item = await next_item()
                 except Exception as error:
-                    if (response is not None and isinstance(error, RunTimedOut)) or isinstance(response, Arriving):
+                    if response is not None:
                         response.cancel()
                     fault = _fault(error, model)
                     if begun:

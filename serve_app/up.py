@@ -27,6 +27,7 @@ from deployments.errors import MedleyError
 
 from . import ray_knobs
 from .config import APPLICATION, Profile, Settings
+from .errors import reason_of
 
 STATE_FILE = "up.json"
 OBJECT_STORE_BYTES = 512_000_000
@@ -67,8 +68,7 @@ class DeploymentState:
 
     @property
     def reason(self) -> str:
-        """The last line of the message: of a traceback, the error itself."""
-        return next((line for line in reversed(self.message.splitlines()) if line.strip()), "")
+        return reason_of(self.message)
 
 
 def running(settings: Settings) -> Running | None:

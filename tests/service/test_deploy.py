@@ -3,9 +3,12 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from deployments.backend import weights_path
 from deployments.media import Image
 from serve_app.ray_knobs import free_port
 
@@ -62,6 +66,53 @@ def test_a_changed_user_config_reaches_one_deployment(
     deploy(live, document, tmp_path)
     until(lambda: opened(painted(client)).size == (128, 128), 60)
     assert live.pids() == before  # changed in place: not one process was replaced
+
+
+def test_weights_change_under_load_and_no_request_fails(live: Live, document: dict[str, Any], tmp_path: Path) -> None:
+    weights = shutil.copytree(weights_path("starter/painter"), tmp_path / "painter")
+    sizes, stop = list[tuple[int, int]](), threading.Event()
+
+    def ask() -> None:
+        with live.client() as client:
+            while not stop.is_set():
+                sizes.append(opened(painted(client)).size)  # fails unless the answer is a picture
+
+    with ThreadPoolExecutor(3) as callers:
+        asking = [callers.submit(ask) for _ in range(3)]
+        try:
+            until(lambda: len(sizes) > 3, 60)
+            entry(document, "starter-painter")["user_config"] |= {"weights": str(weights), "upscale_to": 128}
+            deploy(live, document, tmp_path)
+            until(lambda: (128, 128) in sizes or any(one.done() for one in asking), 60)
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    assert {(256, 256), (128, 128)} == set(sizes)
+
+
+def test_weights_that_are_not_there_are_named_to_callers_by_health_and_by_serve_status_and_others_go_on(
+    live: Live, client: httpx.Client, document: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = {"prompt": "a red circle on blue", "seed": 1}
+    picture = client.post("/api/v1/graphs/image_generation", json=asked).json()["images"][0]
+    missing = tmp_path / "missing"
+    entry(document, "starter-upscaler").setdefault("user_config", {})["weights"] = str(missing)
+    deploy(live, document, tmp_path)
+    answer = client.post("/api/v1/graphs/image_upscale", json={"image": picture})
+    assert answer.status_code == 503, answer.text
+    why = f"ModelUnavailable: {missing} is not a folder on this machine"
+    assert "starter-upscaler: cannot be started" in answer.json()["detail"] and why in answer.json()["detail"]
+
+    row = next(row for row in client.get("/health").json()["models"] if row["name"] == "starter-upscaler")
+    assert row["status"] == "UNHEALTHY" and why in row["message"], row
+    command = [SERVE, "status", "-a", live.state.dashboard]
+    said = subprocess.run(command, env=live.environment, capture_output=True, text=True).stdout
+    assert "starter-upscaler" in said and str(missing) in said, said
+    assert opened(painted(client)).size == (256, 256)
+    for _ in range(10):  # it is not tried again and again
+        assert live.deployments()["starter-upscaler"]["replicas"] == []
+        time.sleep(1)
 
 
 def test_a_changed_replica_count_reaches_one_deployment(live: Live, document: dict[str, Any], tmp_path: Path) -> None:
