@@ -8,6 +8,7 @@ from typing import Literal
 
 from .backend import GPU_MEMORY
 from .errors import ModelUnavailable, OutOfMemory
+from .hub_errors import hub_reason
 
 # The extra that installs a library which some weights need.
 EXTRAS = {"torchvision": "gpu", "torchao": "quantization", "bitsandbytes": "quantization"}
@@ -57,9 +58,16 @@ def device_for(device: Literal["auto", "cpu", "cuda"], threads: int | None) -> s
     return found
 
 
-def failure(error: BaseException, what: str) -> ModelUnavailable:
-    """The error to raise for one of an engine's: `OutOfMemory` where that is what it says."""
+def failure(error: BaseException, what: str, revision: str | None = None) -> ModelUnavailable:
+    """The error to raise for one of an engine's: `OutOfMemory` where that is what it says.
+
+    Args:
+        revision: of weights that could not be loaded; where it is the hub's doing, the error names it.
+    """
     import torch
+
+    if said := hub_reason(error, revision):
+        return ModelUnavailable(f"{what}: {said}")
 
     reason = (str(error) or type(error).__name__).strip().splitlines()[0]
     if isinstance(error, ImportError):

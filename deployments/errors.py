@@ -2,6 +2,7 @@
 
     MedleyError
     ├── InvalidInput          422  the caller can mend it; names the field
+    │   ├── PromptTooLong     422  more tokens than the model reads
     │   └── UnsupportedMedia  415  not a format this field takes
     └── ModelUnavailable      503  this model cannot answer now, another one may
         └── OutOfMemory       503  ... because its device is full
@@ -45,6 +46,10 @@ class InvalidInput(MedleyError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.detail}"
+
+
+class PromptTooLong(InvalidInput):
+    """The prompt is longer than the model reads"""
 
 
 class UnsupportedMedia(InvalidInput):

@@ -8,7 +8,8 @@ from deployments.capabilities import Language, TextToImage
 from deployments.media import Image
 from serve_app.graph import graph
 
-from .prompt_enhancement import MAX_WISH, enhance
+from .prompt_enhancement import MAX_WISH, enhance, styled
+from .prompt_fitting import fitting
 
 
 class ImageGenerationRequest(BaseModel):
@@ -46,15 +47,18 @@ async def image_generation(
     request: ImageGenerationRequest, painter: TextToImage, writer: Language
 ) -> ImageGenerationResult:
     """Paint a prompt, one or several times at once."""
-    prompt = request.prompt
+    prompts = [request.prompt]
     if request.enhance or request.style:
-        prompt = await enhance(prompt, request.style, writer, request.seed)
+        prompts = [
+            await enhance(request.prompt, request.style, writer, request.seed),
+            styled(request.prompt, request.style),
+        ]
 
     def seed_of(index: int) -> int | None:
         return None if request.seed is None else (request.seed + index) % 2**32
 
-    images = await asyncio.gather(
-        *(
+    async def paint(prompt: str) -> list[Image]:
+        calls = (
             painter.generate(
                 prompt,
                 negative_prompt=request.negative_prompt,
@@ -68,5 +72,7 @@ async def image_generation(
             )
             for index in range(request.count)
         )
-    )
-    return ImageGenerationResult(prompt=prompt, images=list(images))
+        return list(await asyncio.gather(*calls))
+
+    prompt, images = await fitting(paint, *prompts)
+    return ImageGenerationResult(prompt=prompt, images=images)

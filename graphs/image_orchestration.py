@@ -8,6 +8,7 @@ from serve_app.graph import graph
 
 from .prompt_category import Category, category_of
 from .prompt_enhancement import MAX_WISH, enhance
+from .prompt_fitting import fitting
 
 # What somebody of the trade would add: how it is seen, how it is lit, how it is arranged.
 DETAILS: dict[Category, tuple[str, ...]] = {
@@ -58,10 +59,15 @@ async def image_orchestration(
 ) -> ImageOrchestrationResult:
     """Understand what kind of picture a wish is, say it as that trade would, and let the model that suits it paint it.
 
-    Where that model, or its provider, does not answer, the next best one paints.
+    Where that model, or its provider, does not answer, the next best one paints. What is added to the wish is left out
+    where the model would not read all of it.
     """
     category = request.category or category_of(request.prompt)
-    wish = await enhance(request.prompt, None, writer, request.seed) if request.enhance else request.prompt
-    prompt = detailed(wish, category, request.style, request.details)
-    image = await painter.generate(prompt, width=request.width, height=request.height, seed=request.seed)
+    wishes = [request.prompt]
+    if request.enhance:
+        wishes.insert(0, await enhance(request.prompt, None, writer, request.seed))
+    prompt, image = await fitting(
+        lambda prompt: painter.generate(prompt, width=request.width, height=request.height, seed=request.seed),
+        *(detailed(wish, category, request.style, more) for wish in wishes for more in (request.details, False)),
+    )
     return ImageOrchestrationResult(category=category, prompt=prompt, image=image)

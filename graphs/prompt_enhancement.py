@@ -27,6 +27,11 @@ async def enhance(wish: str, style: str | None, writer: Language, seed: int | No
     return " ".join(reply.text.split()).strip('"') or wish
 
 
+def styled(wish: str, style: str | None) -> str:
+    """The wish as it was said, with its style: what is painted where the model does not read more."""
+    return f"{wish.strip().rstrip('.,')}, {style.strip()}" if style else wish
+
+
 @graph(title="Prompt enhancement")
 async def prompt_enhancement(request: PromptEnhancementRequest, writer: Language) -> PromptEnhancementResult:
     """Expand a wish into a picture prompt that keeps its subject and adds light, composition and style."""

@@ -7,7 +7,8 @@ from deployments.errors import InvalidInput
 from deployments.media import Audio, Image
 from serve_app.graph import graph
 
-from .prompt_enhancement import MAX_WISH, enhance
+from .prompt_enhancement import MAX_WISH, enhance, styled
+from .prompt_fitting import fitting
 
 
 class SpeechToImageRequest(BaseModel):
@@ -30,6 +31,10 @@ async def speech_to_image(
     heard = (await ears.transcribe(request.audio)).text.strip()
     if not heard:
         raise InvalidInput("audio", "nothing was understood in this recording")
-    prompt = await enhance(heard[:MAX_WISH], request.style, writer, request.seed)
-    image = await painter.generate(prompt, seed=request.seed)
+    wish = heard[:MAX_WISH]
+    prompt, image = await fitting(
+        lambda prompt: painter.generate(prompt, seed=request.seed),
+        await enhance(wish, request.style, writer, request.seed),
+        styled(wish, request.style),
+    )
     return SpeechToImageResult(transcript=heard, prompt=prompt, image=image)

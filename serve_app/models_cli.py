@@ -57,7 +57,7 @@ def pull(
 
 
 def _copied(weights: "Weights", source: str) -> Path:
-    from .weights import copy
+    from .weights_copy import copy
 
     columns = (BarColumn(), DownloadColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bars:

@@ -1,32 +1,29 @@
 """`medley models`: the weights a profile names, fetched ahead of its start and verified.
 
 A hub name goes into the hub's own cache, where every library looks (`HF_HOME`), at the pinned revision, and no more of
-it than the model's engine loads: safetensors, configuration and vocabulary, of a variant only that one. With a source
-(a folder or bucket that holds `ORG/NAME/...`) it goes into the weights folder (`MEDLEY_WEIGHTS`), where models look
-first.
+it than the model's engine loads: safetensors, configuration and vocabulary, of a variant only that one. From a folder
+or bucket instead, `weights_copy.py` fetches them.
 """
 
-# huggingface_hub's and fsspec's functions are typed in part only.
+# huggingface_hub's functions are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
 
 import hashlib
 import json
-import os
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-from deployments.backend import WEIGHTS_FOLDER
+from pydantic import ValidationError
+
+from deployments.hub_errors import hub_reason
+from deployments.loads import TEXTS, named_by
 
 from .config import Profile, load_backend
 from .errors import BadWeights, InvalidConfig
 
-TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
-USUAL = ("*.safetensors", *TEXTS)  # what engines load, unless a backend says otherwise (`weights_files`)
 CHUNK = 1 << 20
 
 
@@ -39,36 +36,35 @@ class Weights:
     revision: str | None
     variant: str | None
     files: tuple[str, ...]  # patterns of what its engine loads
+    only: tuple[str, ...] = ()  # patterns of whole paths, where it loads a part of the repository
 
 
 @dataclass(frozen=True)
 class File:
     name: str
     size: int  # bytes
-    sha256: str | None  # known for large files
+    sha256: str | None  # the hub knows it of large files
 
 
 def named(profile: Profile) -> list[Weights]:
-    """Every hub name in a profile's options, adapters among them; what ships with Medley and folders are left out."""
-    backends = {model.name: load_backend(model.backend) for model in profile.app.models}
-    options = profile.options
+    """Every hub name in a profile's options, adapters among them; what ships with Medley and folders are left out.
+
+    Raises:
+        InvalidConfig: a model has to be told its weights, and is not.
+    """
     found = list[Weights]()
-    for model, backend in backends.items():
-        patterns = getattr(backend, "weights_files", USUAL)
-        for said in _mappings(options.get(model, {})):
-            name = said.get("weights")
-            if isinstance(name, str) and _on_the_hub(name):
-                found.append(Weights(model, name, said.get("revision"), said.get("variant"), patterns))
+    for model in profile.app.models:
+        try:
+            options = load_backend(model.backend).Options.model_validate(profile.options.get(model.name, {}))
+        except ValidationError as error:  # a model that cannot start without options, and has none
+            first = error.errors()[0]
+            raise InvalidConfig(f"{model.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        found += [
+            Weights(model.name, said.name, said.revision, said.variant, said.files, said.only)
+            for said in named_by(options)
+            if _on_the_hub(said.name)
+        ]
     return found
-
-
-def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for inner in value:
-            yield from _mappings(inner)
 
 
 def _on_the_hub(name: str) -> bool:
@@ -87,6 +83,8 @@ def chosen(files: Sequence[File], weights: Weights) -> list[File]:
         folder, base = posixpath.split(file.name)
         stem, extension = posixpath.splitext(base)
         if not any(fnmatch(base, pattern) for pattern in weights.files):
+            continue
+        if weights.only and not any(fnmatch(file.name, pattern) for pattern in weights.only):
             continue
         if extension == ".safetensors" and pipeline and not folder:
             continue
@@ -114,18 +112,19 @@ def pull(weights: Weights) -> Path:
             File(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None) for one in found.siblings or ()
         ]
         files = chosen(listed, weights)
-        heavy = [pattern for pattern in weights.files if pattern not in TEXTS]
+        heavy = [pattern for pattern in weights.files if pattern not in TEXTS and not pattern.endswith(".json")]
         if not any(fnmatch(posixpath.basename(file.name), pattern) for file in files for pattern in heavy):
             raise BadWeights(f"{weights.name} has nothing that this model's engine loads: no {' or '.join(heavy)}")
+        # By the name it is asked for, not by the commit that this is now: offline the cache is asked for that name too.
         folder = huggingface_hub.snapshot_download(
-            weights.name, revision=found.sha, allow_patterns=[file.name for file in files]
+            weights.name, revision=weights.revision, allow_patterns=[file.name for file in files]
         )
     except (OfflineModeIsEnabled, LocalEntryNotFoundError):
         folder = _here(weights)
         verify(Path(folder))
         return Path(folder)
     except HfHubHTTPError as error:
-        raise BadWeights(f"{weights.name}: {str(error).strip().splitlines()[-1]}") from None
+        raise BadWeights(f"{weights.name} cannot be fetched: {hub_reason(error, weights.revision)}") from None
     except OSError as error:
         raise BadWeights(f"{weights.name} cannot be fetched: {error}") from None
     verify(Path(folder), {file.name: file for file in files})
@@ -144,44 +143,6 @@ def _here(weights: Weights) -> str:
     raise BadWeights(f"{weights.name} is not here, and the hub cannot be asked (offline, or HF_HUB_OFFLINE is set)")
 
 
-def copy(weights: Weights, source: str, told: Callable[[int, int], None]) -> Path:
-    """Copy from a folder or bucket (any fsspec URL) into the weights folder, and verify it; the folder it is in.
-
-    Args:
-        told: of the bytes that are there, and all there are.
-
-    Raises:
-        BadWeights: there is nothing of that name, or it is damaged.
-        InvalidConfig: `MEDLEY_WEIGHTS` does not say where to.
-    """
-    import fsspec
-
-    root = os.environ.get(WEIGHTS_FOLDER)
-    if not root:
-        raise InvalidConfig(f"set {WEIGHTS_FOLDER} to the folder that models are to be loaded from")
-    files, base = fsspec.core.url_to_fs(f"{source.rstrip('/')}/{weights.name}")
-    try:
-        sizes = {path: int(detail["size"] or 0) for path, detail in files.find(base, detail=True).items()}
-    except FileNotFoundError:
-        sizes = {}
-    listed = [File(os.path.relpath(path, base), size, None) for path, size in sizes.items()]
-    wanted = chosen(listed, weights)
-    if not wanted:
-        raise BadWeights(f"{source} has nothing of {weights.name}")
-    target, done, total = Path(root).expanduser() / weights.name, 0, sum(file.size for file in wanted)
-    for file in wanted:
-        to = target / file.name
-        if not (to.is_file() and to.stat().st_size == file.size):
-            to.parent.mkdir(parents=True, exist_ok=True)
-            part = to.with_name(to.name + ".part")  # whole or not there: a copy may be cut off
-            files.get_file(posixpath.join(base, file.name), str(part))
-            part.replace(to)
-        done += file.size
-        told(done, total)
-    verify(target, {file.name: file for file in wanted})
-    return target
-
-
 def verify(folder: Path, expected: Mapping[str, File] | None = None) -> None:
     """Look at every safetensors file: its header and length, what an index names, and the digest where it is known.
 
@@ -197,7 +158,7 @@ def verify(folder: Path, expected: Mapping[str, File] | None = None) -> None:
                 f"{here} has {here.stat().st_size:,} bytes instead of {file.size:,}; delete it and pull again"
             )
         if file.sha256 and _digest(here) != file.sha256:
-            raise BadWeights(f"{here} is damaged: its SHA-256 is not the hub's; delete it and pull again")
+            raise BadWeights(f"{here} is damaged: its SHA-256 is not what was sent; delete it and pull again")
     for path in sorted(folder.rglob("*.safetensors")):
         _check_header(path)
     for index in sorted(folder.rglob("*.safetensors.index.json")):

@@ -153,7 +153,7 @@ def load(options: DepthAnything.Options) -> Loaded:
         side = int((told.get("size") or {}).get("height", SIDE))
         network = network.eval().requires_grad_(False).to(device)
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     if report["missing_keys"]:
         raise ModelUnavailable(f"{options.weights} lacks {len(report['missing_keys'])} tensors of a Depth Anything")
     return Loaded(network, prepared, side, int(network.config.patch_size), device)

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from ..backend import Options as BackendOptions
 from ..capabilities import ImageEnhancement
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
+from ..loads import Loads
 from ..media import Image
 from ..vision import preprocessing
 from .matting import Matter, colours_of_subject, soft
@@ -39,10 +40,14 @@ class Cutout(ImageEnhancement):
     class Options(BackendOptions):
         """Weights, if any, and where they run."""
 
-        subject: str | None = Field(None, description="Folder or hub name of a Mask2Former; null for colours alone")
+        subject: Annotated[str | None, Loads("subject_revision")] = Field(
+            None, description="Folder or hub name of a Mask2Former; null for colours alone"
+        )
         subject_revision: str | None = Field(None, description="Commit, tag or branch of that; pin a commit")
         things: list[str] | None = Field(None, description="Its labels that are a subject; null for COCO's 80 things")
-        matting: str | None = Field(None, description="Folder or hub name of a ViTMatte; null for a guided filter")
+        matting: Annotated[str | None, Loads("matting_revision")] = Field(
+            None, description="Folder or hub name of a ViTMatte; null for a guided filter"
+        )
         matting_revision: str | None = Field(None, description="Commit, tag or branch of that; pin a commit")
         longest_side: int = Field(1024, ge=64, le=4096, description="Pixels of the longer side the edge is seen at")
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
@@ -185,7 +190,7 @@ def _network(kind: Any, weights: str, revision: str | None, device: str) -> tupl
         prepared, told = preprocessing(path, revision, local)
         network = network.eval().requires_grad_(False).to(device)
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{weights} cannot be loaded") from None
+        raise failure(error, f"{weights} cannot be loaded", revision) from None
     if report["missing_keys"]:
         raise ModelUnavailable(f"{weights} lacks {len(report['missing_keys'])} tensors of a {kind.__name__}")
     return network, prepared, told

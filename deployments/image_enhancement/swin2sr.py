@@ -159,7 +159,7 @@ def _network(path: str, options: Swin2SR.Options) -> Any:
             local_files_only=local, output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     network, report = loaded  # what was there and what was not
     config = network.config
     if report["missing_keys"]:

@@ -184,7 +184,7 @@ def _load(options: ViTMAE.Options) -> _Engine:
         told = cached_file(path, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **source)
         values = json.loads(Path(told).read_text()) if told else {}
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     network, report = loaded  # what was there and what was not
     if report["missing_keys"]:
         raise ModelUnavailable(f"{options.weights} lacks {len(report['missing_keys'])} tensors of a ViT-MAE")

@@ -274,7 +274,7 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     except ModelUnavailable:
         raise
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     listed = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])

@@ -15,10 +15,12 @@ from ..backend import Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Delta, Language, Message, Reply, Tool
 from ..errors import InvalidInput, ModelUnavailable
+from ..loads import Loads
 from .asking import Asked, most_tokens, prompt_tokens, sampling
 from .reading import TOO_COMPLEX, Reading, reading
 from .schemas import grammar
 from .schemas import text as schema_text
+from .vllm_adapters import FILES as ADAPTER_FILES
 from .vllm_adapters import chosen
 from .vllm_engine import Engine, engine_arguments, load
 from .vllm_tools import ParsedReading, check_parser
@@ -72,7 +74,7 @@ class VLLM(Language):
             None,
             description="How these weights write a call of a tool, by vLLM's name, e.g. hermes; for tool_choice auto",
         )
-        adapters: dict[AdapterName, str] = Field(
+        adapters: Annotated[dict[AdapterName, str], Loads(files=ADAPTER_FILES)] = Field(
             {}, description="LoRA adapters: name -> folder, hub name or hub name@commit, in PEFT's layout"
         )
         max_tokens: int = Field(

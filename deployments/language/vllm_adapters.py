@@ -12,10 +12,11 @@ from typing import Any
 from ..backend import weights_path
 from ..engine import is_local
 from ..errors import InvalidInput, ModelUnavailable
+from ..hub_errors import hub_reason
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM has room for
 MOST_AT_ONCE = 8  # in one batch: each takes memory on the device; the others wait in the machine's
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+FILES = WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,13 @@ def chosen(requests: Mapping[str, Any], name: str | None) -> Any:
 
 
 def _found(name: str, weights: str) -> Adapter:
-    folder, said = weights_path(weights), f"adapter {name!r} ({weights})"
+    repository, _, commit = weights.partition("@")
+    said = f"adapter {name!r} ({weights})"
+    folder = weights_path(weights)
+    if commit and folder == weights and weights_path(repository) != repository:
+        folder = weights_path(repository)  # the weights folder has it by its name alone
     if not is_local(folder, said, "adapter_model*.safetensors"):
-        folder = _fetched(folder, said)
+        folder = _fetched(repository, commit or None, said)
     try:
         with open(f"{folder}/{CONFIG}") as file:
             config = json.load(file)
@@ -95,11 +100,11 @@ def _found(name: str, weights: str) -> Adapter:
         raise ModelUnavailable(f"{said} cannot be loaded: {type(error).__name__}: {error}") from None
 
 
-def _fetched(weights: str, said: str) -> str:
+def _fetched(name: str, commit: str | None, said: str) -> str:
     import huggingface_hub
 
-    name, _, commit = weights.partition("@")
     try:
-        return huggingface_hub.snapshot_download(name, revision=commit or None, allow_patterns=[WEIGHTS, CONFIG])
+        return huggingface_hub.snapshot_download(name, revision=commit, allow_patterns=[*FILES])
     except Exception as error:  # of the network, of the hub's, or of a name that can be none
-        raise ModelUnavailable(f"{said} cannot be fetched: {str(error).strip().splitlines()[0]}") from None
+        reason = hub_reason(error, commit) or str(error).strip().splitlines()[0]
+        raise ModelUnavailable(f"{said} cannot be fetched: {reason}") from None

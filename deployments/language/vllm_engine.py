@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ..backend import GPU_MEMORY, weights_path
 from ..engine import GIB, is_local
 from ..errors import ModelUnavailable, OutOfMemory
+from ..hub_errors import hub_reason
 from .vllm_adapters import found_adapters, lora_arguments, lora_requests
 from .vllm_log import TOO_FULL, first_cause, log_into
 
@@ -146,7 +147,7 @@ def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) ->
             started = AsyncEngineArgs(**part | arguments, **lora, seed=secrets.randbits(31), logging_config=log)
             llm = AsyncLLM.from_engine_args(started)
         except Exception as error:  # a folder can be wrong in more ways than vLLM has errors for
-            raise _failure(error, Path(folder), options.weights) from None
+            raise _failure(error, Path(folder), options) from None
     if cancelled.is_set():
         llm.shutdown()
         raise CancelledError
@@ -166,8 +167,8 @@ def _generation(path: str, source: dict[str, Any]) -> Any:
         return transformers.GenerationConfig()
 
 
-def _failure(error: Exception, folder: Path, weights: str) -> ModelUnavailable:
+def _failure(error: Exception, folder: Path, options: Any) -> ModelUnavailable:
     said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error) or type(error).__name__
-    reason = first_cause(folder) or said.strip().splitlines()[0]
+    reason = hub_reason(error, options.revision) or first_cause(folder) or said.strip().splitlines()[0]
     kind = OutOfMemory if isinstance(error, MemoryError) or TOO_FULL.search(reason) else ModelUnavailable
-    return kind(f"{weights} cannot be loaded: {reason}")
+    return kind(f"{options.weights} cannot be loaded: {reason}")

@@ -270,7 +270,7 @@ def load(options: SAM2.Options) -> Loaded:
         prepared, _ = preprocessing(path, options.revision, local)
         network = network.eval().requires_grad_(False).to(device)
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     if report["missing_keys"]:
         raise ModelUnavailable(f"{options.weights} lacks {len(report['missing_keys'])} tensors of a SAM 2")
     return Loaded(network, prepared, int(network.config.prompt_encoder_config.image_size), device, options)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..engine import failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
+from ..loads import Loads
 from ..media import Audio
 from ..progress import teller
 from .together import Caller, Reader
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz, of every Whisper
 NEEDED = "model.bin"  # CTranslate2's own format: numbers, no code
+FILES = (NEEDED, "*.json", "*.txt")
 
 
 class FasterWhisper(SpeechToText):
@@ -39,7 +41,9 @@ class FasterWhisper(SpeechToText):
     class Options(BackendOptions):
         """Weights, where they run, how they are read."""
 
-        weights: str = Field(description="Folder or hub name, such as Systran/faster-whisper-small")
+        weights: Annotated[str, Loads("revision", FILES)] = Field(
+            description="Folder or hub name, such as Systran/faster-whisper-small"
+        )
         revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
         precision: Literal["auto", "float32", "float16", "int8", "int8_float16"] = Field(
@@ -51,7 +55,6 @@ class FasterWhisper(SpeechToText):
 
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=8)
     tells_progress: ClassVar[bool] = True
-    weights_files: ClassVar[tuple[str, ...]] = ("model.bin", "*.json", "*.txt")  # CTranslate2's own format
 
     def __init__(self) -> None:
         self._engine: _Engine | None = None
@@ -183,7 +186,7 @@ def _load(options: FasterWhisper.Options) -> _Engine:
             local_files_only=local,
         )
     except Exception as error:  # a folder can be wrong in more ways than CTranslate2 has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     return _Engine(Reader(model, options.batch), tuple(model.supported_languages), options)
 
 

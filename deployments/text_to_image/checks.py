@@ -2,7 +2,7 @@
 
 from ..errors import InvalidInput
 
-LONGEST_PROMPT = 8000  # characters; most text encoders read 77 tokens of them
+LONGEST_PROMPT = 8000  # characters, whatever a model's text encoder reads of them (context.py)
 MOST_GUIDANCE = 30.0
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from ..backend import Options as BackendOptions
 from ..batching import Batches, Call
 from ..capabilities import TextToImage
 from ..errors import ModelUnavailable
+from ..loads import Loads
 from ..media import Image
 from .additions import Adapter, Quantization, ReferenceAdapter
 from .checks import MOST_GUIDANCE
@@ -27,8 +28,8 @@ class DiffusersTextToImage(TextToImage):
     time and differ in their texts, pictures and seeds only are painted together, up to `max_batch`, which takes less
     time; rounding may then change a pixel by a level or two. Sides are multiples of what the pipeline's VAE takes. It
     edits, inpaints and varies where the pipeline's family can, with the same weights: the picture is brought to the
-    painted size and the result back to the picture's. It does not check what it painted; a prompt longer than the text
-    encoder reads is cut by it.
+    painted size and the result back to the picture's. It does not check what it painted. A
+    prompt that none of its text encoders reads to its end is refused, where it is known how much they read.
 
     With `upscale_to` a picture of the pipeline's own small size is enlarged so that people can see it: the starter
     paints 64 x 64 and delivers 256 x 256. Asked sizes are then the delivered ones, and must be multiples of the
@@ -68,7 +69,10 @@ class DiffusersTextToImage(TextToImage):
             le=pixels.LONGEST_SIDE,
             description="Delivered longer side of the usual size; a whole multiple of it",
         )
-        upscaler: str | None = Field(None, description="Weights of a Swin2SR that enlarges by as much")
+        upscaler: Annotated[str | None, Loads("upscaler_revision")] = Field(
+            None, description="Folder, `starter/NAME` or hub name of a Swin2SR that enlarges by as much"
+        )
+        upscaler_revision: str | None = Field(None, description="Commit, tag or branch of that; pin a commit")
 
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=16)  # a batch at work and one waiting
     tells_progress: ClassVar[bool] = True

@@ -16,6 +16,7 @@ from ..image_enhancement.swin2sr import enlarge
 from ..media import Image
 from ..progress import Tell, teller
 from .checks import check_guidance, check_steps, check_texts
+from .context import check_context
 from .pipelines import Engine, Task
 
 if TYPE_CHECKING:
@@ -65,10 +66,12 @@ def asked(
 
     Raises:
         InvalidInput: a value cannot be used; the error names it.
+        PromptTooLong: a text has more tokens than the model reads.
         ModelUnavailable: the model has no such task.
     """
     pipeline, options = engine.pipeline(task), engine.options
     check_texts(prompt, negative_prompt, may_be_empty=may_be_empty)
+    check_context(pipeline.readers, prompt=prompt, negative_prompt=negative_prompt)
     if negative_prompt and "negative_prompt" not in pipeline.accepts:
         raise InvalidInput("negative_prompt", "is nothing this model takes")
     if adapter is not None and adapter not in engine.additions.adapters:

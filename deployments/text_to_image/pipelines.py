@@ -13,7 +13,8 @@ from ..engine import device_for, failure, is_local
 from ..errors import ModelUnavailable
 from ..image_enhancement.swin2sr import Networks, Swin2SR
 from ..image_enhancement.swin2sr import load as load_upscaler
-from .additions import Additions, add, quantized
+from .additions import Additions, ReferenceAdapter, add, quantized
+from .context import Reader, readers_of, tokenizers_of
 
 Task = Literal["generate", "edit", "inpaint"]
 # attention_slicing: a few heads at a time. vae_slicing, vae_tiling: the VAE takes pictures one by one, in tiles.
@@ -30,6 +31,7 @@ class Pipeline:
     accepts: frozenset[str]  # arguments of its __call__
     guidance: str = "guidance_scale"  # the argument that says how strictly to follow the prompt
     avoidance: str | None = None  # the argument that turns a negative prompt on, where it is not the guidance
+    readers: tuple[Reader, ...] = ()  # of its texts; none where it is not known how much of them it reads
     looks: bool = False  # was made to look at a picture beside the prompt: one call at a time, and no `strength`
 
 
@@ -77,14 +79,36 @@ def load(options: Any) -> Engine:
         pipeline = DiffusionPipeline.from_pretrained(
             path, dtype=number, use_safetensors=True, trust_remote_code=False, **source
         )
+        if options.references is not None:
+            _see(pipeline, options.references)
         additions = add(pipeline, options.adapters, options.references)
         _place(pipeline, device, options.savings)
     except ModelUnavailable:
         raise
     except Exception as error:  # a folder can be wrong in more ways than diffusers has errors for
-        raise failure(error, f"{options.weights} cannot be loaded") from None
+        raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     pipeline.set_progress_bar_config(disable=True)
     return _made(pipeline, options, additions)
+
+
+def _see(pipeline: Any, references: ReferenceAdapter) -> None:
+    """Give the pipeline the reference adapter's image encoder: diffusers itself takes the one of the main revision."""
+    from transformers import CLIPVisionModelWithProjection
+
+    path = weights_path(references.weights)
+    missing = getattr(pipeline, "image_encoder", pipeline) is None  # the pipeline itself: it has no place for one
+    if not missing or is_local(path, references.weights, "**/*.safetensors"):
+        return
+    try:
+        encoder = CLIPVisionModelWithProjection.from_pretrained(
+            path, subfolder=f"{references.subfolder}/image_encoder", revision=references.revision or "main",
+            use_safetensors=True, dtype=pipeline.dtype,
+        )  # fmt: skip
+    except Exception as error:  # as beneath `load`
+        raise failure(
+            error, f"the reference adapter {references.weights} cannot be loaded", references.revision
+        ) from None
+    pipeline.register_modules(image_encoder=encoder)
 
 
 def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
@@ -136,7 +160,8 @@ def _made(pipeline: Any, options: Any, additions: Additions) -> Engine:
 def _upscaler(options: Any, scale: int) -> Networks | None:
     if options.upscaler is None:
         return None
-    networks = load_upscaler(Swin2SR.Options.model_validate({"weights": options.upscaler, "device": options.device}))
+    asked = {"weights": options.upscaler, "revision": options.upscaler_revision, "device": options.device}
+    networks = load_upscaler(Swin2SR.Options.model_validate(asked))
     if scale not in networks.by_scale:
         raise ModelUnavailable(f"{options.upscaler} does not enlarge by {scale}, which upscale_to asks for")
     return networks
@@ -165,7 +190,8 @@ def _siblings(pipeline: Any) -> dict[Task, Pipeline]:
         AutoPipelineForInpainting,
     )
 
-    first = _pipeline(pipeline)
+    tokenizers = tokenizers_of(pipeline)
+    first = replace(_pipeline(pipeline), readers=readers_of(pipeline, tokenizers))
     if "image" in first.accepts:
         looking = replace(first, looks=True)
         paints_alone = type(pipeline) in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
@@ -180,5 +206,5 @@ def _siblings(pipeline: Any) -> dict[Task, Pipeline]:
         made = _pipeline(sibling)
         if {"image", "strength"} <= made.accepts:
             sibling.set_progress_bar_config(disable=True)
-            found[task] = made
+            found[task] = replace(made, readers=readers_of(sibling, tokenizers))
     return found

@@ -244,7 +244,7 @@ def _speaker(voice: LocalVoice, device: str) -> Speaker:
         tokenizer: Any = VitsTokenizer.from_pretrained(path, **where)
         network = network.eval().requires_grad_(False).to(device)
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
-        raise failure(error, f"{voice.weights} cannot be loaded") from None
+        raise failure(error, f"{voice.weights} cannot be loaded", voice.revision) from None
     missing = [name for name in report["missing_keys"] if not name.startswith("posterior_encoder.")]  # of training
     if missing:
         raise ModelUnavailable(f"{voice.weights} lacks {len(missing)} tensors of a VITS")

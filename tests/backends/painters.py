@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+CLIP_READS = 77  # tokens, as the real one
 FLUX_WIDTH = 64  # of all that goes into a linear layer: bitsandbytes packs so many numbers together
 QwenEdit = Literal["QwenImageEditPipeline", "QwenImageEditPlusPipeline"]
 QWEN_TOKENS = [
@@ -244,7 +245,7 @@ def clip_tokenizer(folder: Path) -> Any:
     tokens = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=CLIP_READS)
 
 
 def clip_text(width: int = 16) -> Any:
@@ -258,7 +259,7 @@ def clip_text(width: int = 16) -> Any:
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=16,
+        max_position_embeddings=CLIP_READS,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,

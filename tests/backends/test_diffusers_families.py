@@ -10,9 +10,10 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from deployments.errors import InvalidInput, ModelUnavailable
+from deployments.errors import InvalidInput, ModelUnavailable, PromptTooLong
 from deployments.pixels import write_picture
 from deployments.progress import followed_by
+from deployments.text_to_image.context import readers_of, tokenizers_of
 from deployments.text_to_image.pipelines import _pipeline
 
 from . import test_text_to_image as contract
@@ -137,6 +138,52 @@ async def test_texts_of_different_lengths_are_painted_together_each_its_own(
     beside = await asyncio.gather(*(model.generate(text, seed=1) for text in texts))
     assert all(alike(one, opened(other)) for one, other in zip(alone, beside, strict=True))
     assert max(sizes) > 1
+
+
+# Tokens of a text, without the marks around it (of this T5 there are none), and two texts that are a token each.
+READ = [("sdxl", 75, "a ", "d "), ("flux", 512, "dog ", "red "), ("qwen_image", 512, "a", "d")]
+
+
+@pytest.mark.parametrize(("family", "reads", "one", "other"), READ)
+async def test_a_text_is_read_to_its_end_or_refused(
+    of_family: Any, family: str, reads: int, one: str, other: str
+) -> None:
+    model, last = of_family(family), reads // 4
+    fit = [one * (reads - last) + end * last for end in (one, other)]
+    painted = [opened(await model.generate(text, seed=1, steps=1)) for text in fit]
+    assert (painted[0] != painted[1]).any()  # the end of the text shows
+    longer, said = fit[0] + other, f"has {reads + 1} tokens; this model reads {reads}$"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("generate", {"prompt": longer}),
+        ("generate", {"prompt": "dog", "negative_prompt": longer}),
+        ("edit", {"prompt": longer, "image": picture(64, 64)}),
+    ]
+    for task, call in calls:
+        with pytest.raises(PromptTooLong, match=said) as raised:
+            await getattr(model, task)(**call)
+        assert raised.value.field == ("negative_prompt" if "negative_prompt" in call else "prompt")
+
+
+async def test_what_is_read_is_known_of_some_pipelines_only(of_family: Any) -> None:
+    pipeline = of_family("sdxl")._engine.pipeline("generate").make
+    clip = (tokenizers_of(pipeline) or [None])[0]
+    assert clip is not pipeline.tokenizer  # that one paints, in another thread
+
+    class Endless:
+        model_max_length = 10**30
+
+        def num_special_tokens_to_add(self) -> int:
+            return 1
+
+    class Told:
+        def __call__(self, prompt: str, max_sequence_length: int = 20) -> None: ...
+
+    class Untold:
+        def __call__(self, prompt: str) -> None: ...
+
+    assert [reader.most for reader in readers_of(Told(), [clip, Endless()])] == [75, 19]
+    assert readers_of(Untold(), [clip, Endless()]) == ()
+    assert readers_of(Told(), None) == ()
 
 
 async def test_the_smallest_picture_is_painted(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 import weakref
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 
 from deployments import BACKENDS
 from deployments.capabilities import TextToImage
-from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
+from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory, PromptTooLong
 from deployments.media import Image, MediaLimits
 from deployments.pixels import write_picture
 from deployments.progress import followed_by
-from deployments.starter.world import Scene, judge, render
+from deployments.starter.world import Scene, describe, judge, random_scene, render
 
 from .harness import offering, reload_in_flight, seconds_to_stop, taken
 
@@ -200,6 +201,17 @@ async def test_the_starter_changes_the_colour_it_is_asked_to_change(options_of: 
     after = await model.edit(before, "a large blue square", seed=1)
     seen = judge(PIL.Image.open(io.BytesIO(after.data)).convert("RGB").resize((64, 64), PIL.Image.Resampling.BOX))
     assert (seen.colour, seen.shape, seen.background) == ("blue", "square", "white")
+
+
+async def test_the_starter_reads_every_description_of_its_world_and_refuses_what_it_would_cut(options_of: Any) -> None:
+    model = BACKENDS["diffusers"]()
+    await model.reconfigure(options_of("diffusers", weights="starter/painter"))
+    (reader,) = model._engine.pipeline("generate").readers
+    dealt = random.Random(0)
+    assert reader.most == 30
+    assert all(reader.count(describe(random_scene(dealt), dealt)) <= reader.most for _ in range(500))
+    with pytest.raises(PromptTooLong, match="prompt: has 31 tokens; this model reads 30"):
+        await model.generate("a red circle " * 10 + "a")
 
 
 class TestDiffusers:

@@ -140,3 +140,13 @@ class TestFolders:
         (tmp_path / "adapter_config.json").write_text(json.dumps(config))
         with pytest.raises(ModelUnavailable, match="rank 1000"):
             lora_arguments(found_adapters({"x": str(tmp_path)}), on_cpu=False)
+
+
+def test_an_adapter_at_a_commit_is_found_in_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDLEY_WEIGHTS", str(tmp_path))  # as `medley models pull --from` leaves it: by its name alone
+    folder = tmp_path / "org" / "law"
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
+    (found,) = found_adapters({"law": f"org/law@{'a' * 40}"})
+    assert (found.folder, found.rank) == (str(folder), 8)

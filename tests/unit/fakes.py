@@ -25,6 +25,7 @@ from deployments.capabilities import (
     Transcript,
     Voice,
 )
+from deployments.errors import PromptTooLong
 from deployments.media import Audio, Image
 
 
@@ -76,9 +77,13 @@ class Writer(Language):
 
 
 class Painter(TextToImage):
-    """Paints a red picture; with `together`, only once that many are asked for at the same time."""
+    """Paints a red picture; with `together`, only once that many are asked for at the same time.
 
-    def __init__(self, together: int = 1) -> None:
+    It reads `reads` words of a prompt, and refuses one that has more.
+    """
+
+    def __init__(self, together: int = 1, reads: int | None = None) -> None:
+        self.reads = reads
         self.prompts: list[str] = []
         self.seeds: list[int | None] = []
         self._together = asyncio.Barrier(together)
@@ -96,6 +101,9 @@ class Painter(TextToImage):
         adapter: str | None = None,
         references: list[Image] | None = None,
     ) -> Image:
+        for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
+            if self.reads is not None and len(text.split()) > self.reads:
+                raise PromptTooLong(field, f"has {len(text.split())} tokens; this model reads {self.reads}")
         self.prompts.append(prompt)
         self.seeds.append(seed)
         await self._together.wait()

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 COMMIT = "a" * 40
+REQUEST = "Root=1-67-request"  # the id that the hub gives a request, and errors repeat
 Files = dict[str, bytes]
 
 
@@ -24,26 +27,35 @@ def hub(repositories: dict[str, Files], damaged: frozenset[str] = frozenset()) -
             self._answer(body=True)
 
         def _answer(self, body: bool) -> None:
-            path = self.path.partition("?")[0]
-            for name, files in repositories.items():
-                if path.startswith(f"/api/models/{name}"):
-                    if "/tree/" in path:
-                        return self._send(200, json.dumps(_tree(files)).encode(), {}, body)
-                    revision = path.partition("/revision/")[2] or COMMIT
-                    if revision not in (COMMIT, "main"):
-                        return self._send(404, b"{}", {"x-error-code": "RevisionNotFound"}, body)
-                    return self._send(200, json.dumps(_listing(name, files)).encode(), {}, body)
-                prefix = f"/{name}/resolve/{COMMIT}/"
-                if path.startswith(prefix) and path.removeprefix(prefix) in files:
-                    file = path.removeprefix(prefix)
-                    data = files[file]
-                    if body:
-                        fetched.append(file)
-                    if file in damaged:
-                        data = data[:-1] + bytes([data[-1] ^ 1])
-                    digest = hashlib.sha256(files[file]).hexdigest()
-                    return self._send(200, data, {"etag": f'"{digest}"', "x-repo-commit": COMMIT}, body)
-            self._send(404, b"{}", {"x-error-code": "RepoNotFound"}, body)
+            path = unquote(self.path.partition("?")[0])
+            api = path.startswith("/api/models/")
+            name, _, rest = path.removeprefix("/api/models").removeprefix("/").partition("/resolve/")
+            if api:
+                name, _, rest = re.sub("/(revision|tree)/", "/resolve/", name).partition("/resolve/")
+            files = repositories.get(name)
+            revision, _, file = rest.partition("/")
+            if files is None:
+                self._missing("RepoNotFound", body)
+            elif (revision or "main") not in (COMMIT, "main"):
+                self._missing("RevisionNotFound", body)
+            elif api:
+                answer: object = _tree(files) if "/tree/" in path else _listing(name, files)
+                self._send(200, json.dumps(answer).encode(), {}, body)
+            elif file not in files:
+                self._missing("EntryNotFound", body)
+            else:
+                self._send_file(file, files[file], body)
+
+        def _send_file(self, file: str, data: bytes, body: bool) -> None:
+            headers = {"etag": f'"{hashlib.sha256(data).hexdigest()}"', "x-repo-commit": COMMIT}
+            if body:
+                fetched.append(file)
+            if file in damaged:
+                data = data[:-1] + bytes([data[-1] ^ 1])
+            self._send(200, data, headers, body)
+
+        def _missing(self, code: str, body: bool) -> None:
+            self._send(404, b"{}", {"x-error-code": code, "x-request-id": REQUEST}, body)
 
         def _send(self, status: int, data: bytes, headers: dict[str, str], body: bool) -> None:
             self.send_response(status)

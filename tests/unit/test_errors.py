@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import cloudpickle
 
 import serve_app
-from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory, UnsupportedMedia
+from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory, PromptTooLong, UnsupportedMedia
 from deployments.media import Image
 from serve_app.errors import (
     BadSignature,
@@ -49,6 +49,7 @@ FAILED_JOB.problem["title"] = FAILED_JOB.title
 EXAMPLES: list[MedleyError] = [
     MedleyError("It broke."),
     InvalidInput("width", "is too large"),
+    PromptTooLong("prompt", "has 80 tokens"),
     UnsupportedMedia("image", "is not a picture"),
     ModelUnavailable("No weights."),
     OutOfMemory("Full."),
@@ -76,6 +77,7 @@ EXAMPLES: list[MedleyError] = [
 STATUS = {
     MedleyError: 500,
     InvalidInput: 422,
+    PromptTooLong: 422,
     UnsupportedMedia: 415,
     ModelUnavailable: 503,
     OutOfMemory: 503,
@@ -155,7 +157,7 @@ def test_every_error_is_a_problem_document(error: MedleyError) -> None:
 
 
 def test_a_problem_lists_each_field_that_is_wrong() -> None:
-    several = problem(EXAMPLES[5], "/x", "1")
+    several = problem(EXAMPLES[6], "/x", "1")
     assert several["detail"] == "width: is too large; text: is missing"
     assert several["errors"] == [
         {"field": "width", "detail": "is too large", "code": "less_than"},
@@ -170,7 +172,7 @@ def test_a_problem_lists_each_field_that_is_wrong() -> None:
     ("error", "status", "kind", "param"),
     [
         (InvalidInput("width", "is too large"), 400, "invalid_request_error", "width"),
-        (EXAMPLES[5], 400, "invalid_request_error", "width"),
+        (EXAMPLES[6], 400, "invalid_request_error", "width"),
         (UnsupportedMedia("file", "is not audio"), 415, "invalid_request_error", "file"),
         (Unauthorized("Send a key."), 401, "authentication_error", None),
         (ModelUnavailable("No weights."), 503, "server_error", None),

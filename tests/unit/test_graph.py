@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from deployments.capabilities import Language, Message, SpeechToText
-from deployments.errors import InvalidInput
+from deployments.errors import InvalidInput, PromptTooLong
 from deployments.media import Audio, Image
 from graphs import GRAPHS
 from graphs.image_generation import ImageGenerationRequest, image_generation
@@ -281,6 +281,23 @@ async def test_image_generation_paints_several_pictures_at_once() -> None:
     assert result.images == [PICTURE] * 3
     assert painter.seeds == [2**32 - 2, 2**32 - 1, 0]
     assert writer.heard == []
+
+
+async def test_a_prompt_that_was_expanded_too_far_is_painted_as_it_was_said() -> None:
+    writer = Writer("A circle that glows in the evening.")
+    asked = ImageGenerationRequest(prompt="a circle", enhance=True, style="ink", count=2)
+    painter = Painter(together=2, reads=5)
+    result = await image_generation(asked, painter=painter, writer=writer)
+    assert (result.prompt, painter.prompts) == ("a circle, ink", ["a circle, ink"] * 2)
+    painter = Painter(reads=5)
+    heard = SpeechToImageRequest(audio=RECORDING)
+    spoken = await speech_to_image(heard, ears=Ears("a circle"), writer=writer, painter=painter)
+    assert spoken.prompt == "a circle"
+    for field in ("prompt", "negative_prompt"):
+        longer = asked.model_copy(update={field: "a circle " * 3})
+        with pytest.raises(PromptTooLong) as raised:
+            await image_generation(longer, painter=painter, writer=writer)
+        assert raised.value.field == field
 
 
 async def test_image_generation_without_a_seed_leaves_it_to_the_model() -> None:

@@ -67,7 +67,18 @@ def test_the_service_names_no_backend() -> None:
         "deployments.BACKENDS",
         *(
             f"deployments.{name}"
-            for name in ("addresses", "backend", "callbacks", "capabilities", "errors", "media", "pixels", "progress")
+            for name in (
+                "addresses",
+                "backend",
+                "callbacks",
+                "capabilities",
+                "errors",
+                "hub_errors",
+                "loads",
+                "media",
+                "pixels",
+                "progress",
+            )
         ),
         "deployments.starter.evaluate",  # `medley eval`
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deployments.capabilities import Language, Message, TextToImage
-from deployments.errors import ModelUnavailable
+from deployments.errors import ModelUnavailable, PromptTooLong
 from graphs.image_orchestration import DETAILS, ImageOrchestrationRequest, detailed, image_orchestration
 from graphs.prompt_category import CATEGORIES, WORDS, category_of
 from serve_app.config import AppConfig
@@ -183,6 +183,26 @@ async def test_a_wish_gets_the_words_of_its_kind_once() -> None:
     plain = await image_orchestration(asked.model_copy(update={"details": False, "style": None}), fake, writer)
     assert plain.prompt == "A dog, eye level"
     assert detailed("x", "general", None, True).startswith("x, clear subject")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("reads", "enhance", "painted"),
+    [
+        (16, False, "a dog, watercolour, telephoto lens, eye level, fine fur and feather detail"),
+        (10, False, "a dog, watercolour"),
+        (10, True, "a dog that runs on a beach, watercolour"),
+        (5, True, "a dog, watercolour"),
+    ],
+)
+async def test_what_is_added_to_a_wish_never_makes_it_too_long(reads: int, enhance: bool, painted: str) -> None:
+    fake, writer = Painter(reads=reads), Writer("a dog that runs on a beach")
+    asked = ImageOrchestrationRequest(prompt="a dog", style="watercolour", enhance=enhance)
+    made = await image_orchestration(asked, fake, writer)
+    assert (made.prompt, fake.prompts) == (painted, [painted])
+    too_long = asked.model_copy(update={"prompt": "a dog " * reads, "enhance": False})
+    with pytest.raises(PromptTooLong):
+        await image_orchestration(too_long, fake, writer)
 
 
 @pytest.mark.asyncio

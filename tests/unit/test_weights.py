@@ -2,20 +2,29 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
 import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from safetensors.numpy import save
 
+from deployments import BACKENDS
 from deployments.backend import weights_path
+from deployments.language.vllm import VLLM
+from deployments.loads import USUAL, Loads, Named, named_by
+from deployments.text_to_image.diffusers import DiffusersTextToImage
 from serve_app.config import find_profile, load_profile
 from serve_app.errors import BadWeights
-from serve_app.weights import USUAL, File, Weights, chosen, named, verify
+from serve_app.weights import File, Weights, chosen, named, verify
+from serve_app.weights_copy import copy
 
 from .hub import COMMIT, Files, hub
 
@@ -67,15 +76,16 @@ def test_the_pinned_revision_is_fetched_once_without_what_no_engine_loads(tmp_pa
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"revision": "b" * 40}, "org/model"),
-        ({"name": "org/other"}, "org/other"),
+        ({"revision": "b" * 40}, f"the hub has no revision {'b' * 40} of org/model"),
+        ({"name": "org/other"}, f"the hub has no org/other (revision {COMMIT})"),
     ],
 )
 def test_what_is_not_there_is_said_by_name(asked: dict[str, Any], said: str, tmp_path: Path) -> None:
     with hub({"org/model": REPOSITORY}) as (url, _):
         done = pull(profile(tmp_path, **asked), tmp_path / "home", url)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert said in " ".join(done.stderr.split())
+    assert "Request ID" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -113,7 +123,8 @@ def test_a_folder_or_bucket_is_copied_to_the_weights_folder_where_models_look_fi
     done = pull(profile(tmp_path), tmp_path / "home", "", "--from", f"file://{bucket}", **more)
     assert done.returncode == 0, done.stderr
     found = folder / "org" / "model"
-    assert sorted(path.name for path in found.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    files = ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(path.name for path in found.iterdir()) == [".medley.json", *files]
     assert weights_path("org/model") == "org/model"
     monkeypatch.setenv("MEDLEY_WEIGHTS", str(folder))
     assert weights_path("org/model") == str(found)
@@ -124,6 +135,52 @@ def test_a_folder_or_bucket_is_copied_to_the_weights_folder_where_models_look_fi
     none = pull(profile(tmp_path, name="org/none"), tmp_path / "home", "", "--from", str(bucket), **more)
     assert none.returncode == 1
     assert "org/none" in none.stderr
+
+
+def bucket_of(folder: Path, data: bytes) -> Path:
+    path = folder / "bucket" / "org" / "model" / "model.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def copied(folder: Path, told: Callable[[int, int], None] = lambda done, total: None) -> Path:
+    weights = Weights("writer", "org/model", None, None, USUAL)
+    return copy(weights, str(folder / "bucket"), told) / "model.safetensors"
+
+
+def test_a_copy_tells_how_far_it_is_within_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDLEY_WEIGHTS", str(tmp_path / "weights"))
+    large = save({"a": np.zeros(1_000_000, np.float32)})
+    bucket_of(tmp_path, large)
+    told = list[tuple[int, int]]()
+    assert copied(tmp_path, lambda done, total: told.append((done, total))).read_bytes() == large
+    assert {total for _, total in told} == {len(large)}
+    counts = [done for done, _ in told]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(large)
+    assert len({count for count in counts if count < len(large)}) >= 3
+
+
+def test_a_source_of_the_same_size_that_has_changed_is_copied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDLEY_WEIGHTS", str(tmp_path / "weights"))
+    bucket_of(tmp_path, TENSORS)
+    before = copied(tmp_path).stat()
+    assert copied(tmp_path).stat().st_mtime_ns == before.st_mtime_ns  # not copied again
+    other = save({"a": np.ones(4, np.float32)})
+    assert len(other) == len(TENSORS)
+    os.utime(bucket_of(tmp_path, other), (1, 1))
+    assert copied(tmp_path).read_bytes() == other
+
+
+def test_a_copy_that_has_changed_since_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDLEY_WEIGHTS", str(tmp_path / "weights"))
+    bucket_of(tmp_path, TENSORS)
+    copied(tmp_path).write_bytes(save({"a": np.ones(4, np.float32)}))
+    with pytest.raises(BadWeights, match=r"model\.safetensors is damaged"):
+        copied(tmp_path)
 
 
 PIPELINE = [
@@ -154,10 +211,110 @@ def test_of_a_pipeline_only_what_is_loaded(variant: str | None, left_out: set[st
 
 def test_every_hub_name_of_the_profiles_that_ship_has_a_pinned_commit() -> None:
     found = [one for path in sorted((ROOT / "configs").glob("*.yaml")) for one in _of(path)]
-    assert len(found) > 5
+    assert "hustvl/vitmatte-small-composition-1k" in {one.name for one in found}
     assert all(one.revision and len(one.revision) == 40 for one in found)
     assert [one for one in found if "whisper" in one.name and "model.bin" in one.files]
     assert named(load_profile(find_profile(Path("starter")))) == []
+
+
+@pytest.mark.parametrize("path", sorted([ROOT / "serve_config.yaml", *(ROOT / "configs").glob("*.yaml")]))
+def test_no_hub_name_of_a_profile_that_ships_is_left_behind(path: Path) -> None:
+    written = set(_hub_names(yaml.safe_load(path.read_text())))
+    assert written == {(one.name, one.revision) for one in _of(path)}
+    assert written or path.stem == "serve_config"
+
+
+def _hub_names(value: Any) -> Iterator[tuple[str, str | None]]:
+    """Every ORG/NAME in a profile, whatever the key it stands under, with the revision beside it."""
+    if isinstance(value, dict):
+        said = cast(dict[str, Any], value)
+        for key, inner in said.items():
+            if isinstance(inner, str) and re.fullmatch(r"(?!starter/)[\w.-]+/[\w.-]+(@\w+)?", inner):
+                name, _, commit = inner.partition("@")
+                yield name, commit or said.get(f"{key}_revision") or said.get("revision")
+            yield from _hub_names(inner)
+    elif isinstance(value, list):
+        for inner in cast(list[Any], value):
+            yield from _hub_names(inner)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_option_that_takes_a_hub_name_is_marked(backend: str) -> None:
+    for schema, field, about in _fields(BACKENDS[backend].Options):
+        if field == "model" or not re.search(r"hub name|weights of", about.description or "", re.IGNORECASE):
+            continue  # `model` is one at a provider
+        if field == "revision" or field.endswith("_revision"):
+            continue
+        mark = next((said for said in about.metadata if isinstance(said, Loads)), None)
+        assert mark is not None or field == "weights", f"{schema.__name__}.{field} is not fetched: mark it with Loads"
+        assert mark is None or mark.revision is None or mark.revision in schema.model_fields
+
+
+def _fields(schema: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str, FieldInfo]]:
+    for field, about in schema.model_fields.items():
+        yield schema, field, about
+        for inner in _schemas(about.annotation):
+            yield from _fields(inner)
+
+
+def _schemas(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in get_args(kind):
+        yield from _schemas(inner)
+
+
+PINS = [letter * 40 for letter in "abcd"]
+PATHS = [
+    "models/ip-adapter_sd15.safetensors",
+    "models/ip-adapter-plus_sd15.safetensors",
+    "models/image_encoder/config.json",
+    "models/image_encoder/model.safetensors",
+    "models/image_encoder/pytorch_model.bin",
+    "sdxl_models/ip-adapter_sdxl.safetensors",
+]
+
+
+def test_what_goes_with_a_painter_is_fetched_with_it() -> None:
+    sight = {"weights": "h94/IP-Adapter", "revision": PINS[1], "file": "ip-adapter_sd15.safetensors"}
+    options = DiffusersTextToImage.Options.model_validate(
+        {
+            "weights": "org/painter",
+            "revision": PINS[0],
+            "variant": "fp16",
+            "references": sight,
+            "adapters": {"ink": {"weights": "org/ink", "revision": PINS[2], "file": "ink.safetensors"}},
+            "upscaler": "org/upscaler",
+            "upscaler_revision": PINS[3],
+        }
+    )
+    found = {one.name: one for one in named_by(options)}
+    assert {name: one.revision for name, one in found.items()} == {
+        "org/painter": PINS[0], "h94/IP-Adapter": PINS[1], "org/ink": PINS[2], "org/upscaler": PINS[3]
+    }  # fmt: skip
+    assert [one.variant for one in found.values()] == ["fp16", None, None, None]
+    assert _chosen(PATHS, found["h94/IP-Adapter"]) == {PATHS[0], PATHS[2], PATHS[3]}
+    assert _chosen(["ink.safetensors", "other.safetensors", "config.json"], found["org/ink"]) == {"ink.safetensors"}
+
+
+def test_adapters_of_a_language_model_are_fetched_with_it() -> None:
+    adapters = {"law": f"org/law@{COMMIT}", "tales": "org/tales", "own": "/srv/own@home"}
+    found = list(named_by(VLLM.Options.model_validate({"weights": "org/model", "adapters": adapters})))
+    assert [(one.name, one.revision) for one in found[1:3]] == [("org/law", COMMIT), ("org/tales", None)]
+    names = ["adapter_model.safetensors", "adapter_config.json", "adapter_model.bin", "optimizer.safetensors"]
+    assert _chosen(names, found[1]) == set(names[:2])
+
+
+def _chosen(paths: list[str], said: Named) -> set[str]:
+    weights = Weights("model", said.name, said.revision, said.variant, said.files, said.only)
+    return {file.name for file in chosen([File(path, 1, None) for path in paths], weights)}
+
+
+def test_what_is_fetched_without_a_pinned_revision_is_there_offline_too(tmp_path: Path) -> None:
+    with hub({"org/model": REPOSITORY}) as (url, _):
+        assert pull(profile(tmp_path, None), tmp_path / "home", url).returncode == 0
+    offline = pull(profile(tmp_path, None), tmp_path / "home", url, HF_HUB_OFFLINE="1")
+    assert offline.returncode == 0, offline.stderr
 
 
 def _of(path: Path) -> list[Weights]:
