@@ -1,8 +1,9 @@
 """`medley plan`: which model lives on which card. Memory is declared in the profile; shares of cards follow from it.
 
 A model says how much memory of a card it takes (`gpu_memory_gib`), a kind of node how much its cards have. The fraction
-given to Ray is the one divided by the other, and the replica's process is held to it (`GPU_MEMORY_GIB`). A model whose
-weights are divided among several cards has them whole, all on one machine.
+given to Ray is the one divided by the other, and the replica's process is held to what is declared (`GPU_MEMORY_GIB`),
+by torch or by vLLM; CTranslate2, faster-whisper's engine, has no such limit. A model whose weights are divided among
+several cards has them whole, all on one machine.
 """
 
 import math

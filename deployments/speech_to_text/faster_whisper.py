@@ -52,6 +52,9 @@ class FasterWhisper(SpeechToText):
         threads: int = Field(0, ge=0, le=256, description="Of one call on a CPU; 0: as many as there are cores")
         batch: int = Field(8, ge=1, le=64, description="Stretches of speech read at once")
         beam: int = Field(1, ge=1, le=20, description="Readings followed side by side; 1 takes the likeliest each time")
+        stretch_s: int = Field(
+            30, ge=5, le=30, description="Longest stretch of a stream; shorter ones come sooner, and have less to go by"
+        )
 
     needs: ClassVar[Needs] = Needs(cpus=1, concurrency=8)
     tells_progress: ClassVar[bool] = True
@@ -85,9 +88,9 @@ class FasterWhisper(SpeechToText):
     async def stream(
         self, audio: Audio, *, language: str | None = None, translate: bool = False
     ) -> AsyncIterator[Segment]:
-        """Each stretch of up to 30 s when it has been read. Closing the iterator stops the reading after the next."""
+        """Each stretch of up to `stretch_s` when it has been read. Closing the iterator stops it after the next."""
         engine, loop = self._ready(), asyncio.get_running_loop()
-        call = _call(engine, language, translate) | {"batch_size": 1}
+        call = _call(engine, language, translate) | {"batch_size": 1, "chunk_length": engine.options.stretch_s}
 
         def read(give: Callable[[Segment], None], cancelled: threading.Event) -> None:
             caller = Caller(loop, cancelled, came)

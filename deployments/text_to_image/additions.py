@@ -95,19 +95,19 @@ def add(pipeline: Any, adapters: Mapping[str, Adapter], references: ReferenceAda
         ModelUnavailable: one is missing, damaged, pickled or not for such a pipeline.
     """
     for name, adapter in adapters.items():
-        _laid(f"the adapter {name}", lambda adapter=adapter, name=name: _add_adapter(pipeline, name, adapter))
+        _laid(f"the adapter {name}", adapter, lambda adapter=adapter, name=name: _add_adapter(pipeline, name, adapter))
     if references is not None:
-        _laid("the reference adapter", lambda: _add_references(pipeline, references))
+        _laid("the reference adapter", references, lambda: _add_references(pipeline, references))
     return Additions(adapters, references)
 
 
-def _laid(what: str, work: Any) -> None:
+def _laid(what: str, adapter: Adapter | ReferenceAdapter, work: Any) -> None:
     try:
         work()
     except ModelUnavailable:
         raise
     except Exception as error:  # a file can be wrong in more ways than diffusers has errors for
-        raise failure(error, f"{what} cannot be loaded") from None
+        raise failure(error, f"{what} cannot be loaded", adapter.revision) from None
 
 
 def _add_adapter(pipeline: Any, name: str, adapter: Adapter) -> None:

@@ -13,7 +13,7 @@ from ..engine import device_for, failure, is_local
 from ..errors import ModelUnavailable
 from ..image_enhancement.swin2sr import Networks, Swin2SR
 from ..image_enhancement.swin2sr import load as load_upscaler
-from .additions import Additions, ReferenceAdapter, add, quantized
+from .additions import Additions, add, quantized
 from .context import Reader, readers_of, tokenizers_of
 
 Task = Literal["generate", "edit", "inpaint"]
@@ -79,8 +79,6 @@ def load(options: Any) -> Engine:
         pipeline = DiffusionPipeline.from_pretrained(
             path, dtype=number, use_safetensors=True, trust_remote_code=False, **source
         )
-        if options.references is not None:
-            _see(pipeline, options.references)
         additions = add(pipeline, options.adapters, options.references)
         _place(pipeline, device, options.savings)
     except ModelUnavailable:
@@ -89,26 +87,6 @@ def load(options: Any) -> Engine:
         raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     pipeline.set_progress_bar_config(disable=True)
     return _made(pipeline, options, additions)
-
-
-def _see(pipeline: Any, references: ReferenceAdapter) -> None:
-    """Give the pipeline the reference adapter's image encoder: diffusers itself takes the one of the main revision."""
-    from transformers import CLIPVisionModelWithProjection
-
-    path = weights_path(references.weights)
-    missing = getattr(pipeline, "image_encoder", pipeline) is None  # the pipeline itself: it has no place for one
-    if not missing or is_local(path, references.weights, "**/*.safetensors"):
-        return
-    try:
-        encoder = CLIPVisionModelWithProjection.from_pretrained(
-            path, subfolder=f"{references.subfolder}/image_encoder", revision=references.revision or "main",
-            use_safetensors=True, dtype=pipeline.dtype,
-        )  # fmt: skip
-    except Exception as error:  # as beneath `load`
-        raise failure(
-            error, f"the reference adapter {references.weights} cannot be loaded", references.revision
-        ) from None
-    pipeline.register_modules(image_encoder=encoder)
 
 
 def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:

@@ -322,6 +322,31 @@ class TestFasterWhisper:
         assert [heard.language for heard in said.values()] == ["en", "en", "de", "en"]
         assert said["en", False].text != said["en", True].text
 
+    async def test_shorter_stretches_come_sooner(
+        self, options_of: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import faster_whisper
+
+        recording = audio.encode(np.tile(counting, 8), 48_000)  # 20 s
+        read = dict[int, int]()
+        whole = faster_whisper.BatchedInferencePipeline.generate_segment_batched
+        for most in (30, 5):
+            read[most] = 0
+
+            def counted(*asked: Any, most: int = most) -> Any:
+                read[most] += 1
+                return whole(*asked)
+
+            monkeypatch.setattr(faster_whisper.BatchedInferencePipeline, "generate_segment_batched", counted)
+            model = BACKENDS["faster_whisper"]()
+            await model.reconfigure(options_of("faster_whisper", stretch_s=most))
+            pieces = model.stream(recording, language="en")
+            await anext(pieces)
+            first = read[most]
+            assert [segment async for segment in pieces]
+            assert first == 1
+        assert read[30] == 1 and read[5] >= 4  # the first comes when a quarter at most has been read
+
     async def test_several_stretches_are_read_together_as_one_by_one(
         self, options_of: Any, counting: np.ndarray
     ) -> None:
