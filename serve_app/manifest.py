@@ -11,6 +11,9 @@ from .ray_knobs import SPEED
 
 # In a cluster every node shares these: the key, the database, the bucket and what signs URLs.
 SECRETS = ("MEDLEY_API_KEY", "MEDLEY_DATABASE_URL", "MEDLEY_ARTIFACTS_URL", "MEDLEY_SIGNING_KEY")
+# What else the profile's models read from the environment, in a secret of that name, if there is one: keys of providers,
+# HF_TOKEN, HF_HOME, HF_HUB_OFFLINE, MEDLEY_WEIGHTS.
+ENVIRONMENT = "medley-environment"
 IMAGE = "medley:0.1.0"  # built from cluster/images; set yours with kustomize's `images:`
 
 
@@ -107,5 +110,6 @@ def _container(name: str, resources: dict[str, str]) -> dict[str, Any]:
             *({"name": knob, "value": value} for knob, value in SPEED.items()),
             *secrets,
         ],
+        "envFrom": [{"secretRef": {"name": ENVIRONMENT, "optional": True}}],
         "resources": {"requests": dict(resources), "limits": resources},
     }

@@ -67,6 +67,8 @@ def test_no_secret_is_written_into_the_manifest() -> None:
                 f"MEDLEY_{name.upper().replace('-', '_')}": {"name": "medley", "key": name}
                 for name in ("api-key", "database-url", "artifacts-url", "signing-key")
             }
+            # What models read beside these: keys of providers, where weights are. A cluster may have none.
+            assert container["envFrom"] == [{"secretRef": {"name": "medley-environment", "optional": True}}]
 
 
 def strict(schema: Any) -> Any:
