@@ -11,8 +11,8 @@ from .ray_knobs import SPEED
 
 # In a cluster every node shares these: the key, the database, the bucket and what signs URLs.
 SECRETS = ("MEDLEY_API_KEY", "MEDLEY_DATABASE_URL", "MEDLEY_ARTIFACTS_URL", "MEDLEY_SIGNING_KEY")
-# What else the profile's models read from the environment, in a secret of that name, if there is one: keys of providers,
-# HF_TOKEN, HF_HOME, HF_HUB_OFFLINE, MEDLEY_WEIGHTS.
+# A secret with what else models read from the environment, if there is one: keys of providers, HF_TOKEN, HF_HOME,
+# HF_HUB_OFFLINE, MEDLEY_WEIGHTS.
 ENVIRONMENT = "medley-environment"
 IMAGE = "medley:0.1.0"  # built from cluster/images; set yours with kustomize's `images:`
 

@@ -1,6 +1,7 @@
 """`model: auto`: what a prompt asks for, which model is asked first, and what happens when it does not answer."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from deployments.capabilities import Language, Message, TextToImage
 from deployments.errors import ModelUnavailable, PromptTooLong
 from graphs.image_orchestration import DETAILS, ImageOrchestrationRequest, detailed, image_orchestration
 from graphs.prompt_category import CATEGORIES, WORDS, category_of
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, load_profile
 from serve_app.graph import GraphError, graph
 from serve_app.models import Model, Models
 from serve_app.run import Call, Run, Step
@@ -218,3 +219,15 @@ async def test_the_orchestrator_lets_the_model_that_suits_paint() -> None:
     run = Run(models)
     await run.execute(image_orchestration, ImageOrchestrationRequest(prompt="a dog"))
     assert [step.model for step in run.steps] == ["animals"]
+
+
+def test_the_cluster_s_painters_are_chosen_by_what_its_profile_says_of_them() -> None:
+    profile = load_profile(Path("configs/cluster.yaml"))
+    painters = [Candidate(model.name, model.traits) for model in profile.app.models if model.backend == "diffusers"]
+
+    def first(prompt: str, **size: int) -> str:
+        return ranked(painters, wanted({"prompt": prompt, **size}), {})[0].model.name
+
+    assert first("a logo for a bakery") == "painter"
+    assert first("a river in the mountains") == "painter-turbo"
+    assert first("a river in the mountains", width=1024) == "painter"
