@@ -85,5 +85,6 @@ def test_every_backend_is_in_the_table_with_the_test_that_drives_it() -> None:
     for capability in CAPABILITIES:
         backends, contract = rows[capability.__name__]
         assert set(backends) == {name for name, backend in BACKENDS.items() if capability in capabilities_of(backend)}
-        path = Path(contract.split("(")[1].rstrip(")"))
+        path, *others = (Path(link) for link in re.findall(r"\]\(([^)]+)\)", contract))
+        assert all(other.is_file() for other in others), others
         assert f"offering({capability.__name__})" in path.read_text()
