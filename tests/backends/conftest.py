@@ -1,6 +1,7 @@
 """Loaded backends, one of each for the whole run, and the tiny weights some are loaded with."""
 
 import asyncio
+import importlib.util
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -19,6 +20,9 @@ from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
 from .weights import write_language_model, write_painter, write_whisper
 from .xtts_weights import write_xtts
+
+# It needs the gateway, and so Ray, which the environments of single engines do without.
+collect_ignore = [] if importlib.util.find_spec("ray") else ["test_freepik_callbacks.py"]
 
 COVERED = Covered()
 
