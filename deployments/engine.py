@@ -68,14 +68,12 @@ def failure(error: BaseException, what: str, revision: str | None = None) -> Mod
 
     if said := hub_reason(error, revision):
         return ModelUnavailable(f"{what}: {said}")
-
     reason = (str(error) or type(error).__name__).strip().splitlines()[0]
     if isinstance(error, ImportError):
         for library in (name for name in EXTRAS if name in str(error).lower()):
             reason = f"{library} is not installed here; the extra `{EXTRAS[library]}` installs it"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or FULL.search(reason):
-        traceback.clear_frames(
-            error.__traceback__
-        )  # they hold the tensors of the failed call as long as the error lives
+        # They hold the tensors of the failed call as long as the error lives.
+        traceback.clear_frames(error.__traceback__)
         return OutOfMemory(f"{what}: {reason}")
     return ModelUnavailable(f"{what}: {reason}")
