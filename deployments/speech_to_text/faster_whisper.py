@@ -19,6 +19,7 @@ from ..errors import InvalidInput, ModelUnavailable
 from ..loads import Loads
 from ..media import Audio
 from ..progress import teller
+from .cublas import load_cublas
 from .together import Caller, Reader
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ def _load(options: FasterWhisper.Options) -> _Engine:
         )
     except Exception as error:  # a folder can be wrong in more ways than CTranslate2 has errors for
         raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
+    if device == "cuda":
+        load_cublas()
     return _Engine(Reader(model, options.batch), tuple(model.supported_languages), options)
 
 
