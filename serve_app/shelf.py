@@ -166,6 +166,7 @@ class Shelf:
                 if loaded.options is not checked:
                     await loaded.backend.reconfigure(checked)
                     loaded.options, loaded.revision = checked, revision_of(self._backend, checked)
+                    await asyncio.to_thread(give_back)
         except BaseException:
             self._options[self._host] = before
             self._failed.pop(self._host, None)
