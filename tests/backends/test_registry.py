@@ -54,17 +54,25 @@ ENGINES = (
     "numpy",
     "serve_app",
 )
-ENGINES_OF_TORCH = (
-    "cutout",
-    "cyclegan",
-    "depth_anything",
-    "fastsam",
-    "mms",
-    "sam2",
-    "swin2sr",
-    "vit_mae",
-    "xtts",
-)  # backends whose memory is in what they loaded
+# Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
+# test_vllm.py sees end.
+LOADED = dict.fromkeys(
+    (
+        "cutout",
+        "cyclegan",
+        "depth_anything",
+        "diffusers",
+        "faster_whisper",
+        "fastsam",
+        "mms",
+        "sam2",
+        "swin2sr",
+        "transformers",
+        "vit_mae",
+        "xtts",
+    ),
+    "_engine",
+) | {"pocketsphinx": "_pool"}
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
     "cutout": {"matting": "/nowhere"},
     "cyclegan": {"weights": "/nowhere"},
@@ -179,14 +187,18 @@ def test_options_that_cannot_be_loaded_leave_the_old_in_use(name: str, fresh: An
     backend.check_health()
 
 
-@pytest.mark.parametrize("name", ENGINES_OF_TORCH)
-def test_a_reload_lets_go_of_what_was_loaded(name: str, fresh: Any, options_of: Any) -> None:
+@pytest.mark.parametrize("name", LOADED)
+def test_what_was_loaded_is_gone_after_a_reload_and_after_the_backend(name: str, fresh: Any, options_of: Any) -> None:
     backend = fresh(name)
-    old = weakref.ref(backend._engine)
+    old = weakref.ref(getattr(backend, LOADED[name]))
     asyncio.run(backend.reconfigure(options_of(name)))
     gc.collect()
     assert old() is None
     backend.check_health()
+    last = weakref.ref(getattr(backend, LOADED[name]))
+    del backend
+    gc.collect()
+    assert last() is None
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
