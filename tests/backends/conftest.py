@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from deployments import BACKENDS
+from deployments.backend import GPU_MEMORY
+from deployments.engine import GIB
 
 from .covered import Covered
 from .harness import OPTIONS, VOICE_TAGS, need
@@ -25,6 +27,7 @@ from .xtts_weights import write_xtts
 collect_ignore = [] if importlib.util.find_spec("ray") else ["test_freepik_callbacks.py"]
 
 COVERED = Covered()
+PART_OF_THE_CARD = 0.15
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,6 +68,17 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def part_of_the_card() -> None:
+    """On a GPU several backends are loaded at once, and one of them twice while it reloads: each gets a part, as a
+    profile would declare it. vLLM would take all."""
+    import torch
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        os.environ.setdefault(GPU_MEMORY, str(PART_OF_THE_CARD * total / GIB))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from deployments import BACKENDS
+from deployments.backend import GPU_MEMORY
 from deployments.capabilities import Message
 from deployments.errors import ModelUnavailable, OutOfMemory
 from deployments.language.vllm import VLLM
@@ -67,8 +68,12 @@ def test_who_starts_the_processes_of_divided_weights(options: dict[str, Any], ex
 async def test_weights_divided_among_two_processes_write_the_same(
     model: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
     import psutil  # vLLM brings it
+    import torch
+
+    if torch.cuda.device_count() == 1:
+        pytest.skip("there is one GPU here: it takes two")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
 
     divided: Any = VLLM()
     await divided.reconfigure(options_of("vllm", tensor_parallel_size=2))
@@ -215,6 +220,16 @@ def running(pid: int) -> bool:
         return False
 
 
+async def test_the_build_for_gpus_says_so_where_there_is_no_gpu(lm_weights: Path) -> None:
+    need("vllm")
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_unspecified():
+        pytest.skip("vLLM can run here")
+    with pytest.raises(ModelUnavailable, match="build for GPUs"):
+        await VLLM().reconfigure(VLLM.Options(weights=str(lm_weights)))
+
+
 class TestLoading:
     """Each reason for which vLLM's engine does not start is told."""
 
@@ -248,7 +263,8 @@ class TestLoading:
             self._load(options_of, max_model_len=100_000)
 
     def test_too_little_memory_is_out_of_memory(self, options_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")  # GiB
+        monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "100000")  # GiB, without a GPU
+        monkeypatch.setenv(GPU_MEMORY, "0.05")  # GiB, on one
         with pytest.raises(OutOfMemory, match="memory"):
             self._load(options_of)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,10 @@ import pytest
 from deployments.backend import GPU_MEMORY
 from deployments.engine import GIB
 from deployments.errors import OutOfMemory
+
+from ..backends.harness import need, need_module
+from ..backends.weights import write_whisper
+from .card import CONTEXT_GIB, taken_gib
 
 pytestmark = pytest.mark.asyncio
 ON_A_CARD = (
@@ -41,6 +46,8 @@ except RuntimeError as error:
     print(type(failure(error, "the model failed")).__name__)
 """
 SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the card in blocks of so many
+SAVED = 2**20  # bytes, of 11 MB: the starter painter has 1.5 million weights in layers that are quantised
+WHISPER_GIB = 0.6  # at least, of six layers of the large Whisper's size in float32
 ROOM = 32 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
 
 
@@ -85,6 +92,67 @@ async def test_unloading_gives_the_memory_back(name: str, fresh: Any, cuda: Any)
     del backend
     _settled(cuda)
     assert cuda.memory_reserved() <= reserved + SMALLEST_RESERVE
+
+
+async def until_free(cuda: Any, gib: float) -> None:
+    """Wait until no more of the card is taken: processes and engines need a moment to end."""
+    async with asyncio.timeout(30):
+        while taken_gib(cuda) > gib:
+            await asyncio.sleep(0.2)
+
+
+async def test_vllm_takes_what_is_declared_and_gives_it_back(
+    fresh: Any, cuda: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("vllm")
+    declared = 0.2 * cuda.get_device_properties(0).total_memory / GIB
+    monkeypatch.setenv(GPU_MEMORY, str(declared))
+    before = taken_gib(cuda)
+    writer = await asyncio.to_thread(fresh, "vllm")
+    assert 0.9 * declared < taken_gib(cuda) - before < declared + CONTEXT_GIB
+    await asyncio.to_thread(writer._engine.close)
+    await until_free(cuda, before + 0.1)
+
+
+async def test_whisper_gives_its_memory_back(fresh: Any, cuda: Any, tmp_path: Path) -> None:
+    """CTranslate2's own memory, which torch does not see."""
+    weights = await asyncio.to_thread(write_whisper, tmp_path, 1280, 6, 20)
+    ears = await asyncio.to_thread(fresh, "faster_whisper", weights=str(weights), precision="float32")
+    del ears
+    gc.collect()
+    before = taken_gib(cuda)  # with what CUDA and cuBLAS keep for good
+    ears = await asyncio.to_thread(fresh, "faster_whisper", weights=str(weights), precision="float32")
+    assert taken_gib(cuda) > before + WHISPER_GIB
+    del ears
+    gc.collect()
+    await until_free(cuda, before + WHISPER_GIB / 2)
+
+
+@pytest.mark.parametrize(
+    "saving",
+    [
+        {"savings": ["model_offload"]},
+        {"quantization": "torchao_int8"},
+        {"quantization": "bitsandbytes_int8"},
+        {"quantization": "bitsandbytes_nf4"},
+    ],
+    ids=lambda saving: str(*saving.values()),
+)
+async def test_a_saving_leaves_less_on_the_card_between_calls(saving: dict[str, Any], fresh: Any, cuda: Any) -> None:
+    async def resting(**options: Any) -> int:
+        _settled(cuda)
+        before = cuda.memory_allocated()
+        painter = await asyncio.to_thread(fresh, "diffusers", weights="starter/painter", steps=2, **options)
+        await painter.generate("a red circle on a blue background", seed=1)
+        _settled(cuda)
+        taken = cuda.memory_allocated() - before
+        del painter
+        return taken
+
+    for library in ("torchao", "bitsandbytes"):
+        if saving.get("quantization", "").startswith(library):
+            need_module(library)
+    assert await resting(**saving) < await resting() - SAVED
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A service whose language model is vLLM's, and `medley batch` beside it: Ray Data and vLLM in one environment.
 
-The starter writer's weights, on vLLM's engine for CPUs: `make test-engines` runs this.
+The starter writer's weights, on vLLM's engine for CPUs or, by `make test-gpu`, on the one for GPUs.
 """
 
 import importlib.util
@@ -89,10 +89,8 @@ def platform():
 """
 
 
-@pytest.fixture
-def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """A Medley whose model is divided among two cards of a placement group; Ray is told that they are there."""
-    folder = tmp_path_factory.mktemp("platform")
+def two_cards_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without GPUs: Ray is told that there are two, and vLLM's engine for CPUs takes them."""
     (folder / "medley_cards.py").write_text(CARDS)
     about = folder / "medley_cards-1.dist-info"
     about.mkdir()
@@ -101,6 +99,17 @@ def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 2}))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
+
+
+@pytest.fixture
+def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """A Medley whose model is divided among two cards of a placement group."""
+    import torch
+
+    if torch.cuda.device_count() == 1:
+        pytest.skip("there is one GPU here: it takes two")
+    if not torch.cuda.is_available():
+        two_cards_in_name(tmp_path_factory.mktemp("platform"), monkeypatch)
     with running(tmp_path_factory, deployment=GROUP, options=DIVIDED) as live:
         yield live
 
