@@ -46,7 +46,7 @@ except RuntimeError as error:
     print(type(failure(error, "the model failed")).__name__)
 """
 SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the card in blocks of so many
-SAVED = 2**20  # bytes, of 11 MB: the starter painter has 1.5 million weights in layers that are quantised
+SAVED = 2**19  # bytes, of 11 MB: the starter painter has 1.5 million weights in layers that are quantised
 WHISPER_GIB = 0.6  # at least, of six layers of the large Whisper's size in float32
 ROOM = 32 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
 
