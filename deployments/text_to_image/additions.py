@@ -114,18 +114,26 @@ def _add_adapter(pipeline: Any, name: str, adapter: Adapter) -> None:
     if not hasattr(pipeline, "load_lora_weights"):
         raise ModelUnavailable(f"the adapter {name}: a {type(pipeline).__name__} takes none")
     path = weights_path(adapter.weights)
-    local = is_local(path, adapter.weights)
+    folder = path if is_local(path, adapter.weights) else _fetched(path, adapter)
     file = adapter.file
-    if local and file is None:
-        found = sorted(Path(path).glob("*.safetensors"))
-        if len(found) > 1:
+    if file is None:
+        found = [file.name for file in sorted(Path(folder).glob("*.safetensors"))]
+        if len(found) != 1:
             raise ModelUnavailable(f"the adapter {name}: {adapter.weights} has {len(found)} files; `file` says which")
-        file = found[0].name
-    source = {"revision": adapter.revision, "local_files_only": local, "use_safetensors": True}
-    pipeline.load_lora_weights(path, adapter_name=name, weight_name=file, **source)
+        file = found[0]
+    pipeline.load_lora_weights(folder, adapter_name=name, weight_name=file, local_files_only=True, use_safetensors=True)
     known = {key for part in pipeline.get_list_adapters().values() for key in part}
     if name not in known:
         raise ModelUnavailable(f"the adapter {name}: {adapter.weights} has nothing for a {type(pipeline).__name__}")
+
+
+def _fetched(name: str, adapter: Adapter) -> str:
+    """The folder of an adapter on the hub. By diffusers one that names no file would not be found offline."""
+    import huggingface_hub
+
+    return huggingface_hub.snapshot_download(
+        name, revision=adapter.revision, allow_patterns=adapter.file or "*.safetensors"
+    )
 
 
 def _add_references(pipeline: Any, references: ReferenceAdapter) -> None:

@@ -23,7 +23,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "faster_whisper": {"weights": "org/ears", "device": "cpu", **PIN},
     "diffusers": {
         "weights": "org/painter",
-        "adapters": {"ink": {"weights": "org/ink", "file": "pytorch_lora_weights.safetensors", **PIN}},
+        "adapters": {
+            "ink": {"weights": "org/ink", "file": "pytorch_lora_weights.safetensors", **PIN},
+            "pencil": {"weights": "org/pencil"},
+        },
         "references": {"weights": "org/sight", "file": "tiny.safetensors", **PIN},
         "width": 64,
         "height": 64,
@@ -53,6 +56,7 @@ def test_models_start_offline_with_what_was_pulled(tmp_path: Path) -> None:
         "org/painter": files_of(painter),
         "org/sight": files_of(write_reference_adapter(tmp_path / "sight", painter)),
         "org/ink": files_of(write_adapter(tmp_path / "ink", painter)),
+        "org/pencil": files_of(write_adapter(tmp_path / "pencil", painter)),
     }
     application = {
         "name": "medley",
