@@ -36,5 +36,6 @@ async def speech_to_image(
         lambda prompt: painter.generate(prompt, seed=request.seed),
         await enhance(wish, request.style, writer, request.seed),
         styled(wish, request.style),
+        field="audio",
     )
     return SpeechToImageResult(transcript=heard, prompt=prompt, image=image)

@@ -293,6 +293,9 @@ async def test_a_prompt_that_was_expanded_too_far_is_painted_as_it_was_said() ->
     heard = SpeechToImageRequest(audio=RECORDING)
     spoken = await speech_to_image(heard, ears=Ears("a circle"), writer=writer, painter=painter)
     assert spoken.prompt == "a circle"
+    with pytest.raises(PromptTooLong) as raised:
+        await speech_to_image(heard, ears=Ears("a circle " * 3), writer=writer, painter=painter)
+    assert raised.value.field == "audio"
     for field in ("prompt", "negative_prompt"):
         longer = asked.model_copy(update={field: "a circle " * 3})
         with pytest.raises(PromptTooLong) as raised:
