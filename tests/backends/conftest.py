@@ -1,9 +1,10 @@
 """Loaded backends, one of each for the whole run, and the tiny weights some are loaded with."""
 
 import asyncio
-import importlib.util
 import inspect
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,9 +23,6 @@ from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
 from .weights import write_language_model, write_painter, write_whisper
 from .xtts_weights import write_xtts
-
-# It needs the gateway, and so Ray, which the environments of single engines do without.
-collect_ignore = [] if importlib.util.find_spec("ray") else ["test_freepik_callbacks.py"]
 
 COVERED = Covered()
 PART_OF_THE_CARD = 0.15
@@ -167,3 +165,24 @@ def fresh(options_of: Callable[..., Any]) -> Callable[..., Any]:
         return backend
 
     return loaded
+
+
+@pytest.fixture
+def ray_of_its_own() -> Iterator[None]:
+    """A Ray with one core in this process, beside any other on this machine."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ray-")  # a short path: the names of Ray's sockets have a limit
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        address="local",
+        num_cpus=1,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -45,7 +45,8 @@ def test_it_is_what_the_engine_looks_for() -> None:
 def test_that_of_a_wheel_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "nvidia" / "cublas" / "lib"
     folder.mkdir(parents=True)
-    library = shutil.copy(engines_library("libgomp"), folder / "libmedleys-own.so.12")
+    library = folder / "libmedleys-own.so.12"
+    shutil.copy(engines_library("libgomp"), library)
     done = run(FROM_A_WHEEL, str(tmp_path), library.name)
     assert str(library) in done.stdout, done.stderr
 

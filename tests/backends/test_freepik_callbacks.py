@@ -3,15 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
+import ray
 
 from deployments.callbacks import CALLBACK_PATH, SECRET_VARIABLE
 from deployments.errors import ModelUnavailable
+from serve_app import callbacks
 from serve_app.callbacks import Board
 from serve_app.config import AppConfig
 from serve_app.gateway import http_app
@@ -69,23 +72,30 @@ def ears() -> Ears:
     return Ears()
 
 
-@pytest.fixture
-async def base(ears: Ears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The address of a gateway that Freepik can call."""
-    monkeypatch.setenv(SECRET_VARIABLE, CALLBACK_SECRET)
-    database = Database(f"sqlite:///{tmp_path}/empty.db")
+@asynccontextmanager
+async def gateway(folder: Path, tell: callbacks.Tell) -> AsyncGenerator[str]:
+    """The address of one that Freepik can call."""
+    database = Database(f"sqlite:///{folder}/empty.db")
     database.upgrade()
     database.dispose()
-    services = Services(tmp_path, tmp_path / "empty.db")
+    services = Services(folder, folder / "empty.db")
     config = AppConfig.model_validate({"models": [{"name": "painter", "backend": "freepik_text_to_image"}]})
     made = services.make(config, {}, Models([]))
-    app = http_app(made.service, Keys({}), callback_secret=CALLBACK_SECRET, tell=ears.tell)
+    app = http_app(made.service, Keys({}), callback_secret=CALLBACK_SECRET, tell=tell)
     async with Served(made.service, app, made.worker).listening() as url:
         yield url
     await services.stop()
 
 
-async def tasked(task: str, provider: LocalProvider, ears: Board | None, **options: Any) -> Any:
+@pytest.fixture
+async def base(ears: Ears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The address of a gateway that Freepik can call, and that tells `ears`."""
+    monkeypatch.setenv(SECRET_VARIABLE, CALLBACK_SECRET)
+    async with gateway(tmp_path, ears.tell) as url:
+        yield url
+
+
+async def tasked(task: str, provider: LocalProvider, ears: Board | callbacks.SharedBoard | None, **options: Any) -> Any:
     backend = await connected(f"freepik_{task}", provider, "/ai", **options)
     backend.callbacks = ears
     return backend
@@ -112,6 +122,25 @@ async def test_a_callback_wakes_who_waits(provider: LocalProvider, freepik: Free
     await until(2, freepik)
     assert freepik.answered == [204, 204]
     assert ears.heard == [looks[0].path.split("/")[-1]]  # and not that it was in progress
+
+
+async def test_who_waits_and_the_gateway_meet_at_an_actor_of_ray(
+    provider: LocalProvider,
+    freepik: Freepik,
+    ray_of_its_own: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a running Medley, where they are in different processes. Without the actor it costs only time."""
+    monkeypatch.setenv(SECRET_VARIABLE, CALLBACK_SECRET)
+    board = callbacks.SharedBoard()
+    async with gateway(tmp_path, callbacks.tell) as url:
+        painter = await tasked("text_to_image", provider, board, webhook_base=url, **NEVER)
+        assert opened(await painter.generate("a red dog", **SQUARE)).size == (64, 64)
+        assert len(asked(provider, "GET")) == 1
+        ray.kill(ray.get_actor(callbacks.NAME, callbacks.NAMESPACE))
+        painter = await tasked("text_to_image", provider, board, webhook_base=url, **OFTEN)
+        assert opened(await painter.generate("a red dog", **SQUARE)).size == (64, 64)
 
 
 async def test_the_upscaler_is_woken_too(provider: LocalProvider, freepik: Freepik, ears: Ears, base: str) -> None:

@@ -2,13 +2,10 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,27 +132,6 @@ async def test_a_caller_who_leaves_while_the_request_goes_in_leaves_nothing_behi
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-def ray_of_its_own() -> Iterator[None]:
-    """A Ray with one core in this process, beside any other on this machine."""
-    import ray
-
-    folder = tempfile.mkdtemp(prefix="ray-")  # a short path: the names of Ray's sockets have a limit
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        address="local",
-        num_cpus=1,
-        object_store_memory=100_000_000,
-        include_dashboard=False,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.mark.asyncio
 async def test_a_ray_dataset_of_prompts_is_answered_in_the_process_that_has_the_engine(
     model: Any, ray_of_its_own: None, tmp_path: Path
@@ -220,14 +196,14 @@ def running(pid: int) -> bool:
         return False
 
 
-async def test_the_build_for_gpus_says_so_where_there_is_no_gpu(lm_weights: Path) -> None:
+async def test_the_build_for_gpus_says_so_where_there_is_no_gpu(options_of: Any) -> None:
     need("vllm")
-    from vllm.platforms import current_platform
+    from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 
     if not current_platform.is_unspecified():
         pytest.skip("vLLM can run here")
     with pytest.raises(ModelUnavailable, match="build for GPUs"):
-        await VLLM().reconfigure(VLLM.Options(weights=str(lm_weights)))
+        await VLLM().reconfigure(options_of("vllm"))
 
 
 class TestLoading:
