@@ -15,7 +15,12 @@ EXTRAS = {"torchvision": "gpu", "torchao": "quantization", "bitsandbytes": "quan
 GIB = 2**30
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # How torch, CUDA, cuBLAS, CTranslate2 and the system say that memory is full, where they have no class for it.
-FULL = re.compile(r"out of memory|not enough memory|can(?:no|')t allocate memory|ALLOC_FAILED", re.IGNORECASE)
+# cuDNN says that it finds no way to compute a convolution, where every way needs more than there is.
+FULL = re.compile(
+    r"out of memory|not enough memory|can(?:no|')t allocate memory|ALLOC_FAILED"
+    r"|unable to find an engine|unable to find a valid cuDNN",
+    re.IGNORECASE,
+)
 
 
 def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
@@ -72,8 +77,31 @@ def failure(error: BaseException, what: str, revision: str | None = None) -> Mod
     if isinstance(error, ImportError):
         for library in (name for name in EXTRAS if name in str(error).lower()):
             reason = f"{library} is not installed here; the extra `{EXTRAS[library]}` installs it"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or FULL.search(reason):
-        # They hold the tensors of the failed call as long as the error lives.
-        traceback.clear_frames(error.__traceback__)
+    if is_full(error):
+        let_go(error)
         return OutOfMemory(f"{what}: {reason}")
+    if isinstance(error, torch.AcceleratorError):
+        _lost.append(reason)
     return ModelUnavailable(f"{what}: {reason}")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an engine's error says that memory is full."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or FULL.search(str(error)) is not None
+
+
+def let_go(error: BaseException) -> None:
+    """Free the tensors of the failed call, which an out-of-memory error holds as long as it lives."""
+    if is_full(error):
+        traceback.clear_frames(error.__traceback__)
+
+
+_lost = list[str]()  # why the card can no longer be used in this process: after such an error every later call fails
+
+
+def check_card() -> None:
+    """Raise `ModelUnavailable` if this process has lost its card; a new one has it again."""
+    if _lost:
+        raise ModelUnavailable(f"the GPU has failed in this process: {_lost[0]}")

@@ -121,6 +121,8 @@ def declared_part(gib: str | None, total: Callable[[], int]) -> dict[str, float]
 def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) -> Engine:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its authors
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
+    # FlashInfer's sampler is compiled at the first start, by CUDA's compiler, which few machines have beside torch.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     # Of its bundle's card in a placement group; with all of it, a second engine would wait for the first to end.
     os.environ.setdefault("VLLM_RAY_PER_WORKER_GPUS", "0.25")
     try:

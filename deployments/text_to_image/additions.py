@@ -1,6 +1,7 @@
 """What may be laid over a pipeline's weights: LoRA adapters, the sight of reference pictures, smaller numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,7 +145,23 @@ def _add_references(pipeline: Any, references: ReferenceAdapter) -> None:
     source = {"revision": references.revision, "local_files_only": local}
     if getattr(pipeline, "image_encoder", None) is None:  # diffusers would take a pickled one too, of any revision
         pipeline.register_modules(image_encoder=_image_encoder(pipeline, path, references.subfolder, source))
-    pipeline.load_ip_adapter(path, subfolder=references.subfolder, weight_name=references.file, **source)
+    with _left_in_place(pipeline):
+        pipeline.load_ip_adapter(path, subfolder=references.subfolder, weight_name=references.file, **source)
+
+
+@contextmanager
+def _left_in_place(pipeline: Any) -> Iterator[None]:
+    """diffusers casts a network to its own type of number once it has a reference adapter, which one that is quantised
+    refuses. What was added has that type already."""
+    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    if not getattr(network, "is_quantized", False):
+        yield
+        return
+    network.to = lambda *_, **__: network
+    try:
+        yield
+    finally:
+        del network.to
 
 
 def _image_encoder(pipeline: Any, path: str, subfolder: str, source: dict[str, Any]) -> Any:

@@ -4,13 +4,14 @@ import copy
 import math
 import secrets
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import pixels
-from ..engine import failure
+from ..engine import failure, let_go
 from ..errors import InvalidInput
 from ..image_enhancement.swin2sr import enlarge
 from ..media import Image
@@ -222,12 +223,31 @@ def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[P
     if "callback_on_step_end" in whole.accepts:
         given["callback_on_step_end"] = look
     try:
-        with torch.inference_mode():
+        # Not in inference mode: what is quantised by torchao could not be moved to a card and back then.
+        with torch.no_grad(), _as_it_was(first.engine):
             # A CPU's draws are the same beside any GPU.
             draws = [torch.Generator("cpu").manual_seed(work.seed) for work in works]
             return pipeline(**given, generator=draws, output_type="pil").images
     except (RuntimeError, MemoryError) as error:
         raise failure(error, "the text-to-image model failed") from None
+
+
+@contextmanager
+def _as_it_was(engine: Engine) -> Iterator[None]:
+    """Whatever ends a call, the weights are as they were: diffusers sees to that only where a call ends well."""
+    original = next(iter(engine.pipelines.values())).make  # siblings do not have its hooks
+    vae = getattr(original, "vae", None)
+    number = getattr(vae, "dtype", None)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        let_go(error)  # of what the call had in memory: the next line needs some
+        raise
+    finally:
+        if vae is not None and vae.dtype != number:  # SDXL's decodes in float32
+            vae.to(dtype=number)
+        if "model_offload" in engine.options.savings:
+            original.maybe_free_model_hooks()
 
 
 def _fitting(engine: Engine, size: tuple[int, int]) -> tuple[int, int]:

@@ -64,11 +64,12 @@ def load(options: Any) -> Engine:
     import torch
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+    _check_together(options)
     path = weights_path(options.weights)
     local = is_local(path, options.weights, "**/*.safetensors")
     diffusers.utils.logging.disable_progress_bar()
     device = device_for(options.device, options.threads)
-    dtype = options.dtype if options.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
+    dtype = options.dtype if options.dtype != "auto" else _number(device)
     source = {"revision": options.revision, "variant": options.variant, "local_files_only": local}
     number = getattr(torch, dtype)
     try:
@@ -89,6 +90,26 @@ def load(options: Any) -> Engine:
     return _made(pipeline, options, additions)
 
 
+def _number(device: str) -> str:
+    """The type of number that the device computes fastest with: a T4 has bfloat16 only in name."""
+    import torch
+
+    if device != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def _check_together(options: Any) -> None:
+    """Raise `ModelUnavailable` for options that each hold alone, and not together."""
+    if options.references is not None and "attention_slicing" in options.savings:
+        raise ModelUnavailable("savings: attention_slicing does not go with `references`: each replaces the other")
+    if options.quantization == "bitsandbytes_int8" and "model_offload" in options.savings:
+        raise ModelUnavailable(
+            "savings: model_offload saves nothing with `quantization: bitsandbytes_int8`, whose weights stay on the "
+            "card once they were used; bitsandbytes_nf4 goes with it"
+        )
+
+
 def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
     """Bring the pipeline to its device, with the savings asked for."""
     if "attention_slicing" in savings:
@@ -106,6 +127,8 @@ def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
     if "compile" in savings:
         if device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
             raise ModelUnavailable("savings: compile needs a C++ compiler on a CPU: g++, or the one that CXX names")
+        if device == "cuda" and not any(map(shutil.which, (os.environ.get("CC", "gcc"), "clang"))):
+            raise ModelUnavailable("savings: compile needs a C compiler on a GPU: gcc, or the one that CC names")
         _network(pipeline).compile()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from deployments.errors import InvalidInput, ModelUnavailable
+from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
 from deployments.media import Image
 from deployments.pixels import open_picture, write_picture
 
 from .harness import need_module
-from .painters import write_adapter, write_flux, write_qwen_image, write_reference_adapter
+from .painters import write_adapter, write_flux, write_qwen_image, write_reference_adapter, write_sdxl
 
 pytestmark = pytest.mark.asyncio
 RED = write_picture(PIL.Image.new("RGB", (96, 64), (200, 30, 30)))
@@ -96,6 +97,17 @@ class TestReferences:
         assert np.abs(red - expected).max() > 2
         assert np.abs(red - white).max() > 0
 
+    async def test_they_go_with_smaller_numbers(self, fresh: Any, references: dict[str, str]) -> None:
+        pytest.importorskip("torchao", reason="torchao is not installed here: `make test` runs this test")
+        model = fresh("diffusers", references=references, quantization="torchao_int8")
+        calls: list[dict[str, Any]] = [{}, {"references": [RED]}, {"references": [MASK]}]
+        made = [await model.generate("a red dog", seed=1, **call) for call in calls]
+        assert len({one.data for one in made}) == 3
+
+    async def test_they_do_not_go_with_sliced_attention(self, fresh: Any, references: dict[str, str]) -> None:
+        with pytest.raises(ModelUnavailable, match="attention_slicing does not go with `references`"):
+            fresh("diffusers", references=references, savings=["attention_slicing"])
+
     async def test_an_image_encoder_in_a_pickle_is_refused(
         self, fresh: Any, references: dict[str, str], tmp_path: Path
     ) -> None:
@@ -151,6 +163,10 @@ class TestReferences:
 
 
 class TestSmaller:
+    async def test_weights_that_would_stay_on_the_card_are_not_said_to_leave_it(self, fresh: Any) -> None:
+        with pytest.raises(ModelUnavailable, match="model_offload saves nothing with"):
+            fresh("diffusers", quantization="bitsandbytes_int8", savings=["model_offload"])
+
     async def test_smaller_numbers_paint_nearly_the_same(self, fresh: Any) -> None:
         pytest.importorskip("torchao", reason="torchao is not installed here: `make test` runs this test")
         small, plain = fresh("diffusers", quantization="torchao_int8"), fresh("diffusers")
@@ -204,6 +220,45 @@ class TestSmaller:
         made = [opened(await model.generate("a red dog", seed=1)) for model in (small, plain)]
         assert 0 < np.abs(made[0] - made[1]).mean() < 10
         assert (await small.edit(RED, "a dog", seed=1)) != (await small.edit(RED, "a dog", seed=2))
+
+
+class TestAsItWas:
+    """What diffusers does to the weights during a call, it undoes only where the call ends well."""
+
+    async def test_sdxl_paints_on_after_its_last_step_found_no_memory(
+        self, fresh: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import torch
+
+        model = fresh("diffusers", weights=str(write_sdxl(tmp_path)), dtype="float16", width=64, height=64)
+        vae = model._engine.pipeline("generate").make.vae
+        decode, seen = vae.decode, list[Any]()
+
+        def full(*args: Any, **named: Any) -> Any:
+            seen.append(vae.dtype)
+            if len(seen) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return decode(*args, **named)
+
+        monkeypatch.setattr(vae, "decode", full)
+        with pytest.raises(OutOfMemory):
+            await model.generate("a red dog", seed=1)
+        assert (await model.generate("a red dog", seed=1)).media_type == "image/png"
+        assert seen == [torch.float32] * 2 and vae.dtype == torch.float16
+
+    @pytest.mark.parametrize("task", ["generate", "edit"])
+    async def test_parts_that_take_turns_on_a_card_leave_it_however_a_call_ends(
+        self, task: str, fresh: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, left = fresh("diffusers"), list[str]()
+        engine, original = model._engine, model._engine.pipeline("generate").make
+        saving = engine.options.model_copy(update={"savings": ["model_offload"]})  # as on a card
+        monkeypatch.setattr(model, "_engine", replace(engine, options=saving))
+        monkeypatch.setattr(original, "maybe_free_model_hooks", lambda: left.append("left"))
+        monkeypatch.setattr(original.unet, "forward", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await getattr(model, task)(*[RED][: task == "edit"], "a red dog", seed=1)
+        assert left == ["left"]
 
 
 class TestCompiled:
