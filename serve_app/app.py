@@ -65,8 +65,10 @@ def deployment(
     backend = load_backend(model.backend)
     needs = backend.needs
     others = {other.name: other.user_config for other in sharing}
+    sees_cards = needs.gpus > 0 or model.gpu_memory_gib is not None or not nodes  # where none are declared, any
+    made = shelf(backend, model.name, others, model.most_loaded, sees_cards) if others else replica(backend, sees_cards)
     wrap: Any = serve.deployment
-    return wrap(shelf(backend, model.name, others, model.most_loaded) if others else replica(backend)).options(
+    return wrap(made).options(
         name=model.name,
         user_config={},  # so that `reconfigure` is called, and the model loaded, even where the profile has none
         ray_actor_options=_resources(model, needs, nodes),

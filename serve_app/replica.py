@@ -13,19 +13,27 @@ from typing import Any, cast
 import ray
 
 from deployments.backend import weights_path
+from deployments.engine import check_card
 from deployments.progress import following
 
 from .callbacks import listen
+from .card import loading_alone, see_no_other_s_card
 from .inbox import Address
 from .memory import give_back
 from .outbox import Outbox
 
 
-def replica(backend: type[Any]) -> type[Any]:
-    """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict."""
+def replica(backend: type[Any], sees_cards: bool = True) -> type[Any]:
+    """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict.
+
+    Args:
+        sees_cards: whether it may use any GPU of its machine.
+    """
 
     class Replica(backend):
         def __init__(self) -> None:
+            if not sees_cards:
+                see_no_other_s_card()
             super().__init__()
             show_ray()
             self._outbox = Outbox()
@@ -35,10 +43,15 @@ def replica(backend: type[Any]) -> type[Any]:
         async def reconfigure(self, options: dict[str, Any]) -> None:
             checked = backend.Options.model_validate(options)
             loaded_before = self._revision
-            await super().reconfigure(checked)
+            async with loading_alone():
+                await super().reconfigure(checked)
             self._revision = revision_of(backend, checked)
             if loaded_before:
                 await asyncio.to_thread(give_back)
+
+        def check_health(self) -> None:
+            check_card()
+            super().check_health()
 
         async def revision(self) -> str:
             """Of all that decides an answer: the code's place, its options and its weights."""

@@ -23,10 +23,12 @@ from pydantic import ValidationError
 from ray import serve
 
 from deployments.capabilities import capabilities_of
+from deployments.engine import check_card
 from deployments.errors import MedleyError, ModelUnavailable, OutOfMemory
 from deployments.progress import following
 
 from .callbacks import listen
+from .card import loading_alone, see_no_other_s_card
 from .errors import InvalidConfig
 from .inbox import Address
 from .memory import give_back
@@ -45,12 +47,19 @@ PATIENCE_S = (
 )  # between looks whether an unloaded model is gone; a failed call may hold it a moment
 
 
-def shelf(backend: type[Any], host: str, sharers: Mapping[str, Mapping[str, Any]], most_loaded: int) -> type[Any]:
+def shelf(
+    backend: type[Any],
+    host: str,
+    sharers: Mapping[str, Mapping[str, Any]],
+    most_loaded: int,
+    sees_cards: bool = True,
+) -> type[Any]:
     """The class to deploy for `host` and those that live in its replicas.
 
     Args:
         sharers: the `user_config` of each, by name.
         most_loaded: models in memory at once, the host among them; 1 or more.
+        sees_cards: whether they may use any GPU of their machine.
 
     Raises:
         InvalidConfig: the backend does not take the options of a sharer.
@@ -59,6 +68,8 @@ def shelf(backend: type[Any], host: str, sharers: Mapping[str, Mapping[str, Any]
 
     class Replica(Shelf):
         def __init__(self) -> None:
+            if not sees_cards:
+                see_no_other_s_card()
             super().__init__(backend, host, options)
 
         @serve.multiplexed(max_num_models_per_replica=most_loaded)
@@ -164,7 +175,8 @@ class Shelf:
         try:
             async with self.in_use(self._host) as loaded:
                 if loaded.options is not checked:
-                    await loaded.backend.reconfigure(checked)
+                    async with loading_alone():
+                        await loaded.backend.reconfigure(checked)
                     loaded.options, loaded.revision = checked, revision_of(self._backend, checked)
                     await asyncio.to_thread(give_back)
         except BaseException:
@@ -174,6 +186,7 @@ class Shelf:
 
     def check_health(self) -> None:
         """Raises if a model in memory cannot answer: its process is of no use to the others either."""
+        check_card()
         for loaded in list(self._in_memory.values()):
             if loaded.backend is not None:
                 loaded.backend.check_health()
@@ -248,7 +261,8 @@ class Shelf:
         backend, options = self._backend(), self._options[name]
         listen(backend)
         try:
-            await backend.reconfigure(options)
+            async with loading_alone():
+                await backend.reconfigure(options)
         except Exception as error:
             if not isinstance(error, MedleyError):
                 log.exception("model %s cannot be loaded", name)

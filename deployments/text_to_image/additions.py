@@ -153,7 +153,7 @@ def _add_references(pipeline: Any, references: ReferenceAdapter) -> None:
 def _left_in_place(pipeline: Any) -> Iterator[None]:
     """diffusers casts a network to its own type of number once it has a reference adapter, which one that is quantised
     refuses. What was added has that type already."""
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     if not getattr(network, "is_quantized", False):
         yield
         return

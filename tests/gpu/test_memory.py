@@ -48,7 +48,7 @@ except RuntimeError as error:
 SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the card in blocks of so many
 SAVED = 2**19  # bytes, of 11 MB: the starter painter has 1.5 million weights in layers that are quantised
 WHISPER_GIB = 0.6  # at least, of six layers of the large Whisper's size in float32
-ROOM = 32 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
+ROOM = 128 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
 
 
 def greedy(part: float) -> list[str]:
@@ -76,8 +76,11 @@ async def test_a_process_is_held_to_its_share_and_its_neighbour_goes_on(cuda: An
 
 
 def _settled(cuda: Any) -> None:
+    import torch
+
     gc.collect()
     cuda.synchronize()
+    torch._C._cuda_clearCublasWorkspaces()  # some MiB for each thread that has multiplied, kept for good
     cuda.empty_cache()
 
 

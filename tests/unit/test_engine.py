@@ -16,6 +16,7 @@ from deployments.errors import ModelUnavailable, OutOfMemory
         "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to",
         "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes",
         "Cannot allocate memory",
+        "GET was unable to find an engine to execute this computation",  # torch, of cuDNN's plans
     ],
 )
 def test_a_full_device_is_known_by_what_libraries_say_of_it(said: str) -> None:

@@ -72,6 +72,7 @@ def test_the_service_names_no_backend() -> None:
                 "backend",
                 "callbacks",
                 "capabilities",
+                "engine",
                 "errors",
                 "hub_errors",
                 "loads",
