@@ -121,6 +121,25 @@ CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a c
 UNTRAINED = frozenset({"depth_anything", "fastsam", "sam2"})  # loaded with random weights: what they find means nothing
 # Backends that are tested in another environment, and the module of their engine.
 ELSEWHERE = {"fastsam": "ultralytics", "vllm": "vllm", "xtts": "TTS"}
+# Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
+# test_vllm.py sees end.
+LOADED = dict.fromkeys(
+    (
+        "cutout",
+        "cyclegan",
+        "depth_anything",
+        "diffusers",
+        "faster_whisper",
+        "fastsam",
+        "mms",
+        "sam2",
+        "swin2sr",
+        "transformers",
+        "vit_mae",
+        "xtts",
+    ),
+    "_engine",
+) | {"pocketsphinx": "_pool"}
 
 
 def need(name: str) -> None:

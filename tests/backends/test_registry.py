@@ -34,7 +34,7 @@ from deployments.capabilities import (
 from deployments.errors import ModelUnavailable
 from deployments.media import Image
 
-from .harness import CONTRACTS, ELSEWHERE, OPTIONS, offering
+from .harness import CONTRACTS, ELSEWHERE, LOADED, OPTIONS, offering
 
 ENGINES = (
     "torch",
@@ -54,25 +54,6 @@ ENGINES = (
     "numpy",
     "serve_app",
 )
-# Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
-# test_vllm.py sees end.
-LOADED = dict.fromkeys(
-    (
-        "cutout",
-        "cyclegan",
-        "depth_anything",
-        "diffusers",
-        "faster_whisper",
-        "fastsam",
-        "mms",
-        "sam2",
-        "swin2sr",
-        "transformers",
-        "vit_mae",
-        "xtts",
-    ),
-    "_engine",
-) | {"pocketsphinx": "_pool"}
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
     "cutout": {"matting": "/nowhere"},
     "cyclegan": {"weights": "/nowhere"},
