@@ -223,8 +223,9 @@ def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[P
     if "callback_on_step_end" in whole.accepts:
         given["callback_on_step_end"] = look
     try:
-        # Not in inference mode: what is quantised by torchao could not be moved to a card and back then.
-        with torch.no_grad(), _as_it_was(first.engine):
+        # In inference mode, the faster one, what is quantised by torchao could not be moved to a card and back.
+        offload = "model_offload" in first.engine.options.savings
+        with torch.no_grad() if offload else torch.inference_mode(), _as_it_was(first.engine):
             # A CPU's draws are the same beside any GPU.
             draws = [torch.Generator("cpu").manual_seed(work.seed) for work in works]
             return pipeline(**given, generator=draws, output_type="pil").images
