@@ -77,25 +77,13 @@ def failure(error: BaseException, what: str, revision: str | None = None) -> Mod
     if isinstance(error, ImportError):
         for library in (name for name in EXTRAS if name in str(error).lower()):
             reason = f"{library} is not installed here; the extra `{EXTRAS[library]}` installs it"
-    if is_full(error):
-        let_go(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or FULL.search(str(error)):
+        # They hold the tensors of the failed call as long as the error lives.
+        traceback.clear_frames(error.__traceback__)
         return OutOfMemory(f"{what}: {reason}")
     if isinstance(error, torch.AcceleratorError):
         _lost.append(reason)
     return ModelUnavailable(f"{what}: {reason}")
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an engine's error says that memory is full."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or FULL.search(str(error)) is not None
-
-
-def let_go(error: BaseException) -> None:
-    """Free the tensors of the failed call, which an out-of-memory error holds as long as it lives."""
-    if is_full(error):
-        traceback.clear_frames(error.__traceback__)
 
 
 _lost = list[str]()  # why the card can no longer be used in this process: after such an error every later call fails

@@ -89,6 +89,11 @@ def quantized(quantization: Quantization | None, network: str, dtype: Any) -> An
     return PipelineQuantizationConfig(quant_mapping={network: how})
 
 
+def network_of(pipeline: Any) -> Any:
+    """The part that denoises."""
+    return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+
+
 def add(pipeline: Any, adapters: Mapping[str, Adapter], references: ReferenceAdapter | None) -> Additions:
     """Load them into a pipeline.
 
@@ -153,7 +158,7 @@ def _add_references(pipeline: Any, references: ReferenceAdapter) -> None:
 def _left_in_place(pipeline: Any) -> Iterator[None]:
     """diffusers casts a network to its own type of number once it has a reference adapter, which one that is quantised
     refuses. What was added has that type already."""
-    network: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network = network_of(pipeline)
     if not getattr(network, "is_quantized", False):
         yield
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import pixels
-from ..engine import failure, let_go
+from ..engine import failure
 from ..errors import InvalidInput
 from ..image_enhancement.swin2sr import enlarge
 from ..media import Image
@@ -222,15 +222,15 @@ def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[P
     given = {name: value for name, value in (first.shared | own).items() if name in whole.accepts}
     if "callback_on_step_end" in whole.accepts:
         given["callback_on_step_end"] = look
-    try:
-        # In inference mode, the faster one, what is quantised by torchao could not be moved to a card and back.
-        offload = "model_offload" in first.engine.options.savings
-        with torch.no_grad() if offload else torch.inference_mode(), _as_it_was(first.engine):
+    # In inference mode, the faster one, what is quantised by torchao could not be moved to a card and back.
+    offload = "model_offload" in first.engine.options.savings
+    with torch.no_grad() if offload else torch.inference_mode(), _as_it_was(first.engine):
+        try:
             # A CPU's draws are the same beside any GPU.
             draws = [torch.Generator("cpu").manual_seed(work.seed) for work in works]
             return pipeline(**given, generator=draws, output_type="pil").images
-    except (RuntimeError, MemoryError) as error:
-        raise failure(error, "the text-to-image model failed") from None
+        except (RuntimeError, MemoryError) as error:
+            raise failure(error, "the text-to-image model failed") from None
 
 
 @contextmanager
@@ -241,9 +241,6 @@ def _as_it_was(engine: Engine) -> Iterator[None]:
     number = getattr(vae, "dtype", None)
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        let_go(error)  # of what the call had in memory: the next line needs some
-        raise
     finally:
         if vae is not None and vae.dtype != number:  # SDXL's decodes in float32
             vae.to(dtype=number)

@@ -13,7 +13,7 @@ from ..engine import device_for, failure, is_local
 from ..errors import ModelUnavailable
 from ..image_enhancement.swin2sr import Networks, Swin2SR
 from ..image_enhancement.swin2sr import load as load_upscaler
-from .additions import Additions, add, quantized
+from .additions import Additions, add, network_of, quantized
 from .context import Reader, readers_of, tokenizers_of
 
 Task = Literal["generate", "edit", "inpaint"]
@@ -129,12 +129,7 @@ def _place(pipeline: Any, device: str, savings: Sequence[Saving]) -> None:
             raise ModelUnavailable("savings: compile needs a C++ compiler on a CPU: g++, or the one that CXX names")
         if device == "cuda" and not any(map(shutil.which, (os.environ.get("CC", "gcc"), "clang"))):
             raise ModelUnavailable("savings: compile needs a C compiler on a GPU: gcc, or the one that CC names")
-        _network(pipeline).compile()
-
-
-def _network(pipeline: Any) -> Any:
-    """The part that denoises."""
-    return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+        network_of(pipeline).compile()
 
 
 def _made(pipeline: Any, options: Any, additions: Additions) -> Engine:
@@ -145,7 +140,7 @@ def _made(pipeline: Any, options: Any, additions: Additions) -> Engine:
     factor = int(getattr(pipeline, "vae_scale_factor", 8))
     # Diffusers asks for eighths whatever the VAE; transformers take latent pixels in pairs on top of it.
     step = math.lcm(8, factor) * (2 if getattr(pipeline, "transformer", None) is not None else 1)
-    usual = getattr(getattr(_network(pipeline), "config", None), "sample_size", None)
+    usual = getattr(getattr(network_of(pipeline), "config", None), "sample_size", None)
     own = usual * factor if isinstance(usual, int) else getattr(pipeline, "default_sample_size", 64) * factor
     size = (options.width or own, options.height or own)
     if size[0] % step or size[1] % step:

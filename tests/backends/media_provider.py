@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import PIL.Image
+import standardwebhooks
 
 from deployments import audio
 from deployments.image_enhancement.swin2sr import Swin2SR
@@ -144,8 +145,6 @@ class Freepik:
 
     async def _call(self, number: str, url: str) -> None:
         """Tell each change of a task. The pictures it names are others than the task's: nobody is to look at them."""
-        import standardwebhooks  # the environments of single engines do without it
-
         hook = standardwebhooks.Webhook(self.secret.encode())
         async with httpx.AsyncClient() as client:
             for status in ("IN_PROGRESS", "COMPLETED"):
