@@ -7,14 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from serve_app import ray_knobs
+from serve_app.provisioning import ray_environment
 
 port, knobs = int(sys.argv[1]), "--knobs" in sys.argv
 directory = Path(tempfile.mkdtemp(prefix="bare-"))
-environment = ray_knobs.local_environment(directory)
+environment = ray_environment.local_environment(directory)
 if not knobs:  # its own files and ports all the same, but none of the speed
-    environment = {name: value for name, value in environment.items() if name not in ray_knobs.SPEED}
-ray_knobs.apply(environment)
+    environment = {name: value for name, value in environment.items() if name not in ray_environment.SPEED}
+ray_environment.apply(environment)
 
 import ray  # noqa: E402  (after its environment)
 from fastapi import FastAPI  # noqa: E402

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from serve_app.ray_knobs import free_port
+from serve_app.provisioning.ray_environment import free_port
 
 from .report import Row, at_least, at_most, console, info, save
 
@@ -140,7 +140,7 @@ def medley(profile: Path) -> Iterator[Contender]:
 
 def starter() -> list[Row]:
     """The starter profile: time until ready, memory when idle, one spoken wish."""
-    from serve_app.sample import WISH, speak
+    from serve_app.cli.demo import WISH, speak
 
     began = time.monotonic()
     with medley(Path("serve_config.yaml")) as service:

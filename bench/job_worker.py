@@ -15,11 +15,11 @@ from pydantic import BaseModel
 
 from bench.echo import Echo
 from deployments.capabilities import Language, Message, Reply
-from serve_app.config import AppConfig, JobsConfig, ModelConfig
+from serve_app.config.schema import AppConfig, JobsConfig, ModelConfig
 from serve_app.graph import Graph, graph
 from serve_app.jobs.runner import Runner
-from serve_app.local import LocalHandle
-from serve_app.models import Model, Models
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import Model, Models
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -94,7 +94,8 @@ async def serve(url: str, folder: str, port: int, key: str) -> None:
     import uvicorn
 
     from serve_app.accounts.keys import SingleKey
-    from serve_app.gateway import Service, http_app
+    from serve_app.gateway.http_app import http_app
+    from serve_app.gateway.service import Service
     from serve_app.jobs.dispatch import Dispatch
 
     runner = open_runner(url, folder)

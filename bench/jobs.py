@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx
 from sqlalchemy import func, insert, select
 
-from serve_app.jobs import lease, store
+from serve_app.jobs import lease, queue, rows
 from serve_app.jobs.job import NewJob
-from serve_app.ray_knobs import free_port
+from serve_app.provisioning.ray_environment import free_port
 from serve_app.storage import tables
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -113,7 +113,7 @@ def medley_rate(url: str, folder: str, count: int) -> float:
     ended = select(func.count()).where(jobs.c.status == "succeeded", jobs.c.kind == "graph")
     with process("bench.job_worker", "work", url, folder), process("bench.job_worker", "work", url, folder):
         began = time.perf_counter()
-        asyncio.run(at_once(count, lambda: database.write(store.create, job())))
+        asyncio.run(at_once(count, lambda: database.write(queue.create, job())))
         while database.read_here(lambda connection: connection.execute(ended).scalar()) != count:
             assert time.perf_counter() - began < PATIENCE_S, "the jobs do not end"
             time.sleep(0.02)
@@ -154,13 +154,13 @@ def medley_step_ms(url: str, folder: str, count: int) -> float:
     async def measured() -> float:
         runner = open_runner(url, folder)
         for steps in (5, count):
-            await runner.database.write(store.create, job(steps=steps))
+            await runner.database.write(queue.create, job(steps=steps))
             claimed = await runner.claim()
             assert claimed
             began = time.perf_counter()
             await runner.run(claimed)
         seconds = time.perf_counter() - began
-        done = await runner.database.read(store.step_records, claimed.job.id)
+        done = await runner.database.read(rows.step_records, claimed.job.id)
         assert len(done) == count
         await runner.stop()
         runner.database.dispose()
@@ -182,14 +182,14 @@ def resumed_after(url: str, folder: str, how: signal.Signals) -> float:
     log = Path(folder) / new_id("log")
     work = ("bench.job_worker", "work", url, folder)
     with process(*work) as (first, name), process(*work) as (second, _):
-        created, _ = database.write_here(store.create, job(steps=3, seconds=1.0, log=str(log)))
-        while len(database.read_here(store.step_records, created.id)) < 1:
+        created, _ = database.write_here(queue.create, job(steps=3, seconds=1.0, log=str(log)))
+        while len(database.read_here(rows.step_records, created.id)) < 1:
             time.sleep(0.01)
         time.sleep(0.3)
-        owner = database.read_here(store.find, "bench", created.id).owner
+        owner = database.read_here(queue.find, "bench", created.id).owner
         at = time.time()
         (first if owner == name else second).send_signal(how)
-        while not database.read_here(store.find, "bench", created.id).ended:
+        while not database.read_here(queue.find, "bench", created.id).ended:
             time.sleep(0.05)
     starts = [line.split() for line in log.read_text().splitlines()]
     assert [number for number, _ in starts] == ["0", "1", "1", "2"], starts  # the finished step is not done again
@@ -224,8 +224,8 @@ def event_ms(url: str, folder: str, clients: int) -> list[float]:
     try:
         with process("bench.job_worker", "work", url, folder):
             # A process's first job pays for what it loads and compiles.
-            warm, _ = database.write_here(store.create, job("local", steps=5))
-            while not database.read_here(store.find, "local", warm.id).ended:
+            warm, _ = database.write_here(queue.create, job("local", steps=5))
+            while not database.read_here(queue.find, "local", warm.id).ended:
                 time.sleep(0.05)
             headers = {"authorization": f"Bearer {key}"}
             for _ in range(200):
@@ -235,7 +235,7 @@ def event_ms(url: str, folder: str, clients: int) -> list[float]:
                 time.sleep(0.1)
             later = replace(job("local", steps=5, seconds=0.5), delay_s=FOLLOWED_WITHIN_S)
             new = [replace(later, id=new_id("job")) for _ in range(JOBS_FOLLOWED)]
-            made = [database.write_here(store.create, one)[0].id for one in new]
+            made = [database.write_here(queue.create, one)[0].id for one in new]
             arrived = asyncio.run(followed(port, key, [made[number % JOBS_FOLLOWED] for number in range(clients)]))
         query = select(tables.events.c.job_id, tables.events.c.seq, tables.events.c.created_at)
         rows = database.read_here(lambda connection: connection.execute(query).all())

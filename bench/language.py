@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.backend import weights_path
-from serve_app.ray_knobs import free_port
+from serve_app.provisioning.ray_environment import free_port
 
 from .gateway import process, until_answers
 from .report import Row, at_least, at_most, console, info

@@ -4,9 +4,9 @@ from pydantic import BaseModel, Field
 
 from deployments.capabilities import Language, TextToImage
 from deployments.media import Image
+from deployments.prompt_category import Category, category_of
 from serve_app.graph import graph
 
-from .prompt_category import Category, category_of
 from .prompt_enhancement import MAX_WISH, enhance
 from .prompt_fitting import fitting
 

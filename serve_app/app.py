@@ -12,13 +12,14 @@ from ray.serve.schema import LoggingConfig
 
 from deployments.backend import GPU_MEMORY, Needs
 
-from .config import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig, load_backend, load_graphs
-from .gateway import Gateway
+from .config.loading import load_backend, load_graphs
+from .config.multiplexing import check_sharing, sharers
+from .config.placement import gpu_share, node_for
+from .config.schema import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig
+from .gateway.deployment import Gateway
 from .jobs.worker import Worker
-from .plan import gpu_share, node_for
-from .replica import replica
-from .sharing import check_sharing, sharers
-from .shelf import shelf
+from .replicas.multiplexed import shelf
+from .replicas.replica import replica
 
 
 def build(config: AppConfig) -> Application:

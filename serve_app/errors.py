@@ -23,6 +23,7 @@ MedleyError
 """
 
 import difflib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from pydantic import ValidationError
 
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, UnsupportedMedia
 
+log = logging.getLogger("ray.serve")
 PROBLEM_TYPES = "https://medley.invalid/problems/"  # identifiers, not addresses: RFC 9457 asks only that they be URIs
 
 
@@ -235,3 +237,11 @@ def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any
 def reason_of(message: str) -> str:
     """The last line of Serve's message about a deployment: of a traceback, the error itself."""
     return next((line for line in reversed(message.splitlines()) if line.strip()), "")
+
+
+def foreseen(error: Exception, request_id: str) -> MedleyError:
+    """The error, or in place of one nobody foresaw, which is logged, one that tells no more than the request's id."""
+    if isinstance(error, MedleyError):
+        return error
+    log.error("request %s failed", request_id, exc_info=error)
+    return MedleyError(f"The service failed on this request. Its id is {request_id}.")

@@ -21,12 +21,13 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from deployments.errors import MedleyError, ModelUnavailable
 from deployments.progress import Progress
 
+from .config.schema import AUTO
 from .errors import InboxUnreachable, ModelFailed, RunTimedOut
 from .graph import Graph
-from .inbox import Arriving
-from .models import Method, Model, Models, methods_of
-from .selection import AUTO
-from .starting import unless_it_cannot_start
+from .models.methods import Method, methods_of
+from .models.registry import Model, Models
+from .models.startup_failures import unless_it_cannot_start
+from .models.stream_receiver import Arriving
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")

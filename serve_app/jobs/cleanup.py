@@ -4,12 +4,12 @@ import json
 
 from sqlalchemy import Connection, delete, select, update
 
-from ..config import DAY_S, JobsConfig
+from ..config.schema import DAY_S, JobsConfig
 from ..storage.artifacts import Artifacts
 from ..storage.database import Database
 from ..storage.tables import deliveries, events, jobs, now, webhooks
+from ..webhooks.endpoints import OWN
 from .step_cache import trim
-from .webhooks import OWN
 
 AT_ONCE = 200
 

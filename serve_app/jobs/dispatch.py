@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from ..errors import StorageUnavailable
 from ..storage.artifacts import Artifact
 from ..storage.tables import new_id, now
-from . import lease, store
+from . import lease, queue, rows
 from .events import Tail
 from .job import CLEANUP, SYSTEM, Job, NewJob
 from .runner import Runner
@@ -46,15 +46,15 @@ class Dispatch:
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def create(self, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
-        """A queued job, and whether it is new; see `store.create`."""
-        job, made = await self.database.write(store.create, new, artifacts)
+        """A queued job, and whether it is new; see `queue.create`."""
+        job, made = await self.database.write(queue.create, new, artifacts)
         if made:
             self.tell_workers()
         return job, made
 
     async def retry(self, user: str, job_id: str) -> Job:
-        """See `store.retry`."""
-        job = await self.database.write(store.retry, user, job_id)
+        """See `queue.retry`."""
+        job = await self.database.write(queue.retry, user, job_id)
         self.tell_workers()
         return job
 
@@ -97,4 +97,4 @@ def _schedule_cleanup(connection: Connection) -> None:
     """One clean-up a period, whoever asks: the period is its idempotency key."""
     period = int((connection.execute(select(now())).scalar() or 0) // CLEAN_EVERY_S)
     key = f"cleanup-{period}"
-    store.enqueue(connection, NewJob(new_id("job"), SYSTEM, "cleanup", json.dumps(None), CLEANUP, idempotency_key=key))
+    rows.enqueue(connection, NewJob(new_id("job"), SYSTEM, "cleanup", json.dumps(None), CLEANUP, idempotency_key=key))

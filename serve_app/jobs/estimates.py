@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from ..run import Step
-from ..storage.statement import insert_new
+from ..storage.compiled_statement import insert_new
 from ..storage.tables import durations
 
 WEIGHT = 0.2  # of the newest run in a running mean

@@ -19,10 +19,11 @@ from ..run import Call, Kept, Step
 from ..storage.artifacts import Artifact
 from ..storage.database import Database
 from . import lease
-from .documents import Writer, digest, holds_media, load
 from .estimates import Estimate
 from .job import Claimed, Event, EventKind, Held, Outcome, StepRecord
+from .serialization import Writer, digest, holds_media, load
 from .step_cache import StepCache
+from .view import step_view
 
 T = TypeVar("T")
 log = logging.getLogger("ray.serve")
@@ -244,17 +245,3 @@ async def patiently(ask: Callable[[], Awaitable[T]], lost: asyncio.Event) -> T:
                 log.warning("a job waits for storage: %s", error)
             await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
     raise AssertionError
-
-
-def step_view(step: Step) -> dict[str, Any]:
-    """A step as its followers see it."""
-    return {
-        "name": step.name,
-        "model": step.model,
-        "status": step.status,
-        "attempts": step.attempts,
-        "seconds": round(step.seconds, 4),
-        "fraction": None if step.fraction is None else round(step.fraction, 3),
-        "cached": step.cached,
-        "error": step.error,
-    }

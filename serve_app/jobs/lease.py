@@ -33,12 +33,12 @@ from sqlalchemy import (
 from ..errors import WorkerLost, problem
 from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
-from ..storage.database import CLAIM_LOCK, lock
-from ..storage.statement import InsertNew, Statement
+from ..storage.compiled_statement import InsertNew, Statement
+from ..storage.locks import CLAIM_LOCK, lock
 from ..storage.tables import events, jobs, now, steps
-from . import store
+from . import queue, settlement
 from .job import GRAPH, SYSTEM, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord
-from .store import write_events
+from .rows import FIRST_EVENT, LISTENS, end_state, job_of, step_records, write_events
 
 
 class LeaseLost(Exception):
@@ -141,7 +141,7 @@ END = Statement(
             expires_at=now() + bindparam("keep_s", type_=Double()),
         )
         # Few columns: reading one costs as much as writing it.
-        .returning(jobs.c.kind, jobs.c.price, jobs.c.webhook_url, store.LISTENS.label("listens"))
+        .returning(jobs.c.kind, jobs.c.price, jobs.c.webhook_url, LISTENS.label("listens"))
     )
 )
 INSERT_STEPS = InsertNew(steps)
@@ -208,12 +208,12 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
     claimed: list[Claimed] = []
     told: list[Event] = []
     for row in sorted(rows, key=lambda row: chosen.index(row.id)):
-        job, last = store.job_of(row), lasts.get(row.id, store.FIRST_EVENT if row.kind == GRAPH else 0)
+        job, last = job_of(row), lasts.get(row.id, FIRST_EVENT if row.kind == GRAPH else 0)
         if job.cancel_requested or job.attempts > terms.max_attempts:
             outcome = _ended_without_run(job, terms)
             finish(connection, Held(job.id, job.fence), outcome, last + 1, keep_s=terms.keep_s)
             continue
-        done = store.step_records(connection, job.id) if job.fence > 1 else ()
+        done = step_records(connection, job.id) if job.fence > 1 else ()
         if job.kind == GRAPH:
             told.append(Event(job.id, last + 1, "state", json.dumps({"status": "running", "attempt": job.attempts})))
         left = job.timeout_s - (row.at - (job.started_at or row.at))
@@ -249,7 +249,7 @@ def adopt(
         InvalidRequest: the key was used with another request.
         InsufficientCredit: the user has less than the price.
     """
-    job, made = store.create(connection, new, artifacts)
+    job, made = queue.create(connection, new, artifacts)
     if not made and not (job.id == new.id and job.status == "queued"):
         return job
     claimed = take(connection, owner, terms, [job.id])
@@ -343,11 +343,11 @@ def finish(
         return
     for artifact in artifacts:
         insert_artifact(connection, artifact)
-    last = Event(held.job_id, seq, "state", json.dumps(store.end_state(outcome.status, None if good else outcome.data)))
+    last = Event(held.job_id, seq, "state", json.dumps(end_state(outcome.status, None if good else outcome.data)))
     write_events(connection, [*told, last])
     if ended.price or ended.webhook_url or ended.listens:
-        job = store.job_of(connection.execute(select(jobs).where(jobs.c.id == held.job_id)).one())
-        store.after_end(connection, job, outcome.charged, bool(ended.listens))
+        job = job_of(connection.execute(select(jobs).where(jobs.c.id == held.job_id)).one())
+        settlement.after_end(connection, job, outcome.charged, bool(ended.listens))
 
 
 def requeue(

@@ -18,20 +18,19 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.errors import MedleyError
 
-from ..config import DAY_S, JobsConfig
-from ..errors import StorageUnavailable, UnknownName, invalid_request, problem
+from ..config.schema import DAY_S, JobsConfig
+from ..errors import StorageUnavailable, UnknownName, foreseen, invalid_request, problem
 from ..graph import MODELS_FIELD, Graph
-from ..models import Model, Models
-from ..responses import foreseen
+from ..models.registry import Model, Models
 from ..run import Run, Step
 from ..storage.artifacts import Artifact, Artifacts
 from ..storage.database import Database
 from . import estimates, lease
-from .documents import Writer, load
 from .estimates import Estimate
 from .heartbeat import Heartbeat
 from .job import GRAPH, Claimed, Held, Job, NewJob, Outcome
 from .journal import Journal, patiently
+from .serialization import Writer, load
 from .step_cache import StepCache
 
 log = logging.getLogger("ray.serve")

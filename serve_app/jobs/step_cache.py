@@ -11,10 +11,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, select, update
 
 from ..errors import StorageUnavailable
-from ..models import Model
+from ..models.registry import Model
 from ..run import Call
+from ..storage.compiled_statement import insert_new
 from ..storage.database import Database
-from ..storage.statement import insert_new
 from ..storage.tables import now, step_cache
 from .job import StepRecord
 

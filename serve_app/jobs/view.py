@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..run import Step
 from .job import Job, StepRecord
 
 
@@ -68,3 +69,17 @@ def _loaded(text: str | None) -> Any:
 
 def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else round(end - start, 4)
+
+
+def step_view(step: Step) -> dict[str, Any]:
+    """A step as its followers see it."""
+    return {
+        "name": step.name,
+        "model": step.model,
+        "status": step.status,
+        "attempts": step.attempts,
+        "seconds": round(step.seconds, 4),
+        "fraction": None if step.fraction is None else round(step.fraction, 3),
+        "cached": step.cached,
+        "error": step.error,
+    }

@@ -7,9 +7,10 @@ from typing import Any, cast
 import ray
 from ray import serve
 
-from ..config import AppConfig, load_graphs
-from ..models import bind_models
-from .opening import open_runner
+from ..config.loading import load_graphs
+from ..config.schema import AppConfig
+from ..models.registry import bind_models
+from .runtime import open_runner
 
 log = logging.getLogger("ray.serve")
 LOOK_S = 0.05

@@ -22,13 +22,13 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
 from deployments.media import Media
 
-from ..accounts.keys import open_secret
-from ..config import Settings
+from ..config.settings import Settings
 from ..errors import NotFound, StorageUnavailable
 from . import tables
+from .blobs import open_store
+from .compiled_statement import insert_new
 from .database import Database
-from .statement import insert_new
-from .stores import open_store
+from .secret_file import open_secret
 
 Folder = Literal["inputs", "outputs", "references", "temp"]
 

@@ -39,7 +39,6 @@ BUSY_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
 DEADLOCK, DEADLOCKS = ("40P01", "40001"), 10  # PostgreSQL's codes; how often one piece of work is tried
 DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
-UPGRADE_LOCK, CLAIM_LOCK, ENDPOINTS_LOCK = 7_310_001, 7_310_002, 7_310_003  # PostgreSQL's advisory locks
 
 
 class _Deadlock(Exception):
@@ -237,12 +236,6 @@ class Database:
         self._writers.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self._engine.dispose()
-
-
-def lock(connection: Connection, number: int) -> None:
-    """One holder at a time until the transaction ends. SQLite's writers are one at a time anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))
 
 
 def _reason(error: Exception) -> str:

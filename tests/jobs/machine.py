@@ -12,8 +12,9 @@ from sqlalchemy import func, select, update
 
 from serve_app.accounts import ledger
 from serve_app.errors import Conflict, InsufficientCredit
-from serve_app.jobs import lease, store
+from serve_app.jobs import lease, queue
 from serve_app.jobs.job import Claimed, Event, NewJob, Outcome, StepRecord
+from serve_app.jobs.rows import step_records
 from serve_app.storage import tables
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -76,11 +77,11 @@ class StoreMachine(RuleBasedStateMachine):
         captured = sum(job.captured for job in self.jobs.values() if job.user == user)
         if price > GRANTED - spent - captured:
             try:
-                self.database.write_here(store.create, new)
+                self.database.write_here(queue.create, new)
             except InsufficientCredit:
                 return
             raise AssertionError("admitted without credit")
-        self.twice(again, store.create, new)
+        self.twice(again, queue.create, new)
         self.jobs[new.id] = Expected(user, price)
 
     @rule(target=held, most=st.integers(1, 3))
@@ -176,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         job_id, job = self.any_job(data)
-        self.database.write_here(store.cancel, job.user, job_id, 60.0)
+        self.database.write_here(queue.cancel, job.user, job_id, 60.0)
         if job.status == "queued":
             job.status = "cancelled"
         elif job.status == "running":
@@ -186,7 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
     def retry(self, data: st.DataObject) -> None:
         job_id, job = self.any_job(data)
         try:
-            self.database.write_here(store.retry, job.user, job_id)
+            self.database.write_here(queue.retry, job.user, job_id)
         except Conflict:
             assert job.status not in ("failed", "cancelled")
         except InsufficientCredit:
@@ -214,7 +215,7 @@ class StoreMachine(RuleBasedStateMachine):
         for row in rows:
             job = self.jobs[row.id]
             assert (row.status, row.fence) == (job.status, job.fence), (row.status, job)
-            steps = self.database.read_here(store.step_records, row.id)
+            steps = self.database.read_here(step_records, row.id)
             assert {step.name: step.output for step in steps} == job.steps
         told = select(tables.events.c.job_id, tables.events.c.seq)
         events = self.database.read_here(lambda connection: connection.execute(told).all())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.jobs import store
+from serve_app.jobs import queue
 from serve_app.jobs.events import Tail
 from serve_app.jobs.job import Event
 from serve_app.storage.artifacts import Artifacts
@@ -22,8 +22,8 @@ async def all_of(tail: Tail, job_id: str, after: int = 0) -> list[Event]:
 async def test_followers_get_what_was_and_what_comes_and_the_stream_ends_with_the_job(
     database: Database, artifacts: Artifacts
 ) -> None:
-    job, _ = await database.write(store.create, wish(steps=3))
-    other, _ = await database.write(store.create, wish(user="bob", steps=1))
+    job, _ = await database.write(queue.create, wish(steps=3))
+    other, _ = await database.write(queue.create, wish(user="bob", steps=1))
     tail = Tail(database)
     try:
         async with asyncio.timeout(20):
@@ -42,7 +42,7 @@ async def test_followers_get_what_was_and_what_comes_and_the_stream_ends_with_th
 
 
 async def test_an_event_is_told_soon_after_its_commit(database: Database) -> None:
-    job, _ = await database.write(store.create, wish())
+    job, _ = await database.write(queue.create, wish())
     tail, arrived = Tail(database), dict[int, float]()
 
     async def follow() -> None:
@@ -54,7 +54,7 @@ async def test_an_event_is_told_soon_after_its_commit(database: Database) -> Non
         await asyncio.sleep(0.5)
         committed = {}
         for seq in range(2, 22):
-            await database.write(store.append, job.id, "log", {"message": "hello"})
+            await database.write(queue.append, job.id, "log", {"message": "hello"})
             committed[seq] = time.monotonic()
             await asyncio.sleep(0.03)
         async with asyncio.timeout(3):
@@ -71,9 +71,9 @@ async def test_an_event_is_told_soon_after_its_commit(database: Database) -> Non
 async def test_a_follower_who_comes_during_a_read_from_later_on_misses_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, _ = await database.write(store.create, wish())
+    job, _ = await database.write(queue.create, wish())
     for number in range(5):
-        await database.write(store.append, job.id, "log", {"message": str(number)})
+        await database.write(queue.append, job.id, "log", {"message": str(number)})
     tail, reading, go_on = Tail(database), asyncio.Event(), asyncio.Event()
     read, held = database.read, False
 
@@ -97,7 +97,7 @@ async def test_a_follower_who_comes_during_a_read_from_later_on_misses_nothing(
         async with asyncio.timeout(10):
             await reading.wait()
             following.append(asyncio.create_task(follow(0, early)))
-            await database.write(store.append, job.id, "log", {"message": "the seventh"})
+            await database.write(queue.append, job.id, "log", {"message": "the seventh"})
             await asyncio.sleep(0.2)
             go_on.set()
             while len(early) < 7 or len(late) < 1:

@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Integer, String, bindparam, func, update
 
 from serve_app.jobs import lease
-from serve_app.storage.statement import Statement
+from serve_app.storage.compiled_statement import Statement
 from serve_app.storage.tables import jobs
 from tests.chaos.sizes import size
 

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from deployments.errors import InvalidInput, ModelUnavailable
 from serve_app.accounts import ledger
 from serve_app.errors import StorageUnavailable
-from serve_app.jobs import lease, store
+from serve_app.jobs import lease, queue, rows
 from serve_app.jobs.job import Job
 from serve_app.storage import tables
 from serve_app.storage.artifacts import Artifacts
@@ -21,7 +21,7 @@ from .work import Scribe, drain, runner_of, wish
 
 
 async def found(database: Database, job_id: str, user: str = "ann") -> Job:
-    return await database.read(store.find, user, job_id)
+    return await database.read(queue.find, user, job_id)
 
 
 async def kinds(database: Database, job_id: str) -> list[tuple[str, Any]]:
@@ -32,7 +32,7 @@ async def kinds(database: Database, job_id: str) -> list[tuple[str, Any]]:
 
 
 async def test_a_job_runs_its_steps_and_keeps_what_they_made(database: Database, artifacts: Artifacts) -> None:
-    job, made = await database.write(store.create, wish("picture", text="a red circle"))
+    job, made = await database.write(queue.create, wish("picture", text="a red circle"))
     assert made and job.status == "queued"
     scribe = Scribe()
     assert await drain(runner_of(database, artifacts, scribe)) == 1
@@ -42,20 +42,20 @@ async def test_a_job_runs_its_steps_and_keeps_what_they_made(database: Database,
     assert output["said"] == ["A RED CIRCLE"]
     artifact, data = await artifacts.load("ann", output["image"])
     assert artifact.folder == "outputs" and data.startswith(b"\x89PNG")
-    records = await database.read(store.step_records, job.id)
+    records = await database.read(rows.step_records, job.id)
     assert [record.name for record in records] == ["writer.chat", "painter.generate"]
     states = [data["status"] for kind, data in await kinds(database, job.id) if kind == "state"]
     assert states == ["queued", "running", "succeeded"]
 
 
 async def test_a_second_owner_goes_on_after_the_last_finished_step(database: Database, artifacts: Artifacts) -> None:
-    job, _ = await database.write(store.create, wish(steps=4))
+    job, _ = await database.write(queue.create, wish(steps=4))
     slow = Scribe(seconds=0.15)
     first = runner_of(database, artifacts, slow, lease_s=1)
     claimed = await first.claim()
     assert claimed
     running = asyncio.create_task(first.run(claimed))
-    while len(await database.read(store.step_records, job.id)) < 2:
+    while len(await database.read(rows.step_records, job.id)) < 2:
         await asyncio.sleep(0.02)
     await first.stop()
     await running
@@ -67,7 +67,7 @@ async def test_a_second_owner_goes_on_after_the_last_finished_step(database: Dat
 
 
 async def test_a_stale_owner_is_refused(database: Database, artifacts: Artifacts) -> None:
-    job, _ = await database.write(store.create, wish(steps=2))
+    job, _ = await database.write(queue.create, wish(steps=2))
     first = runner_of(database, artifacts, Scribe(), lease_s=0.5)
     claimed = await first.claim()
     assert claimed
@@ -82,24 +82,24 @@ async def test_a_stale_owner_is_refused(database: Database, artifacts: Artifacts
 
 
 async def test_a_running_job_is_cancelled_and_an_ended_one_stays(database: Database, artifacts: Artifacts) -> None:
-    job, _ = await database.write(store.create, wish())
+    job, _ = await database.write(queue.create, wish())
     runner = runner_of(database, artifacts, Scribe(seconds=60), lease_s=1)
     claimed = await runner.claim()
     assert claimed
     running = asyncio.create_task(runner.run(claimed))
     await asyncio.sleep(0.1)
-    await database.write(store.cancel, "ann", job.id, 60.0)
+    await database.write(queue.cancel, "ann", job.id, 60.0)
     async with asyncio.timeout(2):
         await running
     assert (await found(database, job.id)).status == "cancelled"
-    assert (await database.write(store.cancel, "ann", job.id, 60.0)).status == "cancelled"
+    assert (await database.write(queue.cancel, "ann", job.id, 60.0)).status == "cancelled"
 
 
 async def test_a_job_whose_model_is_away_is_tried_again_and_one_with_bad_input_is_not(
     database: Database, artifacts: Artifacts
 ) -> None:
-    away, _ = await database.write(store.create, wish(text="a"))
-    bad, _ = await database.write(store.create, wish(text="b"))
+    away, _ = await database.write(queue.create, wish(text="a"))
+    bad, _ = await database.write(queue.create, wish(text="b"))
     scribe = Scribe()
     scribe.fails = [ModelUnavailable("starting"), InvalidInput("text", "is rude")]
     runner = runner_of(database, artifacts, scribe)
@@ -118,12 +118,12 @@ async def test_jobs_that_can_be_claimed_are_counted_and_those_over_a_users_limit
     terms = lease.Terms(per_user=1)
     assert await database.read(lease.ready, terms) == 0
     for _ in range(3):
-        await database.write(store.create, wish())
+        await database.write(queue.create, wish())
     assert await database.read(lease.ready, terms) == 3
     assert await database.write(lease.claim, "me", terms)
     assert await database.write(lease.claim, "you", terms) == []
     assert await database.read(lease.ready, terms) == 0
-    await database.write(store.create, wish(user="bob"))
+    await database.write(queue.create, wish(user="bob"))
     assert await database.read(lease.ready, terms) == 3
     await database.write(lambda c: c.execute(update(tables.jobs).values(lease_until=0.0)))
     assert await database.read(lease.ready, terms) == 4
@@ -137,7 +137,7 @@ async def test_many_priced_jobs_of_many_users_through_two_gateways_meet_no_deadl
         await gateways[0].write(ledger.grant, user, 100)
     orders = [random.sample(users, len(users)) for _ in range(20)]
     wanted = [(gateways[turn % 2], user) for turn, order in enumerate(orders) for user in order]
-    made = await asyncio.gather(*(gateway.write(store.create, wish(user=user, price=2)) for gateway, user in wanted))
+    made = await asyncio.gather(*(gateway.write(queue.create, wish(user=user, price=2)) for gateway, user in wanted))
     assert all(new for _, new in made)
     left = [await gateways[0].read(ledger.balance, user) for user in users]
     assert left == [100 - 2 * len(orders)] * len(users)
@@ -148,7 +148,7 @@ async def test_many_priced_jobs_of_many_users_through_two_gateways_meet_no_deadl
 async def test_a_claim_that_cannot_be_given_back_does_not_end_all_claims(
     database: Database, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.write(store.create, wish())
+    await database.write(queue.create, wish())
     runner = runner_of(database, artifacts, Scribe(), lease_s=0.5)
     plain = database.write
 
@@ -167,9 +167,9 @@ async def test_a_claim_that_cannot_be_given_back_does_not_end_all_claims(
 
 
 async def test_a_job_that_a_claim_ends_goes_with_the_others_some_day(database: Database, artifacts: Artifacts) -> None:
-    job, _ = await database.write(store.create, wish())
+    job, _ = await database.write(queue.create, wish())
     (claimed,) = await database.write(lease.claim, "me", lease.Terms())
-    await database.write(store.cancel, "ann", job.id, 60.0)
+    await database.write(queue.cancel, "ann", job.id, 60.0)
     await database.write(lease.requeue, claimed.held, 0.0)
     assert await drain(runner_of(database, artifacts, Scribe())) == 0
     ended = await found(database, job.id)

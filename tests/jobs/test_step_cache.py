@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.accounts import ledger
-from serve_app.config import JobsConfig
-from serve_app.jobs import store
+from serve_app.config.schema import JobsConfig
+from serve_app.jobs import queue, rows
 from serve_app.jobs.job import Job
 from serve_app.jobs.runner import Runner
 from serve_app.jobs.step_cache import trim
-from serve_app.models import Model
+from serve_app.models.registry import Model
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -27,9 +27,9 @@ def caching(database: Database, artifacts: Artifacts, scribe: Scribe, revision: 
 
 
 async def ran(database: Database, runner: Runner, user: str = "ann", **fields: Any) -> Job:
-    job, _ = await database.write(store.create, wish("picture", user, **fields))
+    job, _ = await database.write(queue.create, wish("picture", user, **fields))
     await drain(runner)
-    return await database.read(store.find, user, job.id)
+    return await database.read(queue.find, user, job.id)
 
 
 async def test_a_like_step_is_answered_from_the_cache_and_costs_less(database: Database, artifacts: Artifacts) -> None:
@@ -40,7 +40,7 @@ async def test_a_like_step_is_answered_from_the_cache_and_costs_less(database: D
     assert scribe.calls == ["a circle", "paint A CIRCLE"]
     assert (first.charged, again.charged) == (20, 2)
     assert await database.read(ledger.balance, "ann") == 78
-    assert all(step.cached for step in await database.read(store.step_records, again.id))
+    assert all(step.cached for step in await database.read(rows.step_records, again.id))
     pictures = [json.loads(job.output or "")["image"] for job in (first, again)]
     assert (await artifacts.load("ann", pictures[0]))[1] == (await artifacts.load("ann", pictures[1]))[1]
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from deployments.capabilities import Delta, Language, Message, Reply, TextToImage
 from deployments.media import Image
-from serve_app.config import JobsConfig
+from serve_app.config.schema import JobsConfig
 from serve_app.graph import graph
 from serve_app.jobs.job import NewJob
 from serve_app.jobs.runner import Runner
-from serve_app.local import LocalHandle
-from serve_app.models import Model, Models
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import Model, Models
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id

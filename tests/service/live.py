@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import yaml
 
-from serve_app.config import Settings
-from serve_app.ray_knobs import free_port
-from serve_app.up import Running, running
+from serve_app.config.settings import Settings
+from serve_app.provisioning.local_cluster import Running, running
+from serve_app.provisioning.ray_environment import free_port
 
 STARTER = Path("serve_config.yaml")
 

@@ -18,7 +18,7 @@ import yaml
 
 from deployments.backend import weights_path
 from deployments.media import Image
-from serve_app.ray_knobs import free_port
+from serve_app.provisioning.ray_environment import free_port
 
 from .live import Live, profile_document, until
 from .samples import from_url, opened

@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from graphs import GRAPHS
+from serve_app.clients.http import events
 from serve_app.graph import Graph
-from serve_app.remote import events
 
 from .live import Live
 from .samples import NO_MODEL_HERE, SPOKEN, Samples, from_url, opened
@@ -171,7 +171,7 @@ def test_handles(live: Live, samples: Samples, tmp_path: Path) -> None:
 
     script = (
         "import asyncio, pickle, sys\n"
-        "from serve_app.client import Medley\n"
+        "from serve_app.clients.notebook import Medley\n"
         "requests = pickle.load(sys.stdin.buffer)\n"
         "steps = []\n"
         "medley = Medley.connect(on_step=lambda step: steps.append(step.status))\n"

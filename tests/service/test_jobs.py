@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import websockets.sync.client
 
+from serve_app.clients.http import Remote, Told
 from serve_app.jobs.job import ENDED
-from serve_app.remote import Remote, Told
 
 from .live import Live, profile_document, until
 from .samples import Samples, opened

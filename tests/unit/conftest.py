@@ -6,9 +6,9 @@ import pytest
 
 from deployments.capabilities import ImageTools, Language, SpeechToText, TextToImage, TextToSpeech
 from graphs import GRAPHS as SHIPPED
-from serve_app.config import AppConfig
-from serve_app.local import LocalHandle
-from serve_app.models import Model, Models
+from serve_app.config.schema import AppConfig
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import Model, Models
 from serve_app.storage.database import Database
 from tests.jobs.work import GRAPHS
 

@@ -14,18 +14,19 @@ from starlette.types import ASGIApp
 
 from deployments.errors import InvalidInput
 from serve_app.accounts.keys import Identity
-from serve_app.config import AppConfig
-from serve_app.gateway import Service, http_app
+from serve_app.config.schema import AppConfig
+from serve_app.gateway.http_app import http_app
+from serve_app.gateway.service import Service
 from serve_app.graph import Graph
-from serve_app.jobs.deliverer import Deliverer
 from serve_app.jobs.dispatch import Dispatch
 from serve_app.jobs.job import CLEANUP, WEBHOOK
 from serve_app.jobs.runner import Runner
-from serve_app.models import Models
-from serve_app.ray_knobs import free_port
+from serve_app.models.registry import Models
+from serve_app.provisioning.ray_environment import free_port
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
+from serve_app.webhooks.delivery import Deliverer
 from tests.jobs.work import Scribe
 
 KEY, OTHER_KEY = "the-key", "the-other-key"

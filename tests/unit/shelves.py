@@ -13,7 +13,7 @@ from ray.serve import context
 from deployments import backend
 from deployments.capabilities import Delta, Language, Message, Reply
 from deployments.errors import MedleyError, ModelUnavailable
-from serve_app.shelf import shelf
+from serve_app.replicas.multiplexed import shelf
 
 
 class Watched(Language):

@@ -30,10 +30,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.errors import MedleyError
 from deployments.media import MediaLimits
 from serve_app.accounts.keys import Identity
-from serve_app.config import Settings
+from serve_app.config.settings import Settings
 from serve_app.errors import InvalidConfig, NotFound, StorageUnavailable
-from serve_app.responses import error_response
-from serve_app.routes.artifacts import byte_range, is_signed, router
+from serve_app.gateway.error_responses import error_response
+from serve_app.gateway.middleware import is_signed
+from serve_app.gateway.routes.artifacts import byte_range, router
 from serve_app.storage import tables
 from serve_app.storage.artifacts import FOLDERS, Artifact, Artifacts, insert, open_signing_key
 from serve_app.storage.database import Database
@@ -439,7 +440,7 @@ async def test_a_full_or_broken_disk_leaves_nothing_half(
         raise OSError(number, os.strerror(number), "/secret/path")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"serve_app.storage.stores.os.{call}", fail)
+        patch.setattr(f"serve_app.storage.blobs.os.{call}", fail)
         with pytest.raises(StorageUnavailable) as caught:
             await artifacts.add("ann", "inputs", DATA, "image/png")
     assert caught.value.detail == f"The artifact store does not answer: {os.strerror(number)}."
@@ -468,7 +469,7 @@ def test_no_reader_sees_part_of_a_file(in_folder: tuple[Place, Artifacts], monke
         seen.append([Path(name).name[:4] for name in place.files()])
         real(descriptor)
 
-    monkeypatch.setattr("serve_app.storage.stores.os.fsync", watched)
+    monkeypatch.setattr("serve_app.storage.blobs.os.fsync", watched)
     artifacts.write_here("ann", "inputs", DATA, "image/png")
     assert "art_" not in seen[0]
     assert seen[-1] == ["art_"]

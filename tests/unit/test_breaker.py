@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from serve_app.breaker import FAILURES, REST_S, Breaker
+from serve_app.models.circuit_breaker import FAILURES, REST_S, Breaker
 
 
 class Model(NamedTuple):

@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 
 from deployments import BACKENDS
 from deployments.callbacks import CALLBACK_PATH, MOST_BODY, TOLERANCE_S, ended_task, is_signed
-from serve_app import callbacks
-from serve_app.callbacks import MOST_TOLD, Board, SharedBoard, tell
-from serve_app.gateway import http_app
-from serve_app.replica import replica
-from serve_app.shelf import shelf
+from serve_app.gateway.http_app import http_app
+from serve_app.models import callback_board
+from serve_app.models.callback_board import MOST_TOLD, Board, SharedBoard, tell
+from serve_app.replicas.multiplexed import shelf
+from serve_app.replicas.replica import replica
 
 from .services import KEY, USERS, Keys, Served, connect
 
@@ -242,8 +242,8 @@ class TestSharedBoard:
                 raise ValueError(f"no actor {name}")
             return made[-1]
 
-        monkeypatch.setattr(callbacks, "_open", opened)
-        monkeypatch.setattr(callbacks.ray, "get_actor", found)
+        monkeypatch.setattr(callback_board, "_open", opened)
+        monkeypatch.setattr(callback_board.ray, "get_actor", found)
         return made
 
     async def test_a_gateway_reaches_a_replica(self, actors: list[Actor]) -> None:

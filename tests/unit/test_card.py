@@ -16,9 +16,9 @@ from deployments.capabilities import Depth
 from deployments.engine import failure
 from deployments.errors import ModelUnavailable, OutOfMemory
 from serve_app.app import deployment
-from serve_app.card import VISIBLE, loading_alone
-from serve_app.config import ModelConfig, NodeConfig
-from serve_app.replica import replica
+from serve_app.config.schema import ModelConfig, NodeConfig
+from serve_app.replicas.gpu import VISIBLE, loading_alone
+from serve_app.replicas.replica import replica
 
 BESIDE = """
 import asyncio

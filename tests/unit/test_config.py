@@ -14,7 +14,10 @@ from deployments import BACKENDS
 from deployments.media import MediaLimits
 from graphs import GRAPHS
 from graphs.speech import speech
-from serve_app.config import GatewayConfig, Settings, load_backend, load_graphs, load_profile
+from serve_app.config.loading import load_backend, load_graphs
+from serve_app.config.profile import load_profile
+from serve_app.config.schema import GatewayConfig
+from serve_app.config.settings import Settings
 from serve_app.errors import InvalidConfig
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from serve_app.cli import app
-from serve_app.jobs import store
+from serve_app.cli.main import app
+from serve_app.jobs import queue
 from serve_app.jobs.job import NewJob
 from serve_app.storage.database import Database
 
@@ -25,7 +25,7 @@ async def test_what_is_granted_is_shown_and_can_be_spent(medley, tmp_path: Path)
     assert medley("grant", "local", "1500") == "local has 1,500 credits.\n"
     assert medley("grant", "local", "5") == "local has 1,505 credits.\n"
     database = Database(f"sqlite:///{tmp_path}/medley.db")
-    await database.write(store.create, NewJob("job_1", "local", "chat", "{}", price=5))
+    await database.write(queue.create, NewJob("job_1", "local", "chat", "{}", price=5))
     database.dispose()
     shown = medley("show", "local").splitlines()
     assert [line.split()[2:] for line in shown[1:-1]] == [["reserve", "5", "job_1"], ["grant", "5"], ["grant", "1,500"]]

@@ -12,6 +12,7 @@ from ray import cloudpickle
 import serve_app
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory, PromptTooLong, UnsupportedMedia
 from deployments.media import Image
+from serve_app.clients.http import NoAnswer, RequestFailed
 from serve_app.errors import (
     BadSignature,
     BadWeights,
@@ -37,8 +38,7 @@ from serve_app.errors import (
     nearest,
     problem,
 )
-from serve_app.remote import NoAnswer, RequestFailed
-from serve_app.responses import error_response, openai_error
+from serve_app.gateway.error_responses import error_response, openai_error
 
 for module in pkgutil.walk_packages(serve_app.__path__, "serve_app."):
     if not module.name.endswith(("__main__", "migrations.env")):  # Alembic runs the second

@@ -18,12 +18,13 @@ from deployments.capabilities import AudioFormat, Language, Segment
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from graphs import GRAPHS
-from serve_app.config import AppConfig, load_graphs
-from serve_app.gateway import Direct
+from serve_app.clients.http import events
+from serve_app.config.loading import load_graphs
+from serve_app.config.schema import AppConfig
+from serve_app.gateway.http_app import Direct
 from serve_app.graph import graph
-from serve_app.local import LocalHandle
-from serve_app.models import bind_models
-from serve_app.remote import events
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import bind_models
 
 from .fakes import PICTURE, RECORDING, Ears, Painter, Speaker, Tools, Writer
 from .services import KEY, Services, connect
@@ -675,7 +676,9 @@ def serve_says(monkeypatch: pytest.MonkeyPatch, **status: str) -> Iterator[None]
         for name in BACKENDS
     }
     applications = {"medley": SimpleNamespace(deployments=states)}
-    monkeypatch.setattr("serve_app.routes.operations.serve.status", lambda: SimpleNamespace(applications=applications))
+    monkeypatch.setattr(
+        "serve_app.gateway.routes.health.serve.status", lambda: SimpleNamespace(applications=applications)
+    )
     yield
 
 

@@ -11,14 +11,14 @@ import pytest
 from deployments import backend
 from deployments.capabilities import Delta, Language, Message, Reply
 from deployments.errors import InvalidInput, ModelUnavailable
-from serve_app import inbox as inbox_module
-from serve_app import outbox as outbox_module
 from serve_app.errors import ModelFailed, RunTimedOut
-from serve_app.inbox import Address, Arriving, Inbox
-from serve_app.local import LocalHandle
-from serve_app.models import Model, Models
-from serve_app.outbox import Outbox
-from serve_app.replica import replica
+from serve_app.models import stream_receiver as inbox_module
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import Model, Models
+from serve_app.models.stream_receiver import Address, Arriving, Inbox
+from serve_app.replicas import stream_sender as outbox_module
+from serve_app.replicas.replica import replica
+from serve_app.replicas.stream_sender import Outbox
 from serve_app.run import Run
 
 from .shelves import Watched, asking, made

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from serve_app import jobs_cli
-from serve_app.cli import app
-from serve_app.jobs_cli import Watched, ago, drawn, follow_all, line_of, span, unfinished
-from serve_app.remote import RequestFailed, Told
+from serve_app.cli import jobs
+from serve_app.cli.jobs import Watched, ago, drawn, follow_all, line_of, span, unfinished
+from serve_app.cli.main import app
+from serve_app.clients.http import RequestFailed, Told
 
 from .fakes import PICTURE
 from .services import KEY, Author, Make, Served, ended, started, until
@@ -174,7 +174,7 @@ async def test_no_more_are_watched_than_there_are_connections_for(monkeypatch: p
         def ask(self, method: str, path: str, params: dict[str, Any]) -> Any:
             return {"jobs": [{"id": f"{params['status']}-{n}"} for n in range(100)]}
 
-    monkeypatch.setattr(jobs_cli, "MOST_WATCHED", 120)
+    monkeypatch.setattr(jobs, "MOST_WATCHED", 120)
     found = [job["id"] for job in unfinished(Busy())]  # type: ignore[arg-type]
     assert len(found) == 120
     assert sum(id.startswith("running") for id in found) == 100

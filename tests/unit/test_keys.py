@@ -11,7 +11,7 @@ from threading import Barrier
 import pytest
 
 from serve_app.accounts.keys import Identity, SingleKey, key_path, open_key
-from serve_app.config import Settings
+from serve_app.config.settings import Settings
 
 OPEN = """
 import sys

@@ -47,6 +47,73 @@ def loaded_by(module: str, names: tuple[str, ...]) -> list[str]:
     return done.stdout.split()
 
 
+# serve_app's floors, from the top down: a room imports from the floors below its own, never from beside or above it.
+# A room is a folder; the files beside the folders are rooms by name.
+FLOORS = (
+    ("__main__",),
+    ("cli", "app"),
+    ("gateway", "clients"),
+    ("jobs", "provisioning"),
+    ("webhooks", "run", "accounts", "replicas", "workflows", "telemetry"),
+    ("steps",),
+    ("storage", "models"),
+    ("config",),
+    ("graph", "identity", "errors"),
+)
+FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+
+
+def files() -> list[Path]:
+    return sorted((ROOT / "serve_app").rglob("*.py"))
+
+
+def room(name: str) -> str:
+    """The room of a module's full name; the package's own face, `serve_app`, is none."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules_imported(path: Path) -> set[str]:
+    """The modules of serve_app that a file imports, faces of packages among them."""
+    known = {module_of(file) for file in files()}
+    found = {name if name in known else name.rpartition(".")[0] for name in imports(path) if within(name, "serve_app")}
+    return (found & known) - {module_of(path), "serve_app"}
+
+
+def test_every_room_of_the_service_has_its_floor() -> None:
+    assert {room(module_of(path)) for path in files()} - {""} <= set(FLOOR)
+
+
+@pytest.mark.parametrize("name", sorted({room(module_of(path)) for path in files()} - {""}))
+def test_a_room_imports_from_the_floors_below_it(name: str) -> None:
+    upward = [
+        f"{module_of(path)}: {imported}"
+        for path in files()
+        if room(module_of(path)) == name
+        for imported in sorted(modules_imported(path))
+        if room(imported) != name and FLOOR[room(imported)] <= FLOOR[name]
+    ]
+    assert upward == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {module_of(path): modules_imported(path) for path in files()}
+    while free := [name for name, imported in left.items() if not imported & left.keys()]:
+        for name in free:
+            del left[name]
+    assert left == {}  # a circle, and what stands on it
+
+
+def test_faces_of_packages_load_neither_ray_nor_an_engine() -> None:
+    faces = [module_of(path) for path in files() if path.name == "__init__.py" and path.parent.name != "versions"]
+    for face in ("serve_app", *(face for face in faces if face != "serve_app")):
+        assert loaded_by(face, (face, "ray", *ENGINES)) == [face]
+
+
 @pytest.mark.parametrize("package", ["serve_app", "graphs", "ray"])
 def test_models_know_nothing_of_the_service(package: str) -> None:
     assert breaches("deployments", package) == []
@@ -58,7 +125,7 @@ def test_graphs_know_the_service_only_by_its_decorator() -> None:
 
 
 def test_graphs_name_capabilities_and_never_backends() -> None:
-    allowed = ("deployments.capabilities", "deployments.errors", "deployments.media")
+    allowed = tuple(f"deployments.{name}" for name in ("capabilities", "errors", "media", "prompt_category"))
     assert breaches("graphs", "deployments", allowed) == []
 
 
@@ -79,6 +146,8 @@ def test_the_service_names_no_backend() -> None:
                 "media",
                 "pixels",
                 "progress",
+                "prompt_category",
+                "retry_after",
             )
         ),
         "deployments.starter.evaluate",  # `medley eval`
@@ -92,14 +161,14 @@ def test_the_product_does_not_lean_on_what_checks_it(folder: str, package: str) 
     assert breaches(folder, package) == []
 
 
-@pytest.mark.parametrize("module", ["serve_app.gateway", "serve_app.app"])
+@pytest.mark.parametrize("module", ["serve_app.gateway.deployment", "serve_app.gateway.http_app", "serve_app.app"])
 def test_the_gateway_and_the_builder_load_no_engine(module: str) -> None:
     assert loaded_by(module, (module, *ENGINES)) == [module]
 
 
 def test_the_command_line_loads_neither_ray_nor_an_engine() -> None:
     """`medley up` sets Ray's environment, which Ray reads on import."""
-    assert loaded_by("serve_app.cli", ("serve_app.cli", "ray", *ENGINES)) == ["serve_app.cli"]
+    assert loaded_by("serve_app.cli.main", ("serve_app.cli.main", "ray", *ENGINES)) == ["serve_app.cli.main"]
 
 
 def test_a_graph_is_read_without_ray() -> None:

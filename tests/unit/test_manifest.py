@@ -12,9 +12,9 @@ from ray.serve.schema import ServeDeploySchema
 from typer.testing import CliRunner
 
 from serve_app.app import deployment as made
-from serve_app.cli import app as cli
-from serve_app.config import load_profile
-from serve_app.manifest import NODE_GROUPS, rayservice
+from serve_app.cli.main import app as cli
+from serve_app.config.profile import load_profile
+from serve_app.provisioning.manifest import NODE_GROUPS, rayservice
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "cluster" / "rayservice.yaml"

@@ -8,8 +8,8 @@ import pytest
 
 from deployments.backend import Options as BackendOptions
 from deployments.capabilities import Depth
-from serve_app.memory import give_back
-from serve_app.replica import replica
+from serve_app.replicas.memory import give_back
+from serve_app.replicas.replica import replica
 
 
 class Weights:

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from deployments.capabilities import Message, Tool, ToolCall
-from serve_app.config import AppConfig, load_graphs
-from serve_app.local import LocalHandle
-from serve_app.models import bind_models
+from serve_app.config.loading import load_graphs
+from serve_app.config.schema import AppConfig
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import bind_models
 
 from .fakes import Writer
 from .services import KEY, Services, connect

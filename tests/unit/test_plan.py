@@ -9,10 +9,12 @@ import yaml
 from typer.testing import CliRunner
 
 from serve_app.app import deployment
-from serve_app.cli import app as cli
-from serve_app.config import AppConfig, ModelConfig, NodeConfig, load_profile
+from serve_app.cli.main import app as cli
+from serve_app.cli.plan import drawn
+from serve_app.config.placement import Card, Placed, gpu_share, plan, share
+from serve_app.config.profile import load_profile
+from serve_app.config.schema import AppConfig, ModelConfig, NodeConfig
 from serve_app.errors import InvalidConfig
-from serve_app.plan import Card, Placed, drawn, gpu_share, plan, share
 
 SMALL = NodeConfig(name="small", cards=1, card_gib=16)
 LARGE = NodeConfig(name="large", cards=2, card_gib=80, accelerator="A100")

@@ -9,7 +9,7 @@ import pytest
 from deployments.capabilities import TextToImage
 from deployments.errors import OutOfMemory
 from deployments.progress import Progress, following, teller
-from serve_app.models import Model, Models
+from serve_app.models.registry import Model, Models
 from serve_app.run import Run, Step
 
 from .fakes import PICTURE, Never, ScriptedHandle

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from serve_app.cli import app
-from serve_app.config import AppConfig, load_backend
+from serve_app.cli.main import app
+from serve_app.config.loading import load_backend
+from serve_app.config.schema import AppConfig
 
 README = Path("README.md").read_text()
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from deployments.errors import InvalidInput, MedleyError
-from serve_app import remote
-from serve_app.config import Settings
-from serve_app.remote import NoAnswer, Remote, RequestFailed, Told, events, form, key_for, save_media, told
+from serve_app.clients import http
+from serve_app.clients.http import NoAnswer, Remote, RequestFailed, Told, events, form, key_for, save_media, told
+from serve_app.config.settings import Settings
 
 from .fakes import PICTURE, RECORDING
 
@@ -113,7 +113,7 @@ def problem(status: int) -> httpx.Response:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr("serve_app.remote.time.sleep", slept.append)
+    monkeypatch.setattr("serve_app.clients.http.time.sleep", slept.append)
     return slept
 
 
@@ -156,7 +156,7 @@ def test_a_refusal_ends_the_following(status: int, pauses: list[float]) -> None:
 
 
 def test_a_service_that_stays_away_is_given_up(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(http, "PATIENCE_S", 0.0)
     with pytest.raises(NoAnswer, match="did not answer"):
         list(Flaky(httpx.ConnectError("refused")).remote().follow("job_1"))
 

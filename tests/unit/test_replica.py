@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from deployments import BACKENDS
-from serve_app.replica import revision_of
+from serve_app.replicas.replica import revision_of
 
 
 def test_a_revision_changes_with_weights_wherever_options_name_them(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from deployments.capabilities import Delta, ImageTools, Language, Message, Reply
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory
 from graphs.image_generation import ImageGenerationRequest, image_generation
 from serve_app import run as engine
-from serve_app.breaker import FAILURES
 from serve_app.errors import ModelFailed, RunTimedOut, UnknownName
 from serve_app.graph import graph
-from serve_app.local import LocalHandle
-from serve_app.models import Model, Models
+from serve_app.models.circuit_breaker import FAILURES
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import Model, Models
 from serve_app.run import ATTEMPTS, Run, Step
 
 from .fakes import PICTURE, Never, ScriptedHandle, Writer

@@ -8,13 +8,14 @@ import pytest
 
 from deployments.capabilities import Language, Message, TextToImage
 from deployments.errors import ModelUnavailable, PromptTooLong
+from deployments.prompt_category import CATEGORIES, WORDS, category_of
 from graphs.image_orchestration import DETAILS, ImageOrchestrationRequest, detailed, image_orchestration
-from graphs.prompt_category import CATEGORIES, WORDS, category_of
-from serve_app.config import AppConfig, load_profile
+from serve_app.config.profile import load_profile
+from serve_app.config.schema import AppConfig, Traits
 from serve_app.graph import GraphError, graph
-from serve_app.models import Model, Models
+from serve_app.models.registry import Model, Models
+from serve_app.models.selection import Wanted, ranked, wanted
 from serve_app.run import Call, Run, Step
-from serve_app.selection import Traits, Wanted, ranked, wanted
 
 from .fakes import PICTURE, Never, Painter, ScriptedHandle, Writer
 

@@ -9,13 +9,15 @@ from typer.testing import CliRunner
 
 from deployments.capabilities import Language
 from serve_app.app import build, deployment
-from serve_app.cli import app as cli
-from serve_app.config import AppConfig, ModelConfig, load_profile
+from serve_app.cli.main import app as cli
+from serve_app.config.placement import plan
+from serve_app.config.profile import load_profile
+from serve_app.config.schema import AppConfig, ModelConfig
 from serve_app.errors import InvalidConfig
-from serve_app.jobs.opening import revision
-from serve_app.models import bind_models, methods_of
-from serve_app.plan import plan
-from serve_app.weights import named
+from serve_app.jobs.runtime import revision
+from serve_app.models.methods import methods_of
+from serve_app.models.registry import bind_models
+from serve_app.provisioning.weights import named
 
 from .fakes import ScriptedHandle
 

@@ -12,7 +12,7 @@ import pytest
 from deployments.capabilities import Message
 from deployments.errors import MedleyError, ModelUnavailable, OutOfMemory
 from deployments.progress import Progress
-from serve_app import shelf as module
+from serve_app.replicas import multiplexed as module
 
 from .shelves import Watched, asking, made, said
 

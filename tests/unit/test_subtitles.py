@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.capabilities import Segment
-from serve_app.subtitles import srt, vtt
+from serve_app.gateway.routes.openai.subtitles import srt, vtt
 
 TWO = [Segment(start=0, end=1.5, text="Hello there."), Segment(start=1.5, end=3725.0625, text="Goodbye.")]
 

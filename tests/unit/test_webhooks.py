@@ -22,13 +22,14 @@ from sqlalchemy import Connection, func, select
 from deployments.errors import InvalidInput, MedleyError
 from serve_app.accounts.keys import Identity
 from serve_app.errors import Conflict, NotFound
-from serve_app.jobs import deliverer, webhooks
-from serve_app.jobs.deliverer import SCHEDULE_S, Deliverer
-from serve_app.jobs.webhooks import Delivery, Webhook
-from serve_app.responses import error_response
-from serve_app.routes.webhooks import router
+from serve_app.gateway.error_responses import error_response
+from serve_app.gateway.routes.webhooks import router
+from serve_app.jobs import settlement
 from serve_app.storage import tables
 from serve_app.storage.database import Database
+from serve_app.webhooks import delivery, endpoints
+from serve_app.webhooks.delivery import SCHEDULE_S, Deliverer
+from serve_app.webhooks.endpoints import Delivery, Webhook
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 USER = "ada"
@@ -100,41 +101,45 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 class Entries:
-    """The job queue's side: what was queued. Reads the delivery, which the same transaction must hold."""
+    """The deliveries on the job queue, in the order they were queued."""
 
-    def __init__(self) -> None:
-        self.queued: list[tuple[str, float]] = []
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def __call__(self, connection: Connection, delivery_id: str, delay_s: float) -> None:
-        assert connection.execute(
-            select(tables.deliveries.c.id).where(tables.deliveries.c.id == delivery_id)
-        ).scalar_one()
-        self.queued.append((delivery_id, delay_s))
+    @property
+    def queued(self) -> list[str]:
+        waiting = select(tables.jobs.c.input).where(tables.jobs.c.kind == "webhook").order_by(tables.jobs.c.id)
+        return [json.loads(text) for text in self._database.read_here(lambda c: c.execute(waiting).scalars().all())]
 
     @property
     def last(self) -> str:
-        return self.queued[-1][0]
+        return self.queued[-1]
 
 
 @pytest.fixture
-def queue() -> Entries:
-    return Entries()
+def queue(database: Database) -> Entries:
+    return Entries(database)
 
 
 def register(database: Database, url: str, events: tuple[str, ...] = (), user: str = USER) -> Webhook:
-    return database.write_here(webhooks.create, user, url, events)
+    return database.write_here(endpoints.create, user, url, events)
 
 
 def tell(
     database: Database, queue: Entries, type: str = "job.succeeded", url: str | None = None, user: str = USER
 ) -> int:
-    return database.write_here(
-        webhooks.announce, user=user, type=type, data='{"id": "job_1"}', job_id="job_1", url=url, queue=queue
-    )
+    def announced(connection: Connection) -> int:
+        data = '{"id": "job_1"}'
+        made = endpoints.announce(connection, user=user, type=type, data=data, job_id="job_1", url=url)
+        for delivery_id in made:
+            settlement.queue_delivery(connection, delivery_id)
+        return len(made)
+
+    return database.write_here(announced)
 
 
 def log_of(database: Database, hook: Webhook) -> list[Delivery]:
-    return database.read_here(webhooks.deliveries_page, hook.user_id, hook.id, 100)
+    return database.read_here(endpoints.deliveries_page, hook.user_id, hook.id, 100)
 
 
 def verified(secret: str, sent: tuple[str, dict[str, str], bytes]) -> Any:
@@ -146,7 +151,7 @@ async def test_a_delivery_is_signed_as_the_standard_says(
 ) -> None:
     hook = register(database, receiver.url)
     assert tell(database, queue) == 1
-    assert queue.queued == [(queue.last, 0.0)]
+    assert queue.queued == [queue.last]
     assert await Deliverer(database, [receiver.host]).deliver(queue.last) is None
     (sent,) = receiver.seen
     event = verified(hook.secret, sent)
@@ -154,7 +159,7 @@ async def test_a_delivery_is_signed_as_the_standard_says(
     assert abs(datetime.fromisoformat(event["timestamp"]).timestamp() - time.time()) < 60
     assert sent[0] == "/hook" and sent[1]["webhook-id"] == queue.last and sent[1]["host"] == receiver.host
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        verified(webhooks.new_secret(), sent)
+        verified(endpoints.new_secret(), sent)
     (logged,) = log_of(database, hook)
     assert (logged.status, logged.attempts[0].status_code, logged.attempts[0].error) == ("delivered", 200, None)
     assert logged.delivered_at is not None
@@ -207,7 +212,7 @@ async def test_a_slow_receiver_is_given_up_in_time_and_holds_no_transaction(
     began = time.monotonic()
     under_way = asyncio.create_task(deliverer.deliver(queue.last))
     assert await asyncio.to_thread(asked.wait, 5)
-    await database.write(webhooks.create, USER, "https://example.com/", [])  # SQLite has one writer: it is free
+    await database.write(endpoints.create, USER, "https://example.com/", [])  # SQLite has one writer: it is free
     assert not under_way.done()
     assert await under_way == 5
     assert time.monotonic() - began < 5
@@ -245,13 +250,13 @@ async def test_410_disables_the_endpoint(database: Database, receiver: Receiver,
     receiver.answers = [status(410)]
     deliverer = Deliverer(database, [receiver.host])
     assert await deliverer.deliver(queue.last) is None
-    disabled = database.read_here(webhooks.find, USER, hook.id)
+    disabled = database.read_here(endpoints.find, USER, hook.id)
     assert disabled.disabled_at is not None and disabled.disabled_reason == "The receiver answered 410 Gone."
     assert await deliverer.deliver(waiting) is None  # queued before, over now
     assert len(receiver.seen) == 1
     assert [one.status for one in log_of(database, hook)] == ["failed", "failed"]
     assert tell(database, queue) == 0
-    assert database.write_here(webhooks.update, USER, hook.id, enabled=True).disabled_reason is None
+    assert database.write_here(endpoints.update, USER, hook.id, enabled=True).disabled_reason is None
     assert tell(database, queue) == 1
 
 
@@ -284,11 +289,11 @@ def test_retry_after_may_be_a_date() -> None:
     def date(seconds: float) -> str:
         return format_datetime(datetime.fromtimestamp(at + seconds, UTC), usegmt=True)
 
-    assert deliverer.retry_after(date(90), at) == 90
-    assert deliverer.retry_after(date(-90), at) == 0
-    assert deliverer.retry_after(date(10 * DAY), at) == DAY
-    assert deliverer.retry_after("Fri, 99 Foo 2027 99:99:99 GMT", at) == 0
-    assert deliverer.retry_after(None, at) == 0
+    assert delivery.retry_after(date(90), at) == 90
+    assert delivery.retry_after(date(-90), at) == 0
+    assert delivery.retry_after(date(10 * DAY), at) == DAY
+    assert delivery.retry_after("Fri, 99 Foo 2027 99:99:99 GMT", at) == 0
+    assert delivery.retry_after(None, at) == 0
 
 
 async def test_an_endless_answer_is_not_read(database: Database, receiver: Receiver, queue: Entries) -> None:
@@ -346,18 +351,18 @@ async def test_a_replay_sends_the_same_body_under_a_new_id(
     deliverer = Deliverer(database, [receiver.host])
     await deliverer.deliver(queue.last)
     old = queue.last
-    again = database.write_here(webhooks.replay, USER, hook.id, old, queue)
-    assert queue.queued[-1] == (again.id, 0.0) and again.id != old and again.status == "pending"
+    again = database.write_here(settlement.replay, USER, hook.id, old)
+    assert queue.last == again.id and again.id != old and again.status == "pending"
     await deliverer.deliver(again.id)
     first, second = receiver.seen
     assert first[2] == second[2] and second[1]["webhook-id"] == again.id
     verified(hook.secret, second)
     assert [one.id for one in log_of(database, hook)] == [again.id, old]
     with pytest.raises(NotFound):
-        database.write_here(webhooks.replay, "eve", hook.id, old, queue)
-    database.write_here(webhooks.update, USER, hook.id, enabled=False)
+        database.write_here(settlement.replay, "eve", hook.id, old)
+    database.write_here(endpoints.update, USER, hook.id, enabled=False)
     with pytest.raises(Conflict):
-        database.write_here(webhooks.replay, USER, hook.id, old, queue)
+        database.write_here(settlement.replay, USER, hook.id, old)
     assert len(queue.queued) == 2
 
 
@@ -390,7 +395,7 @@ async def test_an_endpoint_deleted_under_way_ends_its_deliveries(
 ) -> None:
     hook = register(database, receiver.url)
     tell(database, queue)
-    receiver.answers = [lambda handler: database.write_here(webhooks.delete, USER, hook.id)]
+    receiver.answers = [lambda handler: database.write_here(endpoints.delete, USER, hook.id)]
     assert await Deliverer(database, [receiver.host]).deliver(queue.last) is None
     assert len(receiver.seen) == 1
     left = select(func.count()).select_from(tables.delivery_attempts)
@@ -401,7 +406,7 @@ def test_filters_owners_and_the_disabled_decide_who_is_told(database: Database, 
     every = register(database, "https://a.example/")
     failures = register(database, "https://b.example/", ("job.failed", "job.cancelled"))
     off = register(database, "https://c.example/")
-    database.write_here(webhooks.update, USER, off.id, enabled=False)
+    database.write_here(endpoints.update, USER, off.id, enabled=False)
     register(database, "https://d.example/", user="eve")
     assert tell(database, queue) == 1
     assert tell(database, queue, "job.failed") == 2
@@ -413,15 +418,15 @@ def test_a_jobs_own_url_gets_one_endpoint_and_one_secret(database: Database, que
     for url in ("https://x.example/1", "https://x.example/1", "https://x.example/2"):
         assert tell(database, queue, url=url) == 1
     assert tell(database, queue) == 0  # without its job, nothing
-    own = database.read_here(webhooks.page, USER, 10, None, True)
+    own = database.read_here(endpoints.page, USER, 10, None, True)
     assert [hook.url for hook in own] == ["https://x.example/2", "https://x.example/1"]
     assert own[0].secret == own[1].secret
-    assert database.read_here(webhooks.page, USER, 10) == []
-    turned = database.write_here(webhooks.rotate, USER, own[0].id)
+    assert database.read_here(endpoints.page, USER, 10) == []
+    turned = database.write_here(endpoints.rotate, USER, own[0].id)
     assert turned.secret != own[0].secret
-    assert database.read_here(webhooks.find, USER, own[1].id).secret == turned.secret
+    assert database.read_here(endpoints.find, USER, own[1].id).secret == turned.secret
     with pytest.raises(Conflict):
-        database.write_here(webhooks.update, USER, own[0].id, events=[])
+        database.write_here(endpoints.update, USER, own[0].id, events=[])
 
 
 def test_a_jobs_own_url_that_is_an_endpoint_is_told_once(database: Database, queue: Entries) -> None:
@@ -429,7 +434,7 @@ def test_a_jobs_own_url_that_is_an_endpoint_is_told_once(database: Database, que
     assert tell(database, queue, "job.failed", url=hook.url) == 1
     assert tell(database, queue, "job.succeeded", url=hook.url) == 1
     assert len(log_of(database, hook)) == 2
-    database.write_here(webhooks.update, USER, hook.id, enabled=False)
+    database.write_here(endpoints.update, USER, hook.id, enabled=False)
     assert tell(database, queue, url=hook.url) == 0
 
 
@@ -437,10 +442,8 @@ def test_a_transaction_undone_announces_nothing(database: Database, queue: Entri
     hook = register(database, "https://x.example/")
 
     def finish(connection: Connection) -> None:
-        told = webhooks.announce(
-            connection, user=USER, type="job.failed", data="{}", job_id=None, url=None, queue=queue
-        )
-        assert told == 1
+        made = endpoints.announce(connection, user=USER, type="job.failed", data="{}", job_id=None, url=None)
+        assert len(made) == 1
         raise RuntimeError("the fence is stale")
 
     with pytest.raises(RuntimeError):
@@ -452,10 +455,10 @@ def test_secrets_are_made_well_and_not_shown(database: Database) -> None:
     hook = register(database, "https://x.example/")
     assert hook.secret.startswith("whsec_") and hook.secret not in repr(hook)
     mine = "whsec_" + "AAAA" * 8
-    assert database.write_here(webhooks.create, USER, "https://y.example/", [], mine).secret == mine
+    assert database.write_here(endpoints.create, USER, "https://y.example/", [], mine).secret == mine
     for bad in ("AAAA" * 8, "whsec_" + "AAAA" * 7, "whsec_" + "AAAA" * 22, "whsec_" + "AA-A" * 8, "whsec_é" + "A" * 40):
         with pytest.raises(InvalidInput):
-            database.write_here(webhooks.create, USER, "https://y.example/", [], bad)
+            database.write_here(endpoints.create, USER, "https://y.example/", [], bad)
 
 
 # --- over HTTP ---------------------------------------------------------------------------------------------------
@@ -465,7 +468,7 @@ def test_secrets_are_made_well_and_not_shown(database: Database) -> None:
 async def http(database: Database, receiver: Receiver, queue: Entries) -> AsyncIterator[httpx.AsyncClient]:
     """The routes; the header `user` says who calls."""
     app = FastAPI()
-    app.include_router(router(database, [receiver.host], queue))
+    app.include_router(router(database, [receiver.host]))
 
     async def refuse(request: Any, error: Any) -> Any:
         return error_response(error, request.url.path, request.scope["request_id"])

@@ -21,10 +21,10 @@ from deployments.backend import weights_path
 from deployments.language.vllm import VLLM
 from deployments.loads import USUAL, Loads, Named, named_by
 from deployments.text_to_image.diffusers import DiffusersTextToImage
-from serve_app.config import find_profile, load_profile
+from serve_app.config.profile import find_profile, load_profile
 from serve_app.errors import BadWeights
-from serve_app.weights import File, Weights, chosen, named, verify
-from serve_app.weights_copy import copy
+from serve_app.provisioning.weights import File, Weights, chosen, named, verify
+from serve_app.provisioning.weights_copy import copy
 
 from .hub import COMMIT, Files, hub
 

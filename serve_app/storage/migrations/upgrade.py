@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from ..database import UPGRADE_LOCK, lock
+from ..locks import UPGRADE_LOCK, lock
 
 
 def upgrade(connection: Connection) -> None:

@@ -1,0 +1,5 @@
+"""`medley`, the command line."""
+
+from .main import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,310 @@
+"""`medley`: start, watch and end a Medley on this machine, and use it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from deployments.errors import MedleyError
+
+from ..clients.http import UrlOption
+from ..config.profile import STARTER, Profile, find_profile, load_profile
+from ..config.settings import Settings
+from .credits import app as credits_app
+from .jobs import app as jobs_app
+from .weights import app as models_app
+
+if TYPE_CHECKING:
+    from ..provisioning.local_cluster import DeploymentState, Running
+
+app = typer.Typer(
+    help="Medley: text, images, speech and masks from one service on Ray Serve.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(credits_app, name="credits")
+app.add_typer(models_app, name="models")
+console = Console()
+errors = Console(stderr=True)
+
+ProfileOption = Annotated[
+    Path, typer.Option(help="A Serve config file, or the name of one in configs/.", envvar="MEDLEY_PROFILE")
+]
+
+
+def main() -> None:
+    """The command line; an error is a sentence and status 1, not a traceback."""
+    sys.path.insert(0, os.getcwd())  # a profile may name graphs and backends of the user's own
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it on import; its own `ray.init` asks for one too
+    try:
+        app()
+    except MedleyError as error:
+        title = "" if type(error) is MedleyError else f"{error.title}. "
+        errors.print(f"[red]{title}[/red]{escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    profile: ProfileOption = STARTER,
+    port: Annotated[int, typer.Option(help="Of the service, on loopback.")] = 8000,
+    dashboard_port: Annotated[int, typer.Option(help="Of Ray's dashboard, on loopback.")] = 8265,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once it is ready; end it with `down`.")
+    ] = False,
+    sample: Annotated[
+        Path | None, typer.Option(help="Once ready, try it with a spoken sample; save results here.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds until every model must be ready.")] = 300,
+) -> None:
+    """Start Ray and Medley on this machine, and show each model become ready."""
+    from ..accounts.keys import open_key
+    from ..provisioning import local_cluster as runtime
+
+    settings = Settings.from_environment()
+    if detach:
+        checked = load_profile(find_profile(profile))
+        key, made = open_key(settings)
+        state, process = _start_detached(settings, checked, port, dashboard_port)
+        try:
+            _watch(state, checked, timeout)
+        except MedleyError:
+            process.send_signal(signal.SIGTERM)
+            raise
+        _ready(state, settings, key if made else None, sample)
+        return
+    directory = runtime.prepare(settings, port, dashboard_port)
+    checked = load_profile(find_profile(profile))
+    key, made = open_key(settings)
+    try:
+        with console.status("Starting Ray ..."):
+            state = runtime.start(settings, checked, directory, port, dashboard_port)
+        _watch(state, checked, timeout)
+        _ready(state, settings, key if made else None, sample)
+        console.print("\nRunning. Ctrl-C ends it.")
+        runtime.hold()
+    finally:
+        console.print("Ending ...")
+        runtime.end(settings)
+
+
+@app.command()
+def down() -> None:
+    """End the Medley that `up` started here, and nothing else."""
+    from ..provisioning import local_cluster as runtime
+
+    ended = runtime.stop(Settings.from_environment())
+    console.print(f"Ended {ended.url} (process {ended.pid})." if ended else "Nothing runs here.")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Show what runs here, and the state of each model. Exit status 1 if something is not healthy."""
+    from ..provisioning import local_cluster as runtime
+
+    state = runtime.running(Settings.from_environment())
+    if state is None:
+        console.print_json(json.dumps({"running": False})) if as_json else console.print("Nothing runs here.")
+        raise typer.Exit(1)
+    states = runtime.deployment_states(state.dashboard)
+    if as_json:
+        rows = [{"name": s.name, "status": s.status, "replicas": s.replicas, "message": s.message} for s in states]
+        document = {"running": True, "url": state.url, "dashboard": state.dashboard, "profile": state.profile}
+        console.print_json(json.dumps({**document, "ray": state.address, "pid": state.pid, "deployments": rows}))
+    else:
+        console.print(_table(states))
+        console.print(f"{state.url}  dashboard {state.dashboard}  up {(time.time() - state.started) / 60:.0f} min")
+    if not states or any(s.status != runtime.READY for s in states):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    graph: Annotated[str, typer.Argument(help="Name of a graph, such as speech_to_image.")],
+    fields: Annotated[list[str] | None, typer.Argument(help="name=value, or name=@file for media.")] = None,
+    out: Annotated[Path, typer.Option(help="Where media are saved.")] = Path("output"),
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return with the job's id at once.")] = False,
+    url: UrlOption = None,
+) -> None:
+    """Run a graph, showing its steps live. Media are saved to --out, the rest is printed.
+
+    Example: medley run speech_to_image audio=@wish.wav style=watercolour --out pictures
+    """
+    from ..clients.http import key_for, run_graph, service_url, start_job
+
+    settings = Settings.from_environment()
+    where = service_url(settings, url), key_for(settings)
+    if detach:
+        start_job(*where, graph, fields or [], console)
+    else:
+        run_graph(*where, graph, fields or [], out, console)
+
+
+@app.command()
+def batch(
+    graph: Annotated[str, typer.Argument(help="Name of a graph.")],
+    input: Annotated[Path, typer.Option(help="JSONL, one request a line; media as data URLs or paths.")],
+    output: Annotated[Path, typer.Option(help="Folder for parquet, media and errors.jsonl.")],
+    concurrency: Annotated[int, typer.Option(min=1, help="Rows worked on at once.")] = 8,
+) -> None:
+    """Run a graph over every row of a file with Ray Data, on the running Medley's models."""
+    from ..clients.batch import run_batch
+
+    counts = run_batch(graph, input, output, concurrency)
+    console.print(f"{counts.succeeded} rows to {output}, {counts.failed} bad ones to {output / 'errors.jsonl'}")
+    if counts.failed:
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate(
+    suite: Annotated[str, typer.Argument(help="`starter`: the models that ship with Medley.")],
+    only: Annotated[list[str] | None, typer.Option(help="One model of the suite, such as painter; repeatable.")] = None,
+) -> None:
+    """Measure models on what no training saw, beside their targets. Exit status 1 if one is missed.
+
+    Writes .bench/starter.json in the form of `make bench`. All of the starter models take about ten minutes.
+    """
+    from deployments.starter.evaluate import PARTS
+    from deployments.starter.evaluate import evaluate as measure
+
+    if suite != "starter":
+        raise typer.BadParameter(f"is {suite!r}; there is only 'starter'", param_hint="suite")
+    if unknown := set(only or ()) - set(PARTS):
+        raise typer.BadParameter(f"has no {', '.join(sorted(unknown))}; {', '.join(PARTS)}", param_hint="--only")
+    if any(row.met is False for row in measure(only or ())):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing on this machine and how to mend it. Exit status 1 if something must be mended."""
+    from ..provisioning.doctor import examine
+
+    findings = examine(Settings.from_environment())
+    table = Table("", "what", "found", "how to mend it", box=None)
+    for finding in findings:
+        mark = {"ok": "[green]ok[/green]", "hint": "[yellow]--[/yellow]", "bad": "[red]!![/red]"}[finding.state]
+        table.add_row(mark, finding.what, finding.found, finding.mend)
+    console.print(table)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    profile: Annotated[Path, typer.Argument(help="A profile, such as configs/gpu.yaml.")] = STARTER,
+    all_replicas: Annotated[
+        bool, typer.Option("--all", help="Place the most replicas each may have, not the least.")
+    ] = False,
+) -> None:
+    """Draw each GPU of a profile and what lives on it. Exit status 1 if something does not fit.
+
+    A model that scales to zero must fit when it wakes, if need be once others that can sleep do.
+    """
+    from ..config.placement import plan as planned
+    from .plan import drawn
+
+    checked = load_profile(find_profile(profile))
+    found = planned(checked.app, checked.replicas(most=all_replicas))
+    for card in found.cards:
+        console.print(f"{card.node}, card {card.number}, {card.gib:g} GiB", style="bold")
+        console.print(f"  {escape(drawn(card))}", highlight=False, soft_wrap=True)
+    if found.without:
+        console.print(f"Without a card: {', '.join(found.without)}", highlight=False)
+    for host, shared in found.shared.items():
+        others, most = ", ".join(shared.others), shared.most_loaded
+        console.print(f"In the replicas of {host}, {most} in memory at once: {others}", highlight=False, soft_wrap=True)
+    for problem in found.problems:
+        errors.print(f"[red]{problem.model}[/red] {escape(problem.why)}.", highlight=False, soft_wrap=True)
+        for help in problem.helps:
+            errors.print(f"  would help: {escape(help)}", highlight=False, soft_wrap=True)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def manifest(
+    profile: Annotated[Path, typer.Argument(help="A profile, such as configs/cluster.yaml.")],
+) -> None:
+    """Print a KubeRay RayService whose serveConfigV2 is this profile."""
+    from ..provisioning.manifest import rayservice
+
+    sys.stdout.write(rayservice(load_profile(find_profile(profile))))
+
+
+def _start_detached(
+    settings: Settings, profile: Profile, port: int, dashboard_port: int
+) -> "tuple[Running, subprocess.Popen[bytes]]":
+    """`medley up` again in a session of its own, with its output in MEDLEY_HOME; waits until it has started Ray."""
+    from ..provisioning import local_cluster as runtime
+
+    log = settings.home / "up.log"
+    command = [sys.executable, "-m", "serve_app", "up", "--profile", str(profile.path.absolute())]
+    command += ["--port", str(port), "--dashboard-port", str(dashboard_port)]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env={**os.environ}
+        )
+    with console.status("Starting Ray ..."):
+        while True:
+            state = runtime.running(settings)
+            if state and state.pid == process.pid:
+                return state, process
+            if process.poll() is not None:
+                raise MedleyError(log.read_text().strip() or f"It ended at once; see {log}.")
+            time.sleep(0.2)
+
+
+def _watch(state: "Running", profile: Profile, timeout: float) -> None:
+    from ..provisioning import local_cluster as runtime
+
+    began = time.monotonic()
+    with Live(console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
+        for states in runtime.wait_ready(state, profile, timeout):
+            live.update(_table(states))
+    if not console.is_terminal:
+        console.print(_table(runtime.deployment_states(state.dashboard)))
+    console.print(f"Ready after {time.monotonic() - began:.0f} s.")
+
+
+def _table(states: "list[DeploymentState]") -> Table:
+    colours = {"HEALTHY": "green", "UPDATING": "yellow", "UPSCALING": "yellow", "DOWNSCALING": "yellow"}
+    table = Table("model", "state", "replicas", "", box=None)
+    for s in states:
+        table.add_row(
+            s.name, f"[{colours.get(s.status, 'red')}]{s.status.lower()}[/]", str(s.replicas), s.message[:100]
+        )
+    return table
+
+
+def _ready(state: "Running", settings: Settings, new_key: str | None, sample: Path | None) -> None:
+    """Say where everything is; with `sample`, try it."""
+    from ..accounts.keys import key_path, open_key
+    from ..provisioning.ray_environment import ray_token_path
+    from .demo import try_sample
+
+    key_file = key_path(settings)
+    rows = {
+        "Medley": state.url,
+        "API docs": f"{state.url}/docs",
+        "API key": f"{new_key}  (shown this once; kept in {key_file})" if new_key else f"in {key_file}",
+        "Dashboard": f"{state.dashboard}  (its token: {ray_token_path()})",
+    }
+    console.print()
+    for name, value in rows.items():
+        console.print(f"{name:10} {value}", highlight=False, soft_wrap=True)
+    if sample:
+        try_sample(state.url, open_key(settings)[0], sample, console)

@@ -1,0 +1,65 @@
+"""`medley models`: weights fetched ahead of a start, and looked over."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from deployments.errors import MedleyError
+
+from ..config.profile import find_profile, load_profile
+
+if TYPE_CHECKING:
+    from ..provisioning.weights import Weights
+
+app = typer.Typer(
+    help="The weights that a profile names.\n\nExample: medley models pull configs/gpu.yaml", no_args_is_help=True
+)
+console, errors = Console(), Console(stderr=True)
+
+
+@app.command()
+def pull(
+    profile: Annotated[Path, typer.Argument(help="A profile, such as configs/gpu.yaml.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Folder or bucket with ORG/NAME/..., such as s3://models; the hub if not."),
+    ] = None,
+) -> None:
+    """Fetch every model's weights at their pinned revisions and verify them. Exit status 1 if one fails.
+
+    What is there already is not fetched again. HF_HOME says where the hub's files are kept, HF_HUB_OFFLINE=1 that
+    nothing is fetched but what is there is verified; MEDLEY_WEIGHTS is the folder that --from copies to and models
+    look in first.
+    """
+    from ..provisioning.weights import named
+    from ..provisioning.weights import pull as fetch
+
+    wanted = named(load_profile(find_profile(profile)))
+    if not wanted:
+        console.print("Every model of this profile ships with Medley or is at a provider: nothing to fetch.")
+    failed = False
+    for weights in wanted:
+        at = f" at {weights.revision[:12]}" if weights.revision else " (no revision is pinned)"
+        console.print(f"[bold]{weights.name}[/bold]{at}, for {weights.model}", highlight=False)
+        try:
+            folder = fetch(weights) if source is None else _copied(weights, source)
+        except MedleyError as error:
+            failed = True
+            errors.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        else:
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            console.print(f"  verified, {size / 1e9:.2f} GB in {folder}", highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _copied(weights: "Weights", source: str) -> Path:
+    from ..provisioning.weights_copy import copy
+
+    columns = (BarColumn(), DownloadColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task(weights.name)
+        return copy(weights, source, lambda done, total: bars.update(bar, completed=done, total=total))

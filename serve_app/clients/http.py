@@ -1,0 +1,334 @@
+"""A Medley over HTTP for the command line: fields into a form, steps shown live, jobs followed, media into files."""
+
+import base64
+import itertools
+import json
+import mimetypes
+import re
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, cast
+from urllib.parse import quote
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deployments.errors import InvalidInput, MedleyError
+from deployments.media import DATA_URL, Media
+
+from ..accounts.keys import key_path
+from ..config.settings import Settings
+from ..jobs.job import ENDED
+
+JOBS = "/api/v1/jobs"
+SILENT_S = 40.0  # events come with a comment every 15 s at least; longer silence is a lost connection
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between tries to reach the service again
+PATIENCE_S = 180.0  # a restart of the whole service takes less
+
+UrlOption = Annotated[
+    str | None, typer.Option(help="Of a Medley; without it the one started here.", envvar="MEDLEY_URL")
+]
+
+
+class RequestFailed(MedleyError):
+    """The service refused or failed the request"""
+
+
+class NoAnswer(RequestFailed):
+    """The service cannot answer now"""
+
+
+class Told(NamedTuple):
+    """A server-sent event; `seq` is its id, 0 where it has none."""
+
+    seq: int
+    kind: str
+    data: Any
+
+
+class Remote:
+    """A Medley at a URL.
+
+    Args:
+        client: to ask with, if not one of its own.
+    """
+
+    def __init__(self, url: str, key: str, client: httpx.Client | None = None) -> None:
+        self.url = url
+        headers = {"authorization": f"Bearer {key}"}
+        self._client = client or httpx.Client(timeout=httpx.Timeout(10, read=3700, write=600))
+        self._client.headers.update(headers)
+
+    def ask(self, method: str, path: str, **options: Any) -> Any:
+        """The answer's document.
+
+        Raises:
+            RequestFailed: the service refused it; NoAnswer: it did not answer.
+        """
+        with self._reached():
+            answer = self._client.request(method, self.url + path, **options)
+        _check(answer)
+        return answer.json()
+
+    def job(self, job_id: str, action: str = "") -> Any:
+        """A job as it is, or what an action on it answers: `cancel` and `retry` are done, `result` is read."""
+        method = "POST" if action in ("cancel", "retry") else "GET"
+        return self.ask(method, f"{job_path(job_id)}{'/' if action else ''}{action}")
+
+    def stream(self, method: str, path: str, silent_s: float = 3700, **options: Any) -> Iterator[Told]:
+        """The events that a request is answered with, as they come.
+
+        Raises:
+            RequestFailed: as `ask`.
+        """
+        timeout = httpx.Timeout(10, read=silent_s, write=600)
+        with self._reached(), self._client.stream(method, self.url + path, timeout=timeout, **options) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                _check(answer)
+            yield from told(answer.iter_lines())
+
+    def follow(self, job_id: str, after: int = 0) -> Iterator[Told]:
+        """A job's events after number `after`, to its end, each once; over however many connections that takes.
+
+        Raises:
+            RequestFailed: there is no such job, or the service is away for minutes.
+        """
+        heard, pause = time.monotonic(), PAUSE_S
+        while True:
+            try:
+                headers = {"last-event-id": str(after), "accept": "text/event-stream"}
+                for event in self.stream("GET", f"{job_path(job_id)}/events", SILENT_S, headers=headers):
+                    if event.kind == "error":  # it will tell the rest to whoever asks again
+                        break
+                    after, heard, pause = event.seq, time.monotonic(), PAUSE_S
+                    yield event
+                if self.job(job_id)["status"] in ENDED:
+                    return
+            except NoAnswer:
+                if time.monotonic() - heard > PATIENCE_S:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    @contextmanager
+    def _reached(self) -> Generator[None]:
+        try:
+            yield
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NoAnswer(f"{self.url} did not answer: {error or type(error).__name__}") from None
+
+
+def job_path(job_id: str) -> str:
+    return f"{JOBS}/{quote(job_id, safe='')}"
+
+
+def open_remote(url: str | None) -> Remote:
+    """The Medley of this URL, or the one started here.
+
+    Raises:
+        MedleyError: none runs here, or there is no key.
+    """
+    settings = Settings.from_environment()
+    return Remote(service_url(settings, url), key_for(settings))
+
+
+def service_url(settings: Settings, url: str | None) -> str:
+    """The URL given, else that of the Medley started here.
+
+    Raises:
+        MedleyError: none runs here.
+    """
+    from ..provisioning.local_cluster import running
+
+    if url:
+        return url.rstrip("/")
+    state = running(settings)
+    if state:
+        return state.url
+    raise MedleyError("No Medley runs here. Start one with `medley up`, or name one with --url.")
+
+
+def key_for(settings: Settings) -> str:
+    """MEDLEY_API_KEY, else the key kept in MEDLEY_HOME.
+
+    Raises:
+        MedleyError: there is neither.
+    """
+    try:
+        return settings.api_key or key_path(settings).read_text().strip()
+    except OSError:
+        raise MedleyError(f"No API key: set MEDLEY_API_KEY, or start Medley once ({key_path(settings)}).") from None
+
+
+def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, console: Console) -> dict[str, Any]:
+    """Run a graph, show its steps, save its media under `out`, print and return the rest.
+
+    A run that takes longer than the service waits goes on as a job; that is followed in the same way.
+    """
+    remote, parts, printed = Remote(url, key), form(fields), PrintedSteps(console)
+    result: dict[str, Any] = {}
+    with console.status("Waiting ..."):
+        headers = {"accept": "text/event-stream"}
+        for _, kind, data in remote.stream("POST", graph_path(graph), files=parts, headers=headers):
+            if kind == "error":
+                raise RequestFailed(data["detail"])
+            if kind == "result":
+                result = data
+            elif kind == "step":
+                printed.show(data)
+            elif kind == "job":
+                result = _finish_job(remote, data["id"], printed, console)
+    for name, value in save_media(result, out, graph).items():
+        console.print(f"[bold]{name}[/bold] {escape(str(value))}", highlight=False, soft_wrap=True)
+    return result
+
+
+def start_job(url: str, key: str, graph: str, fields: list[str], console: Console) -> dict[str, Any]:
+    """Have a graph run as a job, and say how to follow it."""
+    job = Remote(url, key).ask("POST", graph_path(graph), files=form(fields), headers={"prefer": "respond-async"})
+    console.print(job["id"], highlight=False, soft_wrap=True)
+    console.print(f"Follow it with: medley jobs watch {job['id']}", style="dim", highlight=False, soft_wrap=True)
+    return job
+
+
+def graph_path(graph: str) -> str:
+    return f"/api/v1/graphs/{quote(graph, safe='')}"
+
+
+def _finish_job(remote: Remote, job_id: str, printed: "PrintedSteps", console: Console) -> dict[str, Any]:
+    """Follow a run that became a job, and fetch its result."""
+    console.print(f"  it goes on as {job_id}", style="dim", highlight=False, soft_wrap=True)
+    try:
+        for _, kind, data in remote.follow(job_id):
+            if kind == "step":
+                printed.show(data)
+            elif kind == "log":
+                console.print(f"  {data['message']}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print(f"It goes on without you. Come back with: medley jobs watch {job_id}", highlight=False)
+        raise
+    return remote.job(job_id, "result")
+
+
+class PrintedSteps:
+    """Steps as lines, each start and each end once, however often it is told."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: set[tuple[str, str]] = set()
+
+    def show(self, step: dict[str, Any]) -> None:
+        mark = step["name"], step["status"]
+        if mark in self._shown:
+            return
+        self._shown.add(mark)
+        if step["status"] == "running":
+            self._console.print(f"  {step['name']:24} {step['model']}", style="dim", highlight=False)
+            return
+        colour = "green" if step["status"] == "succeeded" else "red"
+        line = f"  {step['name']:24} {step['model']:20} {step['seconds']:7.2f} s"
+        self._console.print(f"[{colour}]{line}[/]  {escape(step['error'] or '')}", highlight=False)
+
+
+def form(fields: list[str]) -> list[tuple[str, Any]]:
+    """`name=value` and `name=@file` as the parts of a multipart form; `models.painter=x` names a model.
+
+    Raises:
+        InvalidInput: a field has no `=`, or a file cannot be read.
+    """
+    parts: list[tuple[str, Any]] = []
+    models: dict[str, str] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            raise InvalidInput(field, "write it as name=value or name=@file")
+        if value.startswith("@"):
+            path = Path(value[1:]).expanduser()
+            try:
+                kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+                parts.append((name, (path.name, path.read_bytes(), kind)))
+            except OSError as error:
+                raise InvalidInput(name, f"{path} cannot be read: {error.strerror}") from None
+        elif name.startswith("models."):
+            models[name.removeprefix("models.")] = value
+        else:
+            parts.append((name, (None, value)))
+    if models or not parts:
+        parts.append(("models", (None, json.dumps(models))))
+    return parts
+
+
+def told(lines: Iterator[str]) -> Iterator[Told]:
+    """Server-sent events; one that was cut off before its end is left out."""
+    seq, kind, data = 0, "message", None
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "id" and value.isdigit():
+            seq = int(value)
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data = value
+        elif not line and data is not None:
+            yield Told(seq, kind, json.loads(data))
+            seq, kind, data = 0, "message", None
+
+
+def events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
+    """Server-sent events as (kind, data)."""
+    return ((event.kind, event.data) for event in told(lines))
+
+
+def save_media(result: dict[str, Any], out: Path, graph: str) -> dict[str, Any]:
+    """The result with each data URL replaced by the path of a new file under `out`."""
+
+    def saved(value: Any, name: str) -> Any:
+        if isinstance(value, list):
+            return [saved(item, f"{name}-{index + 1}") for index, item in enumerate(cast(list[Any], value))]
+        if isinstance(value, dict):
+            return {key: saved(item, f"{name}-{key}") for key, item in cast(dict[str, Any], value).items()}
+        found = DATA_URL.match(value) if isinstance(value, str) else None
+        if not found:
+            return value
+        try:
+            data = base64.b64decode(value[found.end() :], validate=True)
+        except ValueError:
+            return value  # a text that begins like media
+        return str(_write_new(out, f"{graph}-{name}", Media(data, found["type"] or "application/octet-stream")))
+
+    return {key: saved(value, key) for key, value in result.items()}
+
+
+def _write_new(folder: Path, stem: str, media: Media) -> Path:
+    """Write to a name nothing has yet, inside the folder whatever the service calls its fields."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.-]", "_", stem)[:120]
+    for number in itertools.count(1):
+        path = folder / f"{stem}{f'-{number}' if number > 1 else ''}{media.suffix}"
+        try:
+            with path.open("xb") as file:
+                file.write(media.data)
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError("there is always another number")
+
+
+def _check(answer: httpx.Response) -> None:
+    """
+    Raises:
+        RequestFailed: it is a refusal; NoAnswer: one that says to come again, or of what stands before the service.
+    """
+    if answer.is_success:
+        return
+    try:
+        document = answer.json()
+        detail, ours = str(document.get("detail") or document), "status" in document
+    except (ValueError, AttributeError):
+        detail, ours = f"{answer.status_code} {answer.text[:300]}", False
+    raise (RequestFailed if ours and answer.status_code != 503 else NoAnswer)(detail)

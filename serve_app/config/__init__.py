@@ -1,0 +1,1 @@
+"""Configuration, parsed and checked at the edge."""

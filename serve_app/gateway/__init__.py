@@ -1,0 +1,1 @@
+"""The one deployment that speaks HTTP."""

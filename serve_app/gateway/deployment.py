@@ -1,0 +1,59 @@
+"""The gateway: the one deployment that speaks HTTP. It validates, runs graphs over the models' handles, and answers."""
+
+import importlib
+import os
+from typing import Any
+
+import ray.util
+from ray import serve
+from starlette.types import ASGIApp
+
+from ..accounts.keys import SingleKey, open_key
+from ..config.loading import load_graphs
+from ..config.schema import AppConfig
+from ..config.settings import Settings
+from ..jobs.dispatch import Dispatch
+from ..jobs.runtime import open_runner
+from ..models.registry import bind_models
+from ..models.stream_receiver import Inbox
+from .http_app import http_app
+from .service import Service
+
+
+class Gateway:
+    """The ingress deployment.
+
+    Args:
+        config: the profile's `args`.
+        handles: the models' Serve handles by name.
+        worker: the workers' Serve handle.
+    """
+
+    def __init__(self, config: AppConfig, handles: dict[str, Any], worker: Any) -> None:
+        self.config = config
+        node = ray.util.get_node_ip_address()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        # Where Ray speaks TLS the items of streams go with it, over Serve: an inbox speaks none.
+        secret = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
+        self._inbox = None if secret else Inbox(str(node))  # pyright: ignore[reportUnknownArgumentType]
+        graphs, models = load_graphs(config.graphs), bind_models(config, handles, self._inbox)
+        runner = open_runner(config, graphs, models, f"gateway-{serve.get_replica_context().replica_tag}")
+        jobs = Dispatch(runner, worker.work.remote)
+        self.service = Service(config, graphs, models, jobs)
+        for engine in ("av", "PIL.Image"):  # what opens media: a second that the first request need not wait for
+            importlib.import_module(engine)
+        settings = Settings.from_environment()
+        self._authenticator = SingleKey(open_key(settings)[0])
+        self._callback_secret = settings.callback_secret
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        # Serve answers the id itself.
+        return http_app(self.service, self._authenticator, answer_id=False, callback_secret=self._callback_secret)
+
+    async def __del__(self) -> None:
+        await self.service.jobs.stop()
+        if self._inbox is not None:
+            await self._inbox.close()
+
+    async def profile(self) -> AppConfig:
+        """What the profile says, for clients that come over a handle."""
+        return self.config

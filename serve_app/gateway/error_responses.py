@@ -1,0 +1,34 @@
+"""Errors as HTTP: problem documents (RFC 9457), and OpenAI's own form under `/v1`."""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from deployments.errors import InvalidInput, MedleyError
+
+from ..errors import InvalidRequest, problem
+
+
+def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
+    """The error in the form the path's clients understand."""
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if path.startswith("/v1/"):
+        status, body = openai_error(error)
+        return JSONResponse(body, status, headers)
+    return JSONResponse(problem(error, path, request_id), error.status, headers, media_type="application/problem+json")
+
+
+def openai_error(error: MedleyError) -> tuple[int, dict[str, Any]]:
+    """Status and body as OpenAI's clients expect them: bad input is 400 there, and `param` names the field."""
+    param = None
+    if isinstance(error, InvalidRequest):
+        param = error.errors[0].field
+    elif isinstance(error, InvalidInput):
+        param = error.field
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    if error.status == 401:
+        kind = "authentication_error"
+    status = 400 if error.status == 422 else error.status
+    return status, {"error": {"message": str(error.detail), "type": kind, "param": param, "code": error.type}}

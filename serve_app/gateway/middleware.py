@@ -1,0 +1,147 @@
+"""What happens around every request: its id, its size, who sends it, and the headers of the answer.
+
+One plain ASGI middleware, because each layer of a framework's own costs as much as a trivial request.
+"""
+
+import re
+import uuid
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.callbacks import CALLBACK_PATH
+from deployments.errors import MedleyError
+
+from ..accounts.keys import Authenticator
+from ..errors import BodyTooLarge, Unauthorized
+from ..storage.artifacts import ID, PATH
+from .error_responses import error_response
+
+DOCUMENTS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
+PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks are signed, which their route checks
+SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+SOCKET_PROTOCOL, SOCKET_KEY = "medley", "medley.key."  # browsers can send a WebSocket's key only as a subprotocol
+POLICY_VIOLATION = 1008
+REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
+ONE_ARTIFACT = re.compile(rf"{PATH}/{ID.pattern}")
+
+
+class Envelope:
+    """Gives every request an id, refuses what is too large or has no key, and adds the security headers.
+
+    The identity is left in `scope["identity"]` (None on a public path without a key), the id in `scope["request_id"]`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        max_body: int,
+        answer_id: bool = True,
+        origins: Collection[str] = (),
+    ) -> None:
+        self.app = app
+        self.origins = origins  # whose pages may open a WebSocket, beside our own
+        self.authenticator = authenticator
+        self.max_body = max_body
+        self.answer_id = answer_id  # off where the server in front puts `x-request-id` into the answer itself
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await self._socket(scope, receive, send)
+            return
+        request_id, credential, length = _read(scope["headers"])
+        scope["request_id"] = request_id
+        scope["identity"] = self.authenticator.identify(credential) if credential else None
+        extra = [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())] if self.answer_id else SECURITY_HEADERS
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        refusal = self._refusal(scope, length)
+        if refusal:
+            answer = error_response(refusal, scope["path"], request_id)
+            await answer(scope, receive, send_with_headers)
+            return
+        await self.app(scope, receive if length is not None else self._counted(receive), send_with_headers)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A browser sends no CORS question before it opens a WebSocket, so a foreign page is refused here."""
+        request_id, credential, _ = _read(scope["headers"])
+        offered: list[str] = scope.get("subprotocols", [])
+        keys = [one.removeprefix(SOCKET_KEY) for one in offered if one.startswith(SOCKET_KEY)]
+        credential = credential or (keys[0].encode() if keys else b"")
+        scope["request_id"] = request_id
+        scope["identity"] = self.authenticator.identify(credential) if credential else None
+        scope["subprotocol"] = SOCKET_PROTOCOL if SOCKET_PROTOCOL in offered else None
+        if scope["identity"] is None or not _own_origin(scope["headers"], self.origins):
+            await receive()
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
+        await self.app(scope, receive, send)
+
+    def _refusal(self, scope: Scope, length: int | None) -> MedleyError | None:
+        public = scope["path"] in PUBLIC or is_signed(scope)
+        if scope["identity"] is None and not public and scope["method"] != "OPTIONS":
+            return Unauthorized("Send the API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
+        if length is not None and length > self.max_body:
+            return BodyTooLarge(f"The body has {length:,} bytes; at most {self.max_body:,} are accepted.")
+        return None
+
+    def _counted(self, receive: Receive) -> Receive:
+        """`receive` for a body of unknown length: the server only checks a length that was announced."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.max_body:
+                raise BodyTooLarge(f"The body is larger than the {self.max_body:,} bytes that are accepted.")
+            return message
+
+        return counted
+
+
+def _own_origin(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> bool:
+    """Whether a request comes from no page, a page of this service or one that the profile allows."""
+    found = dict(headers)
+    origin = found.get(b"origin", b"").decode("latin-1")
+    host = found.get(b"host", b"").decode("latin-1")
+    return not origin or urlsplit(origin).netloc == host or origin in allowed or "*" in allowed
+
+
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes, int | None]:
+    """Request id, credential and body length; a length that is no number counts as unknown."""
+    request_id, credential, length = "", b"", None
+    for name, value in headers:
+        if name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                credential = value[7:].strip()
+        elif name == b"x-api-key":
+            credential = credential or value.strip()
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+        elif name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+    return request_id or uuid.uuid4().hex, credential, length
+
+
+def is_signed(scope: Scope) -> bool:
+    """Whether a request reads an artifact by a signed URL: it needs no key, and its route checks the signature."""
+    return (
+        scope["method"] in ("GET", "HEAD")
+        and ONE_ARTIFACT.fullmatch(scope["path"]) is not None
+        and b"signature=" in scope["query_string"]
+    )

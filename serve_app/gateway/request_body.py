@@ -1,0 +1,113 @@
+"""A request body, JSON or multipart, read into a graph's call."""
+
+import asyncio
+import json
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from deployments.errors import InvalidInput, UnsupportedMedia
+from deployments.media import MediaLimits
+
+from ..errors import BodyTooLarge, invalid_request
+from ..graph import MODELS_FIELD, Graph
+from ..storage.artifacts import Artifacts
+
+MAX_PARTS = 200
+
+
+async def read_call(
+    request: Request, graph: Graph[..., Any], limits: MediaLimits, artifacts: Artifacts
+) -> tuple[BaseModel, dict[str, str]]:
+    """The graph's validated request, and the models the caller named by parameter.
+
+    An artifact's id in place of media is looked for among the caller's own.
+
+    Raises:
+        UnsupportedMedia: the body or a file in it has a format not taken here.
+        InvalidRequest: a field is missing, unknown or wrong.
+        BodyTooLarge: it has too many parts.
+    """
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    context: dict[str, Any] = {"limits": limits}
+    if graph.takes_media:
+        context["artifacts"] = artifacts.opener(request.scope["identity"].user)
+    try:
+        if content_type == "application/json":
+            body = await request.body()
+            if graph.takes_media:
+                # Opening files takes milliseconds to tenths of a second: not on the event loop.
+                call = await asyncio.to_thread(graph.call.model_validate_json, body or b"{}", context=context)
+            else:
+                call = graph.call.model_validate_json(body or b"{}", context=context)
+        elif content_type == "multipart/form-data":
+            fields = await read_form(request, graph.call)
+            call = await asyncio.to_thread(graph.call.model_validate, fields, context=context)
+        else:
+            raise UnsupportedMedia(
+                "content-type", f"{content_type!r} is not taken here: send application/json or multipart/form-data"
+            )
+    except ValidationError as error:
+        raise invalid_request(error, graph.fields) from None
+    chosen = getattr(call, MODELS_FIELD).model_dump(exclude_none=True)
+    return call, chosen
+
+
+async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]:
+    """A multipart form as pydantic takes it: files as bytes, JSON where the field is not text, repeats as a list."""
+    try:
+        form = await request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS)
+    except Exception as error:  # Starlette and python-multipart each raise several of their own
+        if isinstance(error, BodyTooLarge):
+            raise
+        raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
+    fields: dict[str, Any] = {}
+    try:
+        for part in form:
+            name = part.removesuffix("[]")  # how many clients, OpenAI's among them, name the parts of a list
+            values = [await _value(item, schema, name) for item in form.getlist(part)]
+            fields[name] = values[0] if len(values) == 1 and not _is_list(schema, name, values[0]) else values
+    finally:
+        await form.close()
+    return fields
+
+
+async def _value(item: UploadFile | str, schema: type[BaseModel], name: str) -> Any:
+    if isinstance(item, UploadFile):
+        return await item.read()
+    if item in (choices := _choices(schema, name)):
+        return choices[item]
+    if not _is_text(schema, name) and item[:1] in "[{":
+        try:
+            return json.loads(item)
+        except (ValueError, RecursionError):
+            return item
+    return item
+
+
+def _annotation(schema: type[BaseModel], name: str) -> Any:
+    field = schema.model_fields.get(name)
+    return field.annotation if field else None
+
+
+def _is_text(schema: type[BaseModel], name: str) -> bool:
+    annotation = _annotation(schema, name)
+    return annotation is str or str in typing.get_args(annotation)
+
+
+def _choices(schema: type[BaseModel], name: str) -> dict[str, Any]:
+    """The values of a `Literal` by how they are written: pydantic reads "2" as a number, but not as one of two."""
+    annotation = _annotation(schema, name)
+    kinds = [annotation, *typing.get_args(annotation)]
+    literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
+    return {str(choice): choice for literal in literals for choice in typing.get_args(literal)}
+
+
+def _is_list(schema: type[BaseModel], name: str, value: Any) -> bool:
+    """Whether one lone part stands for a list with one entry (and is not the whole list as JSON)."""
+    annotation = _annotation(schema, name)
+    kinds = [annotation, *typing.get_args(annotation)]
+    return not isinstance(value, list) and any(typing.get_origin(kind) is list for kind in kinds)

@@ -1,0 +1,108 @@
+"""Paths that clients of earlier systems already call, as one table onto the native handlers.
+
+A row is method, path, the native route it stands for, and whether it answers with the job at once. Bodies and answers
+are the native ones; `{operation}` of `image-utils` names the graph `image_{operation}`.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from ...errors import UnknownName, invalid_request
+
+GRAPHS = "/api/v1/graphs"
+
+
+@dataclass(frozen=True)
+class Alias:
+    method: str
+    path: str
+    native: str
+    at_once: bool = False
+
+
+ALIASES = (
+    Alias("POST", "/api/generate", f"{GRAPHS}/image_generation"),
+    Alias("POST", "/api/generate/async", f"{GRAPHS}/image_generation", at_once=True),
+    Alias("GET", "/api/generate/status/{id}", "/api/v1/jobs/{id}"),
+    Alias("GET", "/api/generate/result/{id}", "/api/v1/jobs/{id}/result"),
+    Alias("POST", "/api/smart-mask", f"{GRAPHS}/smart_mask"),
+    Alias("POST", "/generate", f"{GRAPHS}/image_generation", at_once=True),
+    Alias("GET", "/status/{id}", "/api/v1/jobs/{id}"),
+    Alias("GET", "/jobs/{id}", "/api/v1/jobs/{id}"),
+)
+OPERATIONS = "/api/image-utils/{operation}"
+
+
+class JobRequest(BaseModel):
+    """A graph's name and its request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    graph: str = Field(description="Name of a graph")
+    input: dict[str, Any] = Field(default={}, description="The graph's request")
+
+
+def add_aliases(app: FastAPI) -> None:
+    """Every alias whose native route this service has."""
+    natives = {
+        (method, route.path): route for route in app.routes if isinstance(route, APIRoute) for method in route.methods
+    }
+    graphs = {
+        path.removeprefix(f"{GRAPHS}/"): route.endpoint
+        for (method, path), route in natives.items()
+        if is_graph(method, path)
+    }
+    for alias in ALIASES:
+        native = natives.get((alias.method, alias.native))
+        if native is not None:
+            endpoint = at_once(native.endpoint) if alias.at_once else native.endpoint
+            summary = (
+                f"The same as {alias.method} {alias.native}{' with `Prefer: respond-async`' if alias.at_once else ''}"
+            )
+            app.add_api_route(alias.path, endpoint, methods=[alias.method], tags=["aliases"], summary=summary)
+
+    @app.post("/jobs", tags=["aliases"], summary="A graph as a job, its name in the body")
+    async def create(request: Request) -> Response:
+        try:
+            wanted = JobRequest.model_validate_json(await request.body() or b"{}")
+        except ValidationError as error:
+            raise invalid_request(error, ["graph", "input"]) from None
+        if wanted.graph not in graphs:
+            raise UnknownName("graph", wanted.graph, graphs)
+        return await at_once(graphs[wanted.graph])(with_body(request, wanted.input))
+
+    @app.post(OPERATIONS, tags=["aliases"], summary="The same as POST /api/v1/graphs/image_{operation}")
+    async def operate(request: Request, operation: str) -> Response:
+        name = f"image_{operation.replace('-', '_')}"
+        if name not in graphs:
+            known = [graph.removeprefix("image_") for graph in graphs if graph.startswith("image_")]
+            raise UnknownName("operation", operation, known)
+        return await graphs[name](request)
+
+
+def is_graph(method: str, path: str) -> bool:
+    return method == "POST" and path.startswith(f"{GRAPHS}/") and "{" not in path
+
+
+def at_once(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """The endpoint, asked not to wait."""
+
+    async def asked(request: Request) -> Response:
+        request.scope["headers"] = [(b"prefer", b"respond-async"), *request.scope["headers"]]  # the first one counts
+        return await endpoint(Request(request.scope, request.receive))
+
+    return asked
+
+
+def with_body(request: Request, body: dict[str, Any]) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    return Request(request.scope, receive)

@@ -1,0 +1,240 @@
+"""Artifacts over HTTP: upload, list, read (also in ranges, and by signed URL), delete."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from starlette.datastructures import UploadFile
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from deployments.errors import InvalidInput, UnsupportedMedia
+from deployments.media import Audio, Image, Media, MediaLimits, Video
+
+from ...errors import BodyTooLarge, Refused, Unauthorized, invalid_request
+from ...jobs.view import iso
+from ...storage.artifacts import PATH, Artifact, Artifacts
+from ..error_responses import error_response
+from .paging import page, read_page
+
+RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
+KINDS: dict[str, type[Media]] = {"image": Image, "video": Video, "audio": Audio}
+JSON = "application/json"
+FORM = "multipart/form-data"
+MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
+
+
+class Sharing(BaseModel):
+    """What a signed URL is asked with."""
+
+    model_config = ConfigDict(extra="forbid")
+    seconds: int = Field(default=3600, ge=1, le=MAX_SECONDS, description="How long the URL works")
+
+
+def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRouter:
+    """The routes; an upload has at most `max_bytes`, and is opened within `limits`."""
+    routes = APIRouter(prefix=PATH, tags=["artifacts"])
+
+    @routes.post("", status_code=201, summary="Upload a file", openapi_extra=_upload_operation())
+    async def upload(request: Request) -> Response:
+        data, claimed = await _read_upload(request)
+        if len(data) > max_bytes:
+            raise BodyTooLarge(f"The file has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
+        media_type = await asyncio.to_thread(_identify, data, claimed, limits)
+        artifact = await artifacts.add(request.scope["identity"].user, "references", data, media_type)
+        return JSONResponse(_described(artifact, request), 201, {"location": f"{PATH}/{artifact.id}"})
+
+    @routes.get("", summary="Your artifacts, newest first")
+    async def listing(request: Request) -> Response:
+        limit, before = read_page(request)
+        found = await artifacts.page(request.scope["identity"].user, limit + 1, before)
+        return page("artifacts", found, limit, lambda artifact: _described(artifact, request))
+
+    @routes.head("/{id}", include_in_schema=False)
+    @routes.get("/{id}", summary="The bytes, all or a range of them")
+    async def content(request: Request, id: str) -> Response:
+        return await _content(request, artifacts, await _readable(request, artifacts, id))
+
+    @routes.get("/{id}/metadata", summary="What is known of it")
+    async def metadata(request: Request, id: str) -> Response:
+        return JSONResponse(_described(await artifacts.find(request.scope["identity"].user, id), request))
+
+    @routes.post("/{id}/url", summary="A URL that needs no key, for a while", openapi_extra=_sharing_operation())
+    async def url(request: Request, id: str) -> Response:
+        try:
+            asked = Sharing.model_validate_json(await request.body() or b"{}")
+        except ValidationError as error:
+            raise invalid_request(error, list(Sharing.model_fields)) from None
+        artifact = await artifacts.find(request.scope["identity"].user, id)
+        expires = int(time.time()) + asked.seconds
+        address = await artifacts.url(artifact, asked.seconds)
+        if address.startswith("/"):
+            address = str(request.base_url).rstrip("/") + address
+        return JSONResponse({"url": address, "expires_at": iso(expires)})
+
+    @routes.delete("/{id}", status_code=204, summary="Delete it")
+    async def delete(request: Request, id: str) -> Response:
+        artifact = await artifacts.find(request.scope["identity"].user, id)
+        await asyncio.to_thread(artifacts.delete_here, [artifact])
+        return Response(status_code=204)
+
+    return routes
+
+
+async def _readable(request: Request, artifacts: Artifacts, id: str) -> Artifact:
+    """The artifact, by the signature or as the caller's own."""
+    signature, expires = request.query_params.get("signature"), request.query_params.get("expires", "")
+    if signature and re.fullmatch(r"[0-9]{1,12}", expires) and artifacts.verify(id, int(expires), signature):
+        return await artifacts.find_signed(id)
+    identity = request.scope["identity"]
+    if identity is None:
+        raise Unauthorized("The signature of this URL is wrong or its time is over. Ask for a new one.")
+    return await artifacts.find(identity.user, id)
+
+
+async def _content(request: Request, artifacts: Artifacts, artifact: Artifact) -> Response:
+    etag = f'"{artifact.digest}"'
+    headers = {
+        "etag": etag,
+        "accept-ranges": "bytes",
+        "content-disposition": f'attachment; filename="{artifact.name}"',
+        "content-security-policy": "sandbox",  # it may be anybody's: no script of it runs with this origin's rights
+    }
+    if _matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    asked = request.headers.get("range") if request.method == "GET" else None
+    if request.headers.get("if-range", etag) != etag:  # it changed since, or is asked by date
+        asked = None
+    part = byte_range(asked, artifact.size)
+    start, end = part or (0, artifact.size - 1)
+    if part and start > end:
+        refusal = Refused(416, f"The range is not within the {artifact.size:,} bytes there are.")
+        response = error_response(refusal, request.url.path, request.scope["request_id"])
+        response.headers["content-range"] = f"bytes */{artifact.size}"
+        return response
+    headers["content-length"] = str(end - start + 1)
+    if part:
+        headers["content-range"] = f"bytes {start}-{end}/{artifact.size}"
+    if request.method == "HEAD":
+        return Response(None, 200, headers, artifact.media_type)
+    pieces = artifacts.chunks(artifact, start, end)
+    first = await anext(pieces, b"")  # before the status is sent: a store that is away is a 503
+    return StreamingResponse(_joined(first, pieces), 206 if part else 200, headers, artifact.media_type)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """The first and last byte that a `Range` header (RFC 9110) asks for, first > last where there are none of those.
+
+    None where the header is to be ignored: there is none, it has another unit or several ranges, or is malformed.
+    """
+    found = RANGE.fullmatch(header or "")
+    if not found or not (found[1] or found[2]):
+        return None
+    if not found[1]:  # the last so many
+        return max(0, size - int(found[2])), size - 1
+    start = int(found[1])
+    if found[2] and int(found[2]) < start:
+        return None
+    return start, min(int(found[2] or size), size - 1)
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
+    return etag in tags or tags == ["*"]
+
+
+async def _read_upload(request: Request) -> tuple[bytes, str]:
+    """The one file of the request, and the media type it claims to have."""
+    claimed = _plain(request.headers.get("content-type"))
+    if claimed == FORM:
+        try:
+            form = await request.form(max_files=2, max_fields=2)
+        except Exception as error:  # Starlette and python-multipart each raise several of their own
+            if isinstance(error, BodyTooLarge):
+                raise
+            raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
+        try:
+            parts = form.multi_items()
+            if len(parts) != 1 or parts[0][0] != "file" or not isinstance(parts[0][1], UploadFile):
+                raise InvalidInput("file", "must be a file, and the form's only field")
+            return await parts[0][1].read(), _plain(parts[0][1].content_type)
+        finally:
+            await form.close()
+    if claimed != JSON and claimed.split("/")[0] not in KINDS:
+        raise UnsupportedMedia(
+            "content-type", f"{claimed!r} is not taken here: send a form with a file, or audio, an image, video or JSON"
+        )
+    return await request.body(), claimed
+
+
+def _plain(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:
+    """The media type by what is in the file. What it claims to be is only tried first.
+
+    Raises:
+        UnsupportedMedia: it is neither media nor JSON.
+        InvalidInput: it is empty, damaged or too large.
+    """
+    if not data:
+        raise InvalidInput("file", "is empty")
+    if claimed == JSON:
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput("file", f"is not JSON: {error}") from None
+        return JSON
+    first = claimed.split("/")[0]
+    damage: PydanticCustomError | None = None
+    for kind in sorted(KINDS, key=lambda kind: kind != first):  # a film has sound too: video comes before audio
+        try:
+            return KINDS[kind].checked(data, limits).media_type
+        except PydanticCustomError as error:
+            if error.type == "media_too_large":
+                raise InvalidInput("file", error.message()) from None
+            if error.type != "media_unsupported":
+                damage = damage or error
+                if kind == first:
+                    break
+    if damage:
+        raise InvalidInput("file", damage.message())
+    raise UnsupportedMedia("file", "is neither audio, an image nor video of a format taken here")
+
+
+def _described(artifact: Artifact, request: Request) -> dict[str, Any]:
+    return {
+        "id": artifact.id,
+        "media_type": artifact.media_type,
+        "size": artifact.size,
+        "digest": artifact.digest,
+        "folder": artifact.folder,
+        "job_id": artifact.job_id,
+        "created_at": iso(artifact.created_at),
+        "expires_at": None if artifact.expires_at is None else iso(artifact.expires_at),
+        "url": f"{str(request.base_url).rstrip('/')}{PATH}/{artifact.id}",
+    }
+
+
+def _upload_operation() -> dict[str, Any]:
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
+    kinds = [JSON, *(f"{kind}/*" for kind in KINDS)]
+    content: dict[str, Any] = {FORM: {"schema": form}, **{kind: {"schema": dict(binary)} for kind in kinds}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _sharing_operation() -> dict[str, Any]:
+    return {"requestBody": {"content": {JSON: {"schema": Sharing.model_json_schema()}}}}

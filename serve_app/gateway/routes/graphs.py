@@ -1,0 +1,185 @@
+"""Medley's own API, `/api/v1`: one route a graph, made from its signature."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from deployments.addresses import check_endpoint
+from deployments.capabilities import CAPABILITIES
+from deployments.errors import InvalidInput
+from deployments.prompt_category import category_of
+
+from ...errors import UnknownName, foreseen, problem
+from ...graph import Graph
+from ...jobs.execution import Attended
+from ...jobs.job import Job
+from ...jobs.submission import new_job
+from ...jobs.view import job_view, step_view
+from ...models.selection import Wanted, ranked
+from ...run import Step
+from ..openapi import graph_operation
+from ..request_body import read_call
+from ..run_options import read_asked
+
+if TYPE_CHECKING:
+    from ..service import Service
+
+
+def router(service: "Service") -> APIRouter:
+    routes = APIRouter(prefix="/api/v1")
+
+    @routes.get("/identity", tags=["service"], summary="Who the key belongs to")
+    async def identity(request: Request) -> Response:
+        return JSONResponse({"user": request.scope["identity"].user})
+
+    @routes.get("/models", tags=["service"], summary="Every model, in order of preference")
+    async def models(request: Request) -> Response:
+        rows = [
+            {"name": model.name, "backend": model.backend, "capabilities": [c.__name__ for c in model.capabilities]}
+            for model in service.models.all
+        ]
+        return JSONResponse({"models": rows})
+
+    @routes.get("/models/auto", tags=["service"], summary="Which model `auto` means for a prompt, and why")
+    async def auto(capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None) -> Response:
+        """The candidates, the first to be asked first. `size`: longest side in pixels, or new tokens."""
+        offered = {kind.__name__: kind for kind in CAPABILITIES}
+        if capability not in offered:
+            raise UnknownName("capability", capability, offered)
+        asked = Wanted(category_of(prompt), size)
+        choices = ranked(service.models.offering(offered[capability]), asked, service.models.calls)
+        rows = [{"name": one.model.name, "points": one.points, "fits": one.fits, "why": one.why} for one in choices]
+        return JSONResponse({"category": asked.category, "models": rows})
+
+    @routes.get("/graphs", tags=["graphs"], summary="Every graph")
+    async def graphs(request: Request) -> Response:
+        return JSONResponse({"graphs": [describe(service, graph) for graph in service.graphs.values()]})
+
+    @routes.get("/graphs/{graph}", tags=["graphs"], summary="One graph with the schemas of its input and output")
+    async def one_graph(graph: str) -> Response:
+        found = service.graph(graph)
+        schemas = {"input": found.call.model_json_schema(), "output": found.result.model_json_schema()}
+        return JSONResponse({**describe(service, found), **schemas})
+
+    for graph in service.graphs.values():
+        routes.add_api_route(
+            f"/graphs/{graph.name}",
+            _endpoint(service, graph),
+            methods=["POST"],
+            name=graph.name,
+            tags=["graphs"],
+            summary=graph.title,
+            description=graph.description,
+            openapi_extra=graph_operation(graph),
+        )
+
+    @routes.post("/graphs/{graph}", include_in_schema=False)
+    async def unknown_graph(graph: str) -> Response:
+        service.graph(graph)
+        raise AssertionError("every known graph has its own route")
+
+    return routes
+
+
+def describe(service: "Service", graph: Graph[..., Any]) -> dict[str, Any]:
+    """A graph in a list: what it is for and which models may serve each of its parameters."""
+    return {
+        "name": graph.name,
+        "title": graph.title,
+        "description": graph.description,
+        "models": {
+            parameter: {
+                "capability": capability.__name__,
+                "models": [model.name for model in service.models.all if capability in model.capabilities],
+            }
+            for parameter, capability in graph.capabilities.items()
+        },
+    }
+
+
+def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request], Any]:
+    limits, longest = service.config.gateway.limits, service.config.gateway.wait_s
+    jobs, private = service.jobs, service.config.jobs.private_webhooks
+
+    async def endpoint(request: Request) -> Response:
+        asked = read_asked(request)
+        if asked.webhook is not None:
+            await check_webhook(asked.webhook, private)
+        user = request.scope["identity"].user
+        call, chosen = await read_call(request, graph, limits, jobs.artifacts)
+        if asked.at_once:
+            new, inputs = await new_job(graph, call, user, asked, jobs.config, jobs.artifacts)
+            job, _ = await jobs.create(new, inputs)
+            return accepted(job)
+        wait_s = longest if asked.wait_s is None else min(longest, asked.wait_s)
+        if "text/event-stream" in request.headers.get("accept", ""):
+
+            def begin(on_step: Callable[[Step], None]) -> Awaitable[BaseModel | Job]:
+                return Attended(jobs, service.models, graph, user, call, chosen, asked, on_step).answer(wait_s)
+
+            return StreamingResponse(_events(begin, request), media_type="text/event-stream")
+        attended = Attended(jobs, service.models, graph, user, call, chosen, asked)
+        result = await attended.answer(wait_s)
+        if isinstance(result, Job):
+            return accepted(result)
+        body = await asyncio.to_thread(result.model_dump_json) if graph.makes_media else result.model_dump_json()
+        timing = {"server-timing": _timing(attended.run.steps)}
+        return Response(body, media_type="application/json", headers=timing)
+
+    return endpoint
+
+
+async def check_webhook(url: str, private: Collection[str]) -> None:
+    """
+    Raises:
+        InvalidInput: at `webhook`, the parameter's name here.
+    """
+    try:
+        await check_endpoint(url, private)
+    except InvalidInput as error:
+        raise InvalidInput("webhook", error.detail) from None
+
+
+def accepted(job: Job) -> Response:
+    """202 with the job, and where to ask for it."""
+    headers = {"location": f"/api/v1/jobs/{job.id}", "preference-applied": "respond-async"}
+    return JSONResponse(job_view(job), 202, headers)
+
+
+def _timing(steps: list[Step]) -> str:
+    """The steps as a Server-Timing header (W3C): browsers' tools draw it."""
+    return ", ".join(f'{step.name};dur={step.seconds * 1000:.1f};desc="{step.model}"' for step in steps)
+
+
+async def _events(
+    begin: Callable[[Callable[[Step], None]], Awaitable[BaseModel | Job]], request: Request
+) -> AsyncIterator[str]:
+    """Server-sent events: `step` whenever one starts or ends, then `result`, `error`, or `job` if it goes on as one."""
+    queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def follow() -> None:
+        try:
+            result = await begin(lambda step: queue.put_nowait(("step", json.dumps(step_view(step)))))
+            if isinstance(result, Job):
+                queue.put_nowait(("job", json.dumps(job_view(result))))
+            else:
+                # ASCII, because clients' line readers (httpx's too) split at U+2028 and its like.
+                queue.put_nowait(("result", await asyncio.to_thread(result.model_dump_json, ensure_ascii=True)))
+        except Exception as error:
+            request_id = request.scope["request_id"]
+            told = problem(foreseen(error, request_id), request.url.path, request_id)
+            queue.put_nowait(("error", json.dumps(told)))
+
+    task = asyncio.create_task(follow())
+    try:
+        kind = "step"
+        while kind == "step":
+            kind, data = await queue.get()
+            yield f"event: {kind}\ndata: {data}\n\n"
+    finally:
+        task.cancel()  # the client has gone, or there is nothing left to cancel

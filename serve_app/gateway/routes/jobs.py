@@ -1,0 +1,182 @@
+"""`/api/v1/jobs`: a user's durable runs, and their events as server-sent events or over a WebSocket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
+from starlette.datastructures import QueryParams
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from deployments.errors import InvalidInput, MedleyError
+
+from ...errors import foreseen, nearest
+from ...jobs import queue, rows
+from ...jobs.job import STATUSES, Event, Job
+from ...jobs.results import result_of
+from ...jobs.view import job_view
+from .paging import page, read_page
+
+if TYPE_CHECKING:
+    from ..service import Service
+
+KEEP_ALIVE_S = 15.0
+CLOSE_NORMAL, CLOSE_INTERNAL = 1000, 1011
+
+
+def router(service: "Service") -> APIRouter:
+    routes = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+    jobs, database = service.jobs, service.jobs.database
+
+    async def found(request: Any, id: str) -> Job:
+        return await database.read(queue.find, request.scope["identity"].user, id)
+
+    @routes.get("", summary="Your jobs, newest first")
+    async def listed(request: Request) -> Response:
+        """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. `limit` 1 to 100, `cursor` the page's."""
+        limit, before = read_page(request)
+        filters = read_filters(request.query_params, list(service.graphs))
+        rows = await database.read(queue.page, request.scope["identity"].user, filters, limit + 1, before)
+        return page("jobs", rows, limit, job_view)
+
+    @routes.get("/{id}", summary="One job with its finished steps")
+    async def one(request: Request, id: str) -> Response:
+        job = await found(request, id)
+        return JSONResponse(job_view(job, await database.read(rows.step_records, id)))
+
+    @routes.post("/{id}/cancel", summary="Stop a job; what was reserved for it is given back")
+    async def cancel(request: Request, id: str) -> Response:
+        """A waiting job ends at once, a running one within about a second. An ended one stays as it is."""
+        job = await database.write(queue.cancel, request.scope["identity"].user, id, service.config.jobs.keep_s)
+        return JSONResponse(job_view(job), 200 if job.ended else 202)
+
+    @routes.post("/{id}/retry", summary="Run a failed or cancelled job again, from its last finished step")
+    async def retry(request: Request, id: str) -> Response:
+        job = await jobs.retry(request.scope["identity"].user, id)
+        return JSONResponse(job_view(job), 202)
+
+    @routes.get("/{id}/result", summary="The result, in the form a synchronous run answers it")
+    async def result(request: Request, id: str) -> Response:
+        job = await found(request, id)
+        value = await result_of(jobs, service.graph(job.graph), job)
+        return Response(await asyncio.to_thread(value.model_dump_json), media_type="application/json")
+
+    @routes.get("/{id}/events", summary="Everything that happens to a job, as server-sent events")
+    async def events(request: Request, id: str) -> Response:
+        """`state`, `step`, `progress` and `log` in order, from the first one or after `Last-Event-ID`, to the end."""
+        job = await found(request, id)
+        after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
+        headers = {"x-accel-buffering": "no"}
+        stream = server_sent(jobs.tail.batches(job.id, after))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    @routes.websocket("/{id}/events")
+    async def socket(socket: WebSocket, id: str) -> None:
+        """The same events as JSON messages: {"seq", "kind", "data"}."""
+        await socket.accept(subprotocol=socket.scope.get("subprotocol"))
+        try:
+            job = await found(socket, id)
+            after = read_last(socket.query_params.get("last_event_id"))
+            gone = asyncio.create_task(until_closed(socket))
+            sending = asyncio.create_task(send_all(socket, jobs.tail.follow(job.id, after)))
+            try:
+                await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    sending.result()
+                    await socket.close(CLOSE_NORMAL)
+            finally:
+                for task in (gone, sending):
+                    task.cancel()
+        except WebSocketDisconnect:
+            return
+        except Exception as error:
+            told = foreseen(error, socket.scope["request_id"])
+            await socket.close(4000 + told.status if told.status < 600 else CLOSE_INTERNAL, str(told)[:120])
+
+    return routes
+
+
+def read_filters(query: QueryParams, graphs: list[str]) -> queue.Filters:
+    """
+    Raises:
+        InvalidInput: a filter cannot be used.
+    """
+    status, graph = query.get("status"), query.get("graph")
+    if status is not None and status not in STATUSES:
+        raise InvalidInput("status", f"is not a job's status.{nearest(status, STATUSES)}")
+    if graph is not None and graph not in graphs:
+        raise InvalidInput("graph", f"is not a graph here.{nearest(graph, graphs)}")
+    text = query.get("text") or None
+    if text and len(text) > 200:
+        raise InvalidInput("text", "must have at most 200 characters")
+    return queue.Filters(
+        graph=graph,
+        status=status,
+        since=read_time(query.get("since"), "since"),
+        until=read_time(query.get("until"), "until"),
+        text=text,
+    )
+
+
+def read_time(text: str | None, name: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise InvalidInput(name, "must be a time as 2026-01-31T12:00:00Z") from None
+
+
+def read_last(text: str | None) -> int:
+    """
+    Raises:
+        InvalidInput: it is no number of an event.
+    """
+    if text is None or text == "":
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InvalidInput("Last-Event-ID", "must be the number of an event")
+    return int(text)
+
+
+async def server_sent(followed: AsyncIterator[list[Event]]) -> AsyncIterator[str]:
+    """Events in the form of the HTML standard, with a comment now and then so that nothing in between gives up."""
+    events: Any = followed
+    async with aclosing(events):
+        following: asyncio.Task[list[Event]] | None = None
+        try:
+            while True:
+                following = following or asyncio.ensure_future(anext(events))
+                done, _ = await asyncio.wait((following,), timeout=KEEP_ALIVE_S)
+                if not done:
+                    yield ": keep-alive\n\n"
+                    continue
+                try:
+                    batch = following.result()
+                except StopAsyncIteration:
+                    return
+                except MedleyError as error:
+                    yield f"event: error\ndata: {json.dumps({'detail': str(error)})}\n\n"
+                    return
+                following = None
+                yield "".join(f"id: {event.seq}\nevent: {event.kind}\ndata: {event.data}\n\n" for event in batch)
+        finally:
+            if following is not None and not following.done():
+                following.cancel()
+                await asyncio.wait((following,))
+
+
+async def send_all(socket: WebSocket, followed: AsyncIterator[Event]) -> None:
+    async for event in followed:
+        data = json.loads(event.data)
+        await socket.send_text(json.dumps({"seq": event.seq, "kind": event.kind, "data": data}))
+
+
+async def until_closed(socket: WebSocket) -> None:
+    """Whatever a client says is of no interest, but that it goes away is."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass

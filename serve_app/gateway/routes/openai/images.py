@@ -1,0 +1,116 @@
+"""Images made, edited and varied."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from deployments import pixels
+from deployments.errors import InvalidInput
+from deployments.media import Image
+from graphs.image_edit import image_edit, image_inpaint, image_vary
+from graphs.image_generation import image_generation
+
+from ....graph import Graph
+from .shared import DEFAULT_MODEL, body_of, form_body, json_body, names, prepare
+
+if TYPE_CHECKING:
+    from ...service import Service
+
+
+class ImageCreation(BaseModel):
+    model: str = DEFAULT_MODEL
+    prompt: str
+    n: int | None = Field(1, ge=1, le=8)
+    size: str | None = Field(None, pattern=r"^(auto|\d{1,4}x\d{1,4})$")
+    response_format: Literal["url", "b64_json"] | None = None
+    output_format: Literal["png"] | None = None
+
+    @property
+    def sides(self) -> tuple[int | None, int | None]:
+        """Width and height in pixels; without a size, the model's own."""
+        if not self.size or self.size == "auto":
+            return None, None
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+
+class ImageVariation(BaseModel):
+    image: bytes
+    model: str = DEFAULT_MODEL
+    n: int | None = Field(1, ge=1, le=8)
+    size: Literal["auto"] | None = None  # the picture's own
+    response_format: Literal["url", "b64_json"] | None = None
+
+
+class ImageEdit(ImageVariation):
+    prompt: str
+    mask: bytes | None = None
+    output_format: Literal["png"] | None = None
+
+
+def add(routes: APIRouter, service: "Service") -> None:
+    @routes.post("/images/generations", summary="Create images", openapi_extra=body_of(ImageCreation))
+    async def images_generations(request: Request) -> Response:
+        asked = await json_body(request, ImageCreation)
+        width, height = asked.sides
+        with names({"width": "size", "height": "size", "count": "n"}):
+            run, call = await prepare(
+                service,
+                image_generation,
+                "painter",
+                asked.model,
+                prompt=asked.prompt,
+                count=asked.n or 1,
+                width=width,
+                height=height,
+            )
+            images = (await run.execute(image_generation, call)).images
+        return _answer(images, asked.response_format)
+
+    async def changed(graph: Graph[..., Any], asked: ImageVariation, **fields: Any) -> Response:
+        async def one() -> Image:
+            run, call = await prepare(service, graph, "painter", asked.model, image=asked.image, **fields)
+            return (await run.execute(graph, call)).image
+
+        return _answer(await asyncio.gather(*(one() for _ in range(asked.n or 1))), asked.response_format)
+
+    @routes.post("/images/edits", summary="Edit an image", openapi_extra=body_of(ImageEdit, "multipart/form-data"))
+    async def images_edits(request: Request) -> Response:
+        """With a mask what it shows transparent is painted, without one the whole picture is."""
+        asked = await form_body(request, ImageEdit, "picture as `image`")
+        if asked.mask is None:
+            return await changed(image_edit, asked, prompt=asked.prompt)
+        mask = await asyncio.to_thread(_white_where_transparent, asked.mask)
+        return await changed(image_inpaint, asked, prompt=asked.prompt, mask=mask)
+
+    @routes.post(
+        "/images/variations", summary="Vary an image", openapi_extra=body_of(ImageVariation, "multipart/form-data")
+    )
+    async def images_variations(request: Request) -> Response:
+        return await changed(image_vary, await form_body(request, ImageVariation, "picture as `image`"))
+
+
+def _answer(images: Sequence[Image], form: Literal["url", "b64_json"] | None) -> Response:
+    if form == "url":
+        data = [{"url": image.url} for image in images]
+    else:
+        data = [{"b64_json": base64.b64encode(image.data).decode()} for image in images]
+    return JSONResponse({"created": int(time.time()), "data": data, "output_format": "png"})
+
+
+def _white_where_transparent(mask: bytes) -> Image:
+    """OpenAI's kind of mask as ours: its transparent pixels are those to paint.
+
+    Raises:
+        InvalidInput, UnsupportedMedia: it is no picture, or has no transparency; the error names `mask`.
+    """
+    picture = pixels.open_picture(Image(mask, "image/png"), "mask")
+    if picture.mode != "RGBA":
+        raise InvalidInput("mask", "has no transparent pixels: those are what is painted")
+    return pixels.write_picture(picture.getchannel("A").point([255] * 128 + [0] * 128))

@@ -1,0 +1,157 @@
+"""`/api/v1/webhooks`: a user's endpoints, and the log of what was sent to them."""
+
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse, Response
+
+from deployments.addresses import check_endpoint
+
+from ...errors import invalid_request
+from ...jobs import settlement
+from ...jobs.view import iso
+from ...storage.database import Database
+from ...webhooks import endpoints
+from ...webhooks.endpoints import Delivery, Webhook
+from .paging import page, read_page
+
+B = TypeVar("B", bound=BaseModel)
+
+
+class NewWebhook(BaseModel):
+    """An endpoint to be. Without `events` it gets all of them, without `secret` one is made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str
+    events: list[str] = Field(default=[], max_length=20)
+    secret: str | None = Field(default=None, max_length=100)
+
+
+class ChangedWebhook(BaseModel):
+    """What is to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str | None = None
+    events: list[str] | None = Field(default=None, max_length=20)
+    enabled: bool | None = None
+
+
+def router(database: Database, allowed: Collection[str]) -> APIRouter:
+    """The routes. `allowed` are the hosts the operator lets webhooks reach privately."""
+    routes = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+
+    @routes.post("", summary="A new webhook; the answer has its secret", openapi_extra=_body_of(NewWebhook))
+    async def create(request: Request) -> Response:
+        asked = await _read(request, NewWebhook)
+        endpoints.check_events(asked.events)
+        await check_endpoint(asked.url, allowed)
+        made = await database.write(endpoints.create, _user(request), asked.url, asked.events, asked.secret)
+        return JSONResponse({**describe(made), "secret": made.secret}, 201)
+
+    @routes.get("", summary="Your webhooks, newest first; `own=true`: those made of jobs' own URLs")
+    async def every(request: Request) -> Response:
+        limit, cursor = read_page(request)
+        own = request.query_params.get("own") == "true"
+        found = await database.read(endpoints.page, _user(request), limit + 1, cursor, own)
+        return page("webhooks", found, limit, describe)
+
+    @routes.get("/{webhook_id}", summary="One webhook")
+    async def one(request: Request, webhook_id: str) -> Response:
+        return JSONResponse(describe(await database.read(endpoints.find, _user(request), webhook_id)))
+
+    @routes.put("/{webhook_id}", summary="Change, enable or disable it", openapi_extra=_body_of(ChangedWebhook))
+    async def change(request: Request, webhook_id: str) -> Response:
+        user = _user(request)
+        asked = await _read(request, ChangedWebhook)
+        await database.read(endpoints.find, user, webhook_id)  # before a name is looked up for nobody
+        if asked.url is not None:
+            await check_endpoint(asked.url, allowed)
+        changed = await database.write(
+            endpoints.update, user, webhook_id, url=asked.url, events=asked.events, enabled=asked.enabled
+        )
+        return JSONResponse(describe(changed))
+
+    @routes.delete("/{webhook_id}", summary="Delete it with its log")
+    async def remove(request: Request, webhook_id: str) -> Response:
+        await database.write(endpoints.delete, _user(request), webhook_id)
+        return Response(status_code=204)
+
+    @routes.post("/{webhook_id}/secret", summary="A new secret, in the answer")
+    async def rotate(request: Request, webhook_id: str) -> Response:
+        changed = await database.write(endpoints.rotate, _user(request), webhook_id)
+        return JSONResponse({**describe(changed), "secret": changed.secret})
+
+    @routes.post("/{webhook_id}/test", summary="Send it a `webhook.test` event")
+    async def test(request: Request, webhook_id: str) -> Response:
+        queued = await database.write(settlement.send_test, _user(request), webhook_id)
+        return JSONResponse(describe_delivery(queued), 202)
+
+    @routes.get("/{webhook_id}/deliveries", summary="What was sent to it, with every attempt, newest first")
+    async def log(request: Request, webhook_id: str) -> Response:
+        limit, cursor = read_page(request)
+        found = await database.read(endpoints.deliveries_page, _user(request), webhook_id, limit + 1, cursor)
+        return page("deliveries", found, limit, describe_delivery)
+
+    @routes.post("/{webhook_id}/deliveries/{delivery_id}/replay", summary="Send the same body again, as a new delivery")
+    async def replay(request: Request, webhook_id: str, delivery_id: str) -> Response:
+        queued = await database.write(settlement.replay, _user(request), webhook_id, delivery_id)
+        return JSONResponse(describe_delivery(queued), 202)
+
+    return routes
+
+
+def describe(webhook: Webhook) -> dict[str, Any]:
+    """A webhook without its secret."""
+    return {
+        "id": webhook.id,
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "enabled": webhook.disabled_at is None,
+        "created_at": iso(webhook.created_at),
+        "disabled_at": iso(webhook.disabled_at),
+        "disabled_reason": webhook.disabled_reason,
+    }
+
+
+def describe_delivery(delivery: Delivery) -> dict[str, Any]:
+    """A delivery with its attempts; `body` is the text that is sent and signed."""
+    return {
+        "id": delivery.id,
+        "webhook_id": delivery.webhook_id,
+        "job_id": delivery.job_id,
+        "type": delivery.type,
+        "status": delivery.status,
+        "body": delivery.body,
+        "created_at": iso(delivery.created_at),
+        "next_at": iso(delivery.next_at),
+        "delivered_at": iso(delivery.delivered_at),
+        "attempts": [
+            {
+                "number": attempt.number,
+                "at": iso(attempt.at),
+                "seconds": round(attempt.seconds, 4),
+                "status_code": attempt.status_code,
+                "error": attempt.error,
+            }
+            for attempt in delivery.attempts
+        ],
+    }
+
+
+async def _read(request: Request, model: type[B]) -> B:
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid_request(error, list(model.model_fields)) from None
+
+
+def _user(request: Request) -> str:
+    return request.scope["identity"].user
+
+
+def _body_of(model: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}

@@ -1,0 +1,164 @@
+"""What users ask of the queue: create a job, find it, list them, cancel and retry. Functions of a connection.
+
+Whose job it is stands in every condition, so another user's job is as absent as one that never was.
+"""
+
+# SQLAlchemy leaves the kinds of its number types open.
+# pyright: reportUnknownArgumentType=false
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, or_, select, update
+
+from ..accounts import ledger
+from ..errors import Conflict, FieldError, InvalidRequest, NotFound
+from ..storage.artifacts import Artifact
+from ..storage.artifacts import insert as insert_artifact
+from ..storage.tables import events, jobs, now
+from .job import GRAPH, Event, EventKind, Job, NewJob, Status
+from .rows import FIRST_EVENT, INSERT_JOB, QUEUED, end_state, given, job_of, new_job_of, write_events
+from .settlement import after_end
+
+ROUNDED_S = 1e-6  # a time of the database that is shown may be later than itself by less: it is rounded to this
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which jobs of a user's history are wanted; None: any."""
+
+    graph: str | None = None
+    status: Status | None = None
+    since: float | None = None  # created, seconds since the epoch
+    until: float | None = None
+    text: str | None = None  # in what went in or came out
+
+
+def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
+    """The job, and whether it was made just now: the same idempotency key gets the same job again.
+
+    The job, its credits and its inputs become one transaction. Asking again with the same id, after an answer that was
+    lost, changes nothing.
+
+    Raises:
+        InvalidRequest: the key was used with another request.
+        InsufficientCredit: the user has less than the price.
+    """
+    made = INSERT_JOB(connection, **given(new), delay_s=new.delay_s).first()
+    if made is None:
+        return _known(connection, new), False
+    if new.price:
+        ledger.reserve(connection, new.user_id, new.id, 1, new.price)
+    for artifact in artifacts:
+        insert_artifact(connection, artifact)
+    write_events(connection, [Event(new.id, FIRST_EVENT, "state", QUEUED)])
+    return new_job_of(new, made.created_at, made.run_at), True
+
+
+def _known(connection: Connection, new: NewJob) -> Job:
+    same = jobs.c.id == new.id
+    if new.idempotency_key is not None:
+        same = or_(same, (jobs.c.user_id == new.user_id) & (jobs.c.idempotency_key == new.idempotency_key))
+    row = connection.execute(select(jobs).where(same)).first()
+    if row is None:  # deleted since; the key is free again
+        raise Conflict("The job of this key has just been deleted. Send it again.")
+    if row.request_digest != new.request_digest:
+        raise InvalidRequest(
+            [FieldError("Idempotency-Key", f"was used before with another request (job {row.id})", "idempotency_key")]
+        )
+    return job_of(row)
+
+
+def find(connection: Connection, user: str, job_id: str) -> Job:
+    """A user's job.
+
+    Raises:
+        NotFound: there is none of this id, or it is another user's.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.user_id == user, jobs.c.kind == GRAPH))
+    found = row.first()
+    if found is None:
+        raise NotFound(f"There is no job {job_id[:80]!r}.")
+    return job_of(found)
+
+
+def page(connection: Connection, user: str, filters: Filters, limit: int, before: str | None = None) -> list[Job]:
+    """A user's jobs, newest first, at most `limit`, older than the job `before`."""
+    query: Select[Any] = select(jobs).where(jobs.c.user_id == user, jobs.c.kind == GRAPH)
+    if filters.graph is not None:
+        query = query.where(jobs.c.graph == filters.graph)
+    if filters.status is not None:
+        query = query.where(jobs.c.status == filters.status)
+    if filters.since is not None:
+        query = query.where(jobs.c.created_at >= filters.since - ROUNDED_S)
+    if filters.until is not None:
+        query = query.where(jobs.c.created_at < filters.until - ROUNDED_S)
+    if filters.text:
+        inside = [column.icontains(filters.text, autoescape=True) for column in (jobs.c.input, jobs.c.output)]
+        query = query.where(or_(*inside))
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    return [job_of(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
+
+
+def cancel(connection: Connection, user: str, job_id: str, keep_s: float) -> Job:
+    """End a waiting job at once, ask the owner of a running one to stop it. One that has ended stays as it is.
+
+    Args:
+        keep_s: how long it stays in the history.
+
+    Raises:
+        NotFound: as `find`.
+    """
+    find(connection, user, job_id)
+    ended = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status == "queued")
+        .values(status="cancelled", cancel_requested=True, finished_at=now(), expires_at=now() + keep_s, charged=0)
+    )
+    if ended.rowcount:
+        job = find(connection, user, job_id)
+        append(connection, job_id, "state", end_state(job.status, None))
+        after_end(connection, job, 0, listens=True)
+    else:
+        asked = update(jobs).where(jobs.c.id == job_id, jobs.c.status == "running")
+        connection.execute(asked.values(cancel_requested=True))
+    return find(connection, user, job_id)
+
+
+def retry(connection: Connection, user: str, job_id: str) -> Job:
+    """Queue a failed or cancelled job again; steps that are done stay done.
+
+    Raises:
+        NotFound: as `find`.
+        Conflict: it has not ended, or has succeeded.
+        InsufficientCredit: the user has less than the price.
+    """
+    job = find(connection, user, job_id)
+    if job.status not in ("failed", "cancelled"):
+        raise Conflict(f"The job {'has succeeded' if job.ended else 'has not ended'}: there is nothing to retry.")
+    fresh: dict[str, Any] = dict.fromkeys(("error", "progress", "started_at", "finished_at", "charged", "expires_at"))
+    again = update(jobs).where(jobs.c.id == job_id, jobs.c.submission == job.submission, jobs.c.status == job.status)
+    changed = connection.execute(
+        again.values(
+            status="queued",
+            submission=job.submission + 1,
+            attempts=0,
+            cancel_requested=False,
+            run_at=now(),
+            **fresh,
+        )
+    )
+    if not changed.rowcount:
+        raise Conflict("The job is being retried already.")
+    ledger.reserve(connection, user, job_id, job.submission + 1, job.price)
+    append(connection, job_id, "state", {"status": "queued"})
+    return find(connection, user, job_id)
+
+
+def append(connection: Connection, job_id: str, kind: EventKind, data: dict[str, Any]) -> None:
+    """An event of a job that nobody runs; the owner of a running one counts `seq` itself."""
+    last = connection.execute(select(func.max(events.c.seq)).where(events.c.job_id == job_id)).scalar() or 0
+    write_events(connection, [Event(job_id, last + 1, kind, json.dumps(data))])

@@ -1,0 +1,43 @@
+"""The result of a job, waited for and read."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..errors import Conflict, JobFailed
+from ..graph import Graph
+from . import queue
+from .dispatch import Dispatch
+from .job import Job
+from .serialization import load
+
+
+async def wait_for(jobs: Dispatch, graph: Graph[..., Any], job: Job, wait_s: float) -> BaseModel | Job:
+    """The result of a job if it ends in time, else the job as it is.
+
+    Raises:
+        JobFailed: it failed.
+        Conflict: it was cancelled.
+    """
+    if not job.ended:
+        await jobs.tail.ended(job.id, wait_s)
+        job = await jobs.database.read(queue.find, job.user_id, job.id)
+    return await result_of(jobs, graph, job) if job.ended else job
+
+
+async def result_of(jobs: Dispatch, graph: Graph[..., Any], job: Job) -> BaseModel:
+    """What an ended job made, as the graph returned it.
+
+    Raises:
+        JobFailed: it failed.
+        Conflict: it was cancelled, has not ended, or its media are gone.
+    """
+    if job.status == "failed":
+        raise JobFailed(json.loads(job.error or "{}"))
+    if job.status != "succeeded":
+        raise Conflict("The job was cancelled." if job.ended else "The job has not ended yet.")
+    try:
+        return await load(graph.result, job.output or "{}", jobs.artifacts, job.user_id)
+    except ValueError:
+        raise Conflict("The job's media are no longer kept.") from None

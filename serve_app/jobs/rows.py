@@ -1,0 +1,79 @@
+"""Rows of the queue as values, and values as rows: what `queue` and `lease` share."""
+
+# SQLAlchemy leaves the kinds of its number types open.
+# pyright: reportUnknownArgumentType=false
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Double, Row, bindparam, select
+
+from ..storage import tables
+from ..storage.compiled_statement import InsertNew, Statement
+from ..storage.tables import events, jobs, now, steps
+from .job import Event, Job, NewJob, Status, StepRecord
+
+STEP_COLUMNS = [steps.c[name] for name in StepRecord.__dataclass_fields__]
+GIVEN = ("id", "kind", "user_id", "graph", "input", "timeout_s", "price")
+GIVEN_IF_ANY = ("idempotency_key", "request_digest", "webhook_url")
+START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
+QUEUED = json.dumps({"status": "queued"})
+FIRST_EVENT = 1  # says that
+
+
+def _insert_job(insert: Any) -> Any:
+    given = {name: bindparam(name, type_=jobs.c[name].type) for name in ("rank", *GIVEN, *GIVEN_IF_ANY)}
+    times = {"created_at": now(), "run_at": now() + bindparam("delay_s", type_=Double())}
+    return (
+        insert(jobs)
+        .values(**given, **times, **START)
+        .on_conflict_do_nothing()
+        .returning(jobs.c.created_at, jobs.c.run_at)
+    )
+
+
+INSERT_JOB = Statement(_insert_job)
+INSERT_EVENTS = InsertNew(events, created_at=now())
+
+
+def job_of(row: Row[Any]) -> Job:
+    found: dict[str, Any] = {name: getattr(row, name) for name in Job.__dataclass_fields__}
+    found["cancel_requested"] = bool(row.cancel_requested)  # SQLite's is a number
+    return Job(**found)
+
+
+def new_job_of(new: NewJob, created_at: float, run_at: float) -> Job:
+    """A job as it was just written: reading all of its row back costs more than writing it."""
+    blank: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
+    times: dict[str, Any] = {"created_at": created_at, "run_at": run_at}
+    return Job(**{**blank, **START, **given(new), **times})
+
+
+def given(new: NewJob) -> dict[str, Any]:
+    return {"rank": -new.priority, **{name: getattr(new, name) for name in (*GIVEN, *GIVEN_IF_ANY)}}
+
+
+def step_records(connection: Connection, job_id: str) -> tuple[StepRecord, ...]:
+    """The finished steps of a job, in the order they began."""
+    query = select(*STEP_COLUMNS).where(steps.c.job_id == job_id).order_by(steps.c.started_at, steps.c.name)
+    return tuple(StepRecord(**row) for row in connection.execute(query).mappings())
+
+
+def write_events(connection: Connection, told: Sequence[Event]) -> None:
+    """Events that are there already, from a commit whose answer was lost, stay as they are."""
+    INSERT_EVENTS(connection, [vars(event) for event in told])
+
+
+def end_state(status: Status, error: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The data of a job's last event."""
+    return {"status": status} if error is None else {"status": status, "error": error}
+
+
+# Whether a job's user has any webhook. (Not EXISTS: SQLite's RETURNING takes both sides of its condition for one.)
+LISTENS = jobs.c.user_id.in_(select(tables.webhooks.c.user_id).where(tables.webhooks.c.disabled_at.is_(None)))
+
+
+def enqueue(connection: Connection, new: NewJob) -> None:
+    """A job of the system's own, unless one with its idempotency key is there."""
+    INSERT_JOB(connection, **given(new), delay_s=new.delay_s)

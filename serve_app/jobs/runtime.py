@@ -1,0 +1,67 @@
+"""What the gateway and the workers open alike: the database, the artifacts and a runner over them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..config.schema import AppConfig
+from ..config.settings import Settings
+from ..errors import StorageUnavailable
+from ..graph import Graph
+from ..models.methods import Method
+from ..models.registry import Model, Models
+from ..storage.artifacts import Artifacts, open_signing_key
+from ..storage.database import Database
+from ..webhooks.delivery import Deliverer
+from .cleanup import clean
+from .job import CLEANUP, WEBHOOK
+from .runner import Runner
+
+log = logging.getLogger("ray.serve")
+PATIENCE_S = 120.0  # with a database that starts at the same time
+REVISION = Method(streams=False, by_reference=False, returns=str, sampled=False)
+
+
+def open_database(settings: Settings) -> Database:
+    """The database with this version's tables. Blocks, and waits a while for one that does not answer yet.
+
+    Raises:
+        InvalidConfig: the URL cannot be used.
+        StorageUnavailable: it does not answer.
+    """
+    database = Database(settings.database_url)
+    began = time.monotonic()
+    while True:
+        try:
+            database.upgrade()
+            return database
+        except StorageUnavailable as error:
+            if time.monotonic() - began > PATIENCE_S:
+                raise
+            log.warning("waiting for the database: %s", error)
+            time.sleep(1)
+
+
+def open_artifacts(settings: Settings, database: Database, keep_s: float) -> Artifacts:
+    return Artifacts(database, settings.artifacts_url, open_signing_key(settings), keep_s)
+
+
+def open_runner(config: AppConfig, graphs: Mapping[str, Graph[..., Any]], models: Models, owner: str) -> Runner:
+    """A runner with all it needs, from the profile and the environment. Call it where an event loop runs."""
+    settings = Settings.from_environment()
+    database = open_database(settings)
+    artifacts = open_artifacts(settings, database, config.jobs.keep_s)
+    deliverer = Deliverer(database, config.jobs.private_webhooks)
+
+    async def clean_up(_: Any) -> None:
+        await asyncio.to_thread(clean, database, artifacts, config.jobs)
+
+    handlers = {WEBHOOK: deliverer.deliver, CLEANUP: clean_up}
+    return Runner(database, artifacts, graphs, models, config.jobs, owner, handlers, revision)
+
+
+async def revision(model: Model) -> str:
+    """What a model is made of, as it says itself."""
+    return await model.caller("revision", REVISION)()

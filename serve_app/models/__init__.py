@@ -1,0 +1,1 @@
+"""The table of a profile's models, and how they are called."""

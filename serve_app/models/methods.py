@@ -1,0 +1,47 @@
+"""How the methods of a capability are called, read from their signatures."""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.media import has_media
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one method of a capability is called, read from its signature."""
+
+    streams: bool  # yields instead of returning
+    by_reference: bool  # media goes through the object store; small values travel with the call
+    returns: Any  # the answer's type; of a stream, its items'
+    sampled: bool  # takes a seed: without one, two answers differ
+    parameters: tuple[str, ...] = ()  # its names, in their order
+
+
+FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
+POSTED = Method(streams=False, by_reference=False, returns=int, sampled=False)  # a stream that goes to an inbox
+
+
+@functools.cache
+def methods_of(capability: type[Any]) -> dict[str, Method]:
+    """Every method a graph may call on a model of this capability."""
+    return {
+        name: _method(function)
+        for name, function in vars(capability).items()
+        if inspect.isfunction(function) and not name.startswith("_")
+    }
+
+
+def _method(function: Callable[..., Any]) -> Method:
+    hints = typing.get_type_hints(function)
+    streams = not inspect.iscoroutinefunction(function)
+    return Method(
+        streams=streams,
+        by_reference=any(has_media(hint) for hint in hints.values()),
+        returns=typing.get_args(hints["return"])[0] if streams else hints["return"],
+        sampled="seed" in hints,
+        parameters=tuple(inspect.signature(function).parameters)[1:],
+    )

@@ -1,0 +1,157 @@
+"""The models a profile has: by name, and in the profile's order by capability."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from deployments.capabilities import CAPABILITIES, capabilities_of, lacking
+from deployments.errors import ModelUnavailable
+
+from ..config.loading import load_backend
+from ..config.multiplexing import sharers
+from ..config.schema import AppConfig, ModelConfig, Traits
+from ..errors import UnknownName
+from .circuit_breaker import Breaker
+from .methods import FOLLOWED, POSTED, Method
+from .selection import ranked, wanted
+from .stream_receiver import Arriving, Inbox
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One named model: its backend, what it offers and the Serve handle (or plain object) that answers."""
+
+    name: str
+    backend: str
+    capabilities: tuple[type[Any], ...]
+    handle: Any = field(repr=False)
+    tells_progress: bool = False
+    traits: Traits = field(default_factory=Traits)
+    lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
+    host: str | None = None  # whose replicas it lives in with others (a host lives in its own); None: alone
+    inbox: Inbox | None = field(default=None, repr=False)  # where streams of small items arrive; None: over Serve
+    _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
+
+    @property
+    def deployment(self) -> str:
+        """The name of the deployment that answers for it."""
+        return self.host or self.name
+
+    def caller(self, method: str, how: Method) -> Callable[..., Any]:
+        """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
+        inbox = self.inbox if how.streams and not how.by_reference else None
+        if inbox is not None and not inbox.is_reached_by(self.name):
+            inbox = None
+        key = method if inbox is None else f"{method} by inbox"
+        found = self._callers.get(key)
+        if found is None:
+            found = self._callers[key] = self._posted(inbox, method, how) if inbox else self._remote(method, how)
+        return found
+
+    def _remote(self, method: str, how: Method) -> Callable[..., Any]:
+        shared = {} if self.host is None else {"multiplexed_model_id": self.name}
+        handle = self.handle.options(
+            method_name=method,
+            stream=how.streams,
+            _by_reference=how.by_reference,
+            # All that goes in and out is importable, so plain pickle does: a seventh of cloudpickle's time.
+            request_serialization="pickle",
+            response_serialization="pickle",
+            **shared,
+        )
+        return handle.remote
+
+    def _posted(self, inbox: Inbox, method: str, how: Method) -> Callable[..., Arriving]:
+        post, read = self._remote("posted", POSTED), TypeAdapter(how.returns).validate_json
+
+        def arriving(*args: Any, **kwargs: Any) -> Arriving:
+            return Arriving(inbox, read, lambda address, number: post(address, number, method, *args, **kwargs))
+
+        return arriving
+
+    def followed(self, method: str) -> Callable[..., Any]:
+        """The `remote` of this method that gives any number of `Progress` and then the answer."""
+        return functools.partial(self.caller("followed", FOLLOWED), method)
+
+
+class Models:
+    """The table of a profile's models, and which of them rest from failing."""
+
+    def __init__(self, models: Iterable[Model], breaker: Breaker | None = None) -> None:
+        self.all = tuple(models)
+        self.breaker = breaker or Breaker()
+        self.calls: Counter[str] = Counter()  # that each model works on now, of those made here
+        self._by_name = {model.name: model for model in self.all}
+        self._offering = {
+            capability: tuple(model for model in self.all if capability in model.capabilities)
+            for capability in CAPABILITIES
+        }
+
+    def offering(self, capability: type[Any]) -> tuple[Model, ...]:
+        """The models of a capability, first choice first.
+
+        Raises:
+            ModelUnavailable: the profile has none.
+        """
+        found = self._offering[capability]
+        if not found:
+            raise ModelUnavailable(f"This profile has no model for {capability.__name__}.")
+        return found
+
+    def able(self, name: str | None, capability: type[Any], method: str) -> bool:
+        """Whether the model of this name, or any of the capability, does more than refuse `method`."""
+        candidates = (self.named(name, capability),) if name else self.offering(capability)
+        return any(method not in model.lacks for model in candidates)
+
+    def selected(
+        self, candidates: tuple[Model, ...], how: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Model, ...]:
+        """The candidates for a call, the one that suits it best first (`selection.py`)."""
+        asked = wanted({**dict(zip(how.parameters, args, strict=False)), **kwargs})
+        return tuple(choice.model for choice in ranked(candidates, asked, self.calls))
+
+    def named(self, name: str, capability: type[Any] | None = None) -> Model:
+        """The model of this name (that offers `capability`).
+
+        Raises:
+            UnknownName: there is none; says the nearest.
+        """
+        model = self._by_name.get(name)
+        if model is None or (capability is not None and capability not in model.capabilities):
+            known = self._offering[capability] if capability else self.all
+            kind = f"{capability.__name__} model" if capability else "model"
+            raise UnknownName(kind, name, [model.name for model in known])
+        return model
+
+
+def bind_models(config: AppConfig, handles: Mapping[str, Any], inbox: Inbox | None = None) -> Models:
+    """The profile's models over handles (or plain objects that act like them), one a deployment, by its name."""
+    hosts = sharers(config.models)
+    return Models(
+        _model(
+            model,
+            handles[model.shares or model.name],
+            model.shares or (model.name if model.name in hosts else None),
+            inbox,
+        )
+        for model in config.models
+    )
+
+
+def _model(model: ModelConfig, handle: Any, host: str | None, inbox: Inbox | None) -> Model:
+    backend = load_backend(model.backend)
+    return Model(
+        model.name,
+        model.backend,
+        capabilities_of(backend),
+        handle,
+        tells_progress=getattr(backend, "tells_progress", False),
+        traits=model.traits,
+        lacks=lacking(backend),
+        host=host,
+        inbox=inbox,
+    )

@@ -1,0 +1,216 @@
+"""Where the small items of streams arrive: over one connection from each replica, however many streams there are.
+
+Serve sends every item of every stream as a message of its own, which costs its two ends more than a token costs the
+engine that makes it. Here what a replica has for several streams at one moment leaves in one write (`outbox.py`), and
+nothing waits for company. The call itself stays Serve's: it is routed, counted and cancelled as any other, and answers
+how many items it sent.
+"""
+
+import asyncio
+import hmac
+import itertools
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import InboxUnreachable
+
+LATE_S = 10.0  # the longest an item may come after the answer that counts it
+TOKEN_S = 5.0  # in which a new connection has to say the token
+REST_S = 60.0  # for which a model whose replicas found no way here streams over Serve
+
+# A connection over which nothing comes is asked whether it lives: else one that a firewall forgot is silent for long.
+ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+
+
+class Address(NamedTuple):
+    """Of an inbox. Who knows the token, which every connection begins with, may put items into it."""
+
+    host: str
+    port: int
+    token: str
+
+
+class Inbox:
+    """That of one process.
+
+    Args:
+        host: the address of this node that replicas reach it at; it listens there and nowhere else.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host, self._token = host, secrets.token_urlsafe(32)
+        self._opening: asyncio.Task[asyncio.Server] | None = None
+        self._streams = dict[int, Arriving]()
+        self._numbers = itertools.count(1)
+        self._unreachable = dict[str, float]()  # models whose replicas find no way here, and until when that holds
+
+    async def address(self) -> Address:
+        """Opens it, the first time.
+
+        Raises:
+            InboxUnreachable: nothing can listen there.
+        """
+        if self._opening is None:
+            loop = asyncio.get_running_loop()
+            self._opening = asyncio.ensure_future(loop.create_server(lambda: _Sender(self), self._host))
+        try:
+            server = await asyncio.shield(self._opening)
+        except OSError as error:
+            self._opening = None
+            raise InboxUnreachable(f"nothing can listen on {self._host}: {error}") from None
+        return Address(self._host, server.sockets[0].getsockname()[1], self._token)
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            (await self._opening).close()
+
+    def is_reached_by(self, model: str) -> bool:
+        until = self._unreachable.get(model)
+        return until is None or time.monotonic() > until
+
+    def give_up(self, model: str) -> None:
+        """Its replicas find no way here: for a while its streams come over Serve."""
+        self._unreachable[model] = time.monotonic() + REST_S
+
+    def expect(self, stream: "Arriving") -> int:
+        """The number that items for this stream come with."""
+        number = next(self._numbers)
+        self._streams[number] = stream
+        return number
+
+    def forget(self, number: int) -> None:
+        self._streams.pop(number, None)
+
+    def knows(self, token: bytes) -> bool:
+        return hmac.compare_digest(token, self._token.encode())
+
+    def take(self, number: int, item: bytes) -> None:
+        stream = self._streams.get(number)
+        if stream is not None:  # nobody waits for what was cancelled
+            stream.put(item)
+
+
+def keep_alive(transport: Any) -> None:
+    """Have the system notice a connection whose other end is gone."""
+    connection = transport.get_extra_info("socket")
+    for name, value in ALIVE.items():
+        if hasattr(socket, name):  # not every system has each
+            level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+            connection.setsockopt(level, getattr(socket, name), value)
+
+
+class _Sender(asyncio.Protocol):
+    """A replica's connection: a line with the token, then a line for each item, the stream's number and JSON."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox, self._known, self._rest = inbox, False, b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._patience = asyncio.get_running_loop().call_later(TOKEN_S, transport.abort)
+        keep_alive(transport)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._known:
+                number, _, item = line.partition(b" ")
+                self._inbox.take(int(number), item)
+            elif self._inbox.knows(line):
+                self._known = True
+                self._patience.cancel()
+            else:
+                self._transport.abort()
+                return
+        if not self._known and len(self._rest) > 1000:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+
+
+class Arriving:
+    """A stream of items, as Serve's own is one: iterated over once, and cancelled on the replica by `cancel`.
+
+    Args:
+        read: makes an item of its JSON.
+        ask: makes the call, which posts the items to an address under a number and answers how many there were.
+    """
+
+    def __init__(self, inbox: Inbox, read: Callable[[bytes], Any], ask: Callable[[Address, int], Any]) -> None:
+        self._inbox, self._read, self._ask = inbox, read, ask
+        self._number = 0
+        self._response: Any = None
+        self._answer: asyncio.Task[None] | None = None
+        self._waiting = deque[bytes]()
+        self._came, self._sent = 0, -1  # how many, the second once it is known
+        self._error: BaseException | None = None
+        self._changed: asyncio.Future[None] | None = None
+        self._timers = list[asyncio.TimerHandle]()
+
+    def __aiter__(self) -> "Arriving":
+        return self
+
+    async def __anext__(self) -> Any:
+        """
+        Raises:
+            what the call raises, after the items that came before.
+        """
+        if self._answer is None:
+            address = await self._inbox.address()
+            self._number = self._inbox.expect(self)
+            self._response = self._ask(address, self._number)
+            self._answer = asyncio.create_task(self._await_answer())
+        while not self._waiting:
+            if self._came == self._sent:
+                self._let_go()
+                raise StopAsyncIteration
+            if self._error is not None:
+                self._let_go()
+                raise self._error
+            self._changed = asyncio.get_running_loop().create_future()
+            await self._changed
+        return self._read(self._waiting.popleft())
+
+    def cancel(self) -> None:
+        if self._response is not None:
+            self._response.cancel()
+        self._let_go()
+
+    def fail_at(self, time: float, error: Exception) -> None:
+        """Raise `error` if the stream has not ended by this time of the event loop's clock."""
+        self._timers.append(asyncio.get_running_loop().call_at(time, self._fail, error))
+
+    def put(self, item: bytes) -> None:
+        self._waiting.append(item)
+        self._came += 1
+        self._wake()
+
+    async def _await_answer(self) -> None:
+        try:
+            self._sent = await self._response
+        except BaseException as error:  # also that it was cancelled: who iterates has to hear of it
+            self._fail(error)
+        else:
+            if self._came != self._sent:
+                late = InboxUnreachable("a part of the answer was lost on its way")
+                self.fail_at(asyncio.get_running_loop().time() + LATE_S, late)
+            self._wake()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def _let_go(self) -> None:
+        self._inbox.forget(self._number)
+        for timer in self._timers:
+            timer.cancel()

@@ -1,0 +1,1 @@
+"""Everything around a running Medley: a local cluster, weights, manifests, the doctor."""

@@ -1,0 +1,239 @@
+"""A Medley of this machine's own: start Ray and Serve on loopback, deploy a profile, watch it become ready, end it.
+
+The process that starts Ray is its parent: when it goes, by `medley down`, Ctrl-C or a crash, all of Ray goes with it
+and nothing else does. What runs is written to `up.json` in MEDLEY_HOME, for the other commands.
+"""
+
+# Ray's functions are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import atexit
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.errors import MedleyError
+
+from ..config.profile import Profile
+from ..config.schema import APPLICATION
+from ..config.settings import Settings
+from ..errors import reason_of
+from . import ray_environment
+
+STATE_FILE = "up.json"
+OBJECT_STORE_BYTES = 512_000_000
+MIN_CPUS = 4
+READY, FAILED = "HEALTHY", {"DEPLOY_FAILED", "UNHEALTHY"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Medley that was started here."""
+
+    pid: int
+    url: str
+    dashboard: str
+    address: str  # of Ray, for `ray.init(address=...)` and notebooks
+    profile: str
+    started: float  # seconds since the epoch
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that holds it is still there (and is not another one with its old id)."""
+        try:
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes() if Path("/proc").is_dir() else b"medley"
+            os.kill(self.pid, 0)
+        except OSError:
+            return False
+        return b"medley" in command or b"serve_app" in command
+
+
+@dataclass(frozen=True)
+class DeploymentState:
+    """One deployment as Serve's controller reports it."""
+
+    name: str
+    status: str
+    replicas: int
+    message: str
+
+    @property
+    def reason(self) -> str:
+        return reason_of(self.message)
+
+
+def running(settings: Settings) -> Running | None:
+    """The Medley of this MEDLEY_HOME, if one is alive."""
+    try:
+        found = Running(**json.loads((settings.home / STATE_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.alive else None
+
+
+def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
+    """Set the environment Ray is started in, which must happen before Ray is imported. Returns Ray's folder.
+
+    Raises:
+        MedleyError: one runs already, or a port is taken.
+    """
+    other = running(settings)
+    if other:
+        raise MedleyError(f"Medley already runs at {other.url} (process {other.pid}). End it with: medley down")
+    for what, number in (("port", port), ("dashboard-port", dashboard_port)):
+        if not ray_environment.port_is_free(number):
+            raise MedleyError(f"Port {number} is taken. Choose another one with --{what}.")
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Not inside MEDLEY_HOME: the names of Ray's sockets have a limit of about a hundred characters.
+    directory = Path(tempfile.mkdtemp(prefix="medley-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.environ["MEDLEY_HOME"] = str(settings.home)
+    # Replicas find a user's own graphs and backends where the command was given.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    ray_environment.apply(ray_environment.local_environment(directory))
+    ray_environment.make_ray_token()
+    return directory
+
+
+def start(settings: Settings, profile: Profile, directory: Path, port: int, dashboard_port: int) -> Running:
+    """Start Ray in this process, deploy the profile and note what runs. Returns before the models are ready."""
+    import ray
+
+    ray_environment.schedule_as_batch()
+    context: Any = ray.init(
+        address="local",
+        # Declared cores are shares, for placement. A small machine gets some to spare, so that a second replica or a
+        # batch finds a place.
+        num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=dashboard_port,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(directory),
+    )
+    state = Running(
+        pid=os.getpid(),
+        url=f"http://127.0.0.1:{port}",
+        dashboard=f"http://127.0.0.1:{dashboard_port}",
+        address=context.address_info["gcs_address"],
+        profile=str(profile.path.absolute()),
+        started=time.time(),
+    )
+    deploy(state, profile, port)
+    (settings.home / STATE_FILE).write_text(json.dumps(asdict(state), indent=2))
+    return state
+
+
+def deploy(state: Running, profile: Profile, port: int) -> None:
+    """Send the profile to Ray's dashboard, as `serve deploy` does."""
+    document = {**profile.document, "http_options": {**profile.document.get("http_options", {}), "port": port}}
+    try:
+        _serve_client(state.dashboard).deploy_applications(document)
+    except (RuntimeError, OSError) as error:
+        raise MedleyError(f"Ray refused the profile: {str(error)[:2000]}") from None
+
+
+def _serve_client(dashboard: str) -> Any:
+    """Ray's own client of its dashboard: it knows the token Ray asks for by default."""
+    from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+    return ServeSubmissionClient(dashboard)
+
+
+def deployment_states(dashboard: str) -> list[DeploymentState]:
+    """Every deployment of Medley's application; empty while Serve starts."""
+    try:
+        details = _serve_client(dashboard).get_serve_details()
+    except (RuntimeError, OSError):
+        return []
+    application = details.get("applications", {}).get(APPLICATION, {})
+    states = [
+        DeploymentState(
+            name,
+            deployment["status"],
+            sum(replica["state"] == "RUNNING" for replica in deployment.get("replicas", [])),
+            deployment.get("message", ""),
+        )
+        for name, deployment in application.get("deployments", {}).items()
+    ]
+    if not states and application.get("status") in FAILED:
+        raise MedleyError(f"The application could not be deployed: {application.get('message', '')}")
+    return states
+
+
+def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[list[DeploymentState]]:
+    """Yield the deployments' states until all are healthy and the gateway answers.
+
+    Raises:
+        MedleyError: one failed, or the time is over; says which and why.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        states = deployment_states(state.dashboard)
+        yield states
+        failed = [f"{s.name}: {s.reason}" for s in states if s.status in FAILED]
+        if failed:
+            raise MedleyError("Not every model could be started.\n" + "\n".join(failed))
+        healthy = {s.name for s in states if s.status == READY}
+        if healthy >= set(profile.deployments) and _answers(state.url):
+            return
+        if time.monotonic() > deadline:
+            missing = sorted(set(profile.deployments) - healthy)
+            raise MedleyError(f"Not ready after {timeout_s:.0f} s; still waiting for {', '.join(missing) or 'HTTP'}.")
+        time.sleep(0.5)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def hold() -> None:
+    """Stay until asked to end (Ctrl-C or SIGTERM)."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: ended.set())
+    while not ended.wait(3600):
+        pass
+
+
+def end(settings: Settings) -> None:
+    """End what this process started: Serve first, so that requests in flight finish, then Ray."""
+    import ray
+    from ray import serve
+
+    if ray.is_initialized():
+        serve.delete(APPLICATION)
+        ray.shutdown()
+    (settings.home / STATE_FILE).unlink(missing_ok=True)
+
+
+def stop(settings: Settings, timeout_s: float = 40) -> Running | None:
+    """End the Medley of this MEDLEY_HOME from outside. Returns what was ended, None if nothing ran."""
+    state = running(settings)
+    if state is None:
+        return None
+    os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while state.alive and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if state.alive:
+        os.kill(state.pid, signal.SIGKILL)
+    (settings.home / STATE_FILE).unlink(missing_ok=True)
+    return state

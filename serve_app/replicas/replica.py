@@ -1,0 +1,101 @@
+"""A backend as Serve wants it, one model to a deployment; `shelf.py` has several."""
+
+# What a backend is made of is known only where it is used.
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+from deployments.backend import weights_path
+from deployments.engine import check_card
+from deployments.progress import following
+
+from ..models.callback_board import listen
+from ..models.stream_receiver import Address
+from .gpu import loading_alone, see_no_other_s_card
+from .memory import give_back
+from .stream_sender import Outbox
+
+
+def replica(backend: type[Any], sees_cards: bool = True) -> type[Any]:
+    """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict.
+
+    Args:
+        sees_cards: whether it may use any GPU of its machine.
+    """
+
+    class Replica(backend):
+        def __init__(self) -> None:
+            if not sees_cards:
+                see_no_other_s_card()
+            super().__init__()
+            show_ray()
+            self._outbox = Outbox()
+            self._revision = ""
+            listen(self)
+
+        async def reconfigure(self, options: dict[str, Any]) -> None:
+            checked = backend.Options.model_validate(options)
+            loaded_before = self._revision
+            async with loading_alone():
+                await super().reconfigure(checked)
+            self._revision = revision_of(backend, checked)
+            if loaded_before:
+                await asyncio.to_thread(give_back)
+
+        def check_health(self) -> None:
+            check_card()
+            super().check_health()
+
+        async def revision(self) -> str:
+            """Of all that decides an answer: the code's place, its options and its weights."""
+            return self._revision
+
+        async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
+            """A stream whose items go to an inbox; returns how many there were."""
+            return await self._outbox.post(address, number, getattr(self, method)(*args, **kwargs))
+
+        def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            """A call of `method` as those see it who want to know how far it is."""
+            return following(getattr(self, method)(*args, **kwargs))
+
+    Replica.__name__ = Replica.__qualname__ = backend.__name__
+    return Replica
+
+
+def show_ray() -> None:
+    """Let processes that an engine starts find the Ray of this replica: vLLM's, over several machines, join it and its
+    placement group, and would start a Ray of their own otherwise."""
+    if ray.is_initialized():
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+
+def revision_of(backend: type[Any], options: Any) -> str:
+    """A digest of all that decides an answer: the code's place, its options and its weights."""
+    made_of = f"{backend.__module__}:{backend.__qualname__} {options.model_dump_json()} {_weights_stamp(options)}"
+    return hashlib.sha256(made_of.encode()).hexdigest()
+
+
+def _weights_stamp(options: Any) -> str:
+    """Name, size and age of every file in the folders that options name: weights that change change the revision."""
+    folders = [Path(weights_path(text)) for text in _texts(options.model_dump())]
+    files = sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file())
+    return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in options, those of adapters and voices among them."""
+    if isinstance(value, str):
+        if value:  # an empty one would be the folder we are in
+            yield value
+    elif isinstance(value, dict):
+        yield from _texts(list(cast(dict[Any, Any], value).values()))
+    elif isinstance(value, list | tuple):
+        for inner in cast(list[Any], value):
+            yield from _texts(inner)

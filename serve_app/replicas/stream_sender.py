@@ -1,0 +1,89 @@
+"""How a replica posts the items of its streams into the inboxes of those who asked (`inbox.py`)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from deployments.errors import ModelUnavailable
+
+from ..errors import InboxUnreachable
+from ..models.stream_receiver import Address, keep_alive
+
+CONNECT_S = 2.0
+
+
+class Outbox:
+    """The connections of one process."""
+
+    def __init__(self) -> None:
+        self._ways = dict[Address, asyncio.Task[_Way]]()
+
+    async def post(self, address: Address, number: int, items: AsyncIterator[BaseModel]) -> int:
+        """Post each item as it comes; returns how many there were.
+
+        Raises:
+            InboxUnreachable: there is no way to the inbox.
+            ModelUnavailable: the way broke; there will be another for the next stream.
+        """
+        sent, mark = 0, b"%d " % number
+        async with aclosing(cast(Any, items)):
+            way = await self._way(address)
+            async for item in items:
+                # pydantic's own way from a model to bytes; its public one makes a text first
+                way.send(mark + item.__pydantic_serializer__.to_json(item, exclude_defaults=True) + b"\n")
+                sent += 1
+        return sent
+
+    async def _way(self, address: Address) -> "_Way":
+        task = self._ways.get(address)
+        if task is None or _is_lost(task):
+            self._ways = {where: way for where, way in self._ways.items() if not _is_lost(way)}
+            task = self._ways[address] = asyncio.create_task(_connect(address))
+        return await asyncio.shield(task)
+
+
+def _is_lost(way: "asyncio.Task[_Way]") -> bool:
+    return way.done() and (way.cancelled() or way.exception() is not None or way.result().lost)
+
+
+async def _connect(address: Address) -> "_Way":
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, way = await loop.create_connection(lambda: _Way(address.token), address.host, address.port)
+    except (OSError, TimeoutError) as error:
+        raise InboxUnreachable(f"{address.host} is not reached: {error or type(error).__name__}") from None
+    return way
+
+
+class _Way(asyncio.Protocol):
+    """A connection to an inbox. Lines given in one turn of the event loop leave in one write."""
+
+    def __init__(self, token: str) -> None:
+        self._lines, self.lost = [token.encode() + b"\n"], False
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        keep_alive(transport)
+        self._leave()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+
+    def send(self, line: bytes) -> None:
+        """
+        Raises:
+            ModelUnavailable: the connection is lost.
+        """
+        if self.lost:
+            raise ModelUnavailable("the connection to who asked is lost")
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._leave)
+        self._lines.append(line)
+
+    def _leave(self) -> None:
+        self._transport.write(b"".join(self._lines))
+        self._lines.clear()

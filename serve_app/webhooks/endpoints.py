@@ -1,0 +1,347 @@
+"""Webhooks: Standard Webhooks, announced in the transaction that ends a job and delivered by the queue's workers.
+
+An endpoint is a row its user makes. A job's own `webhook_url` becomes a row too, with the one event `job.own`, which no
+filter matches: its deliveries then have a log, and its secret can be had by rotating it. All such rows of a user have
+one secret, since a URL may be a job's alone. Where the user has an endpoint of that very URL, that is used instead.
+
+Every delivery is a row as well, its body fixed; its id is the `webhook-id` of all of its attempts.
+"""
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import delete as delete_row
+from sqlalchemy import update as update_row
+
+from deployments.errors import InvalidInput
+
+from ..errors import Conflict, NotFound, nearest
+from ..storage.locks import ENDPOINTS_LOCK, lock
+from ..storage.tables import deliveries, delivery_attempts, new_id, now, webhooks
+
+EVENTS = ("job.succeeded", "job.failed", "job.cancelled", "webhook.test")
+OWN = ("job.own",)
+MAX_ENDPOINTS = 20  # a user
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """An endpoint. Times are seconds since the epoch; no `events` means all of them."""
+
+    id: str
+    user_id: str
+    url: str
+    secret: str = field(repr=False)
+    events: tuple[str, ...]
+    created_at: float
+    disabled_at: float | None
+    disabled_reason: str | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a delivery; `number` counts from 1."""
+
+    number: int
+    at: float
+    seconds: float
+    status_code: int | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event on its way to one endpoint: `pending`, `delivered` or `failed`."""
+
+    id: str
+    webhook_id: str
+    job_id: str | None
+    type: str
+    body: str
+    status: str
+    next_at: float | None
+    created_at: float
+    delivered_at: float | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+def new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def create(connection: Connection, user: str, url: str, events: Sequence[str], secret: str | None = None) -> Webhook:
+    """A new endpoint. The URL is taken as it is: `addresses.check_endpoint` comes before.
+
+    Raises:
+        InvalidInput: an unknown event, or a secret that is not `whsec_` and base64 of 24 to 64 bytes.
+        Conflict: the user has as many endpoints as one may have.
+    """
+    check_events(events)
+    if secret is not None:
+        _check_secret(secret)
+    lock(connection, ENDPOINTS_LOCK)
+    mine = select(func.count()).where(webhooks.c.user_id == user, webhooks.c.events != json.dumps(OWN))
+    if connection.execute(mine).scalar_one() >= MAX_ENDPOINTS:
+        raise Conflict(f"There are {MAX_ENDPOINTS} webhooks already, the most one user may have.")
+    return find(connection, user, _insert(connection, user, url, events, secret or new_secret()))
+
+
+def find(connection: Connection, user: str, webhook_id: str) -> Webhook:
+    """The user's endpoint.
+
+    Raises:
+        NotFound: there is none, or it is another user's.
+    """
+    found = connection.execute(select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.user_id == user)).first()
+    if not found:
+        raise NotFound(f"There is no webhook {webhook_id!r}.")
+    return webhook_of(found)
+
+
+def page(
+    connection: Connection, user: str, limit: int, before_id: str | None = None, own: bool = False
+) -> list[Webhook]:
+    """The user's endpoints, newest first; `own`: those made of jobs' own URLs, which are not among the others."""
+    is_own = webhooks.c.events == json.dumps(OWN)
+    asked = select(webhooks).where(webhooks.c.user_id == user, is_own if own else ~is_own)
+    if before_id:
+        asked = asked.where(webhooks.c.id < before_id)
+    return [webhook_of(row) for row in connection.execute(asked.order_by(webhooks.c.id.desc()).limit(limit))]
+
+
+def update(
+    connection: Connection,
+    user: str,
+    webhook_id: str,
+    *,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    enabled: bool | None = None,
+) -> Webhook:
+    """Change what is given; deliveries under way follow. Enabling one also undoes what a 410 did.
+
+    Raises:
+        NotFound, InvalidInput: as `find` and `create`.
+        Conflict: the URL or events of an endpoint made of a job's own URL.
+    """
+    found = find(connection, user, webhook_id)
+    change: dict[str, Any] = {}
+    if url is not None:
+        change["url"] = url
+    if events is not None:
+        check_events(events)
+        change["events"] = json.dumps(list(events))
+    if change and found.events == OWN:
+        raise Conflict("This webhook is a job's own URL: it can be enabled, disabled and deleted only.")
+    if enabled:
+        change |= {"disabled_at": None, "disabled_reason": None}
+    elif enabled is False and found.disabled_at is None:
+        change |= {"disabled_at": now(), "disabled_reason": "Disabled by its owner."}
+    if change:
+        connection.execute(update_row(webhooks).where(webhooks.c.id == webhook_id).values(**change))
+    return find(connection, user, webhook_id)
+
+
+def delete(connection: Connection, user: str, webhook_id: str) -> None:
+    """Remove an endpoint with its log; what is under way to it is over.
+
+    Raises:
+        NotFound: as `find`.
+    """
+    find(connection, user, webhook_id)
+    connection.execute(delete_row(webhooks).where(webhooks.c.id == webhook_id))
+
+
+def rotate(connection: Connection, user: str, webhook_id: str) -> Webhook:
+    """Give an endpoint a new secret, which the next attempt is signed with already.
+
+    Raises:
+        NotFound: as `find`.
+    """
+    found = find(connection, user, webhook_id)
+    change = update_row(webhooks).where(webhooks.c.user_id == user).values(secret=new_secret())
+    same = webhooks.c.events == json.dumps(OWN) if found.events == OWN else webhooks.c.id == webhook_id
+    connection.execute(change.where(same))
+    return find(connection, user, webhook_id)
+
+
+def announce(
+    connection: Connection, *, user: str, type: str, data: str, job_id: str | None, url: str | None
+) -> list[str]:
+    """Make a delivery of an event for each endpoint of the user that subscribes to it and for `url`, within the
+    transaction in which the event happens.
+
+    `data` is JSON text. Comes after the ledger's part of the transaction: it may wait for another one.
+
+    Returns:
+        The ids of the deliveries, which the caller queues. An endpoint gets at most one, and a disabled one none.
+    """
+    mine = select(webhooks).where(webhooks.c.user_id == user, webhooks.c.disabled_at.is_(None))
+    wanting = [webhook_of(row) for row in connection.execute(mine.where(webhooks.c.events != json.dumps(OWN)))]
+    chosen = {hook.id: hook for hook in wanting if not hook.events or type in hook.events}
+    own = _own(connection, user, url) if url else None
+    if own and own.disabled_at is None:
+        chosen[own.id] = own
+    if not chosen:
+        return []
+    body = _body(connection, type, data)
+    return [_deliver_row(connection, hook, job_id, type, body) for hook in chosen.values()]
+
+
+def make_test(connection: Connection, user: str, webhook_id: str) -> Delivery:
+    """Make a delivery of a `webhook.test` event for one endpoint, whatever its filter; the caller queues it.
+
+    Raises:
+        NotFound, Conflict: as `make_replay`.
+    """
+    hook = _enabled(connection, user, webhook_id)
+    body = _body(connection, "webhook.test", json.dumps({"webhook": hook.id}))
+    delivery_id = _deliver_row(connection, hook, None, "webhook.test", body)
+    return find_delivery(connection, webhook_id, delivery_id)
+
+
+def make_replay(connection: Connection, user: str, webhook_id: str, delivery_id: str) -> Delivery:
+    """Make a new delivery with the body of an earlier one; the caller queues it.
+
+    Raises:
+        NotFound: there is no such endpoint or delivery of the user's.
+        Conflict: the endpoint is disabled.
+    """
+    hook = _enabled(connection, user, webhook_id)
+    old = find_delivery(connection, webhook_id, delivery_id)
+    again = _deliver_row(connection, hook, old.job_id, old.type, old.body)
+    return find_delivery(connection, webhook_id, again)
+
+
+def find_delivery(connection: Connection, webhook_id: str, delivery_id: str) -> Delivery:
+    """One delivery of an endpoint, with its attempts.
+
+    Raises:
+        NotFound: there is none.
+    """
+    asked = select(deliveries).where(deliveries.c.webhook_id == webhook_id, deliveries.c.id == delivery_id)
+    found = _with_attempts(connection, connection.execute(asked).all())
+    if not found:
+        raise NotFound(f"There is no delivery {delivery_id!r}.")
+    return found[0]
+
+
+def deliveries_page(
+    connection: Connection, user: str, webhook_id: str, limit: int, before_id: str | None = None
+) -> list[Delivery]:
+    """The log of an endpoint, newest first, with every attempt.
+
+    Raises:
+        NotFound: as `find`.
+    """
+    find(connection, user, webhook_id)
+    asked = select(deliveries).where(deliveries.c.webhook_id == webhook_id)
+    if before_id:
+        asked = asked.where(deliveries.c.id < before_id)
+    return _with_attempts(connection, connection.execute(asked.order_by(deliveries.c.id.desc()).limit(limit)).all())
+
+
+def check_events(events: Sequence[str]) -> None:
+    """Refuse event types that there are not.
+
+    Raises:
+        InvalidInput: at `events`; names the nearest.
+    """
+    for event in events:
+        if event not in EVENTS:
+            raise InvalidInput("events", f"there is no event {event!r}.{nearest(event, EVENTS)}")
+
+
+def _check_secret(secret: str) -> None:
+    try:
+        length = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+    except (binascii.Error, ValueError):
+        length = 0
+    if not secret.startswith("whsec_") or not 24 <= length <= 64:
+        raise InvalidInput("secret", "must be whsec_ followed by the base64 of 24 to 64 random bytes.")
+
+
+def _own(connection: Connection, user: str, url: str) -> Webhook:
+    """The endpoint a job's own URL goes to: the user's of that URL, an enabled one first; else one made now."""
+    asked = select(webhooks).where(webhooks.c.user_id == user, webhooks.c.url == url)
+    asked = asked.order_by(webhooks.c.disabled_at.is_not(None), webhooks.c.id)
+    found = connection.execute(asked).first()
+    if not found:
+        lock(connection, ENDPOINTS_LOCK)
+        found = connection.execute(asked).first()
+    if not found:
+        others = select(webhooks.c.secret).where(webhooks.c.user_id == user, webhooks.c.events == json.dumps(OWN))
+        secret = connection.execute(others.limit(1)).scalar() or new_secret()
+        return find(connection, user, _insert(connection, user, url, OWN, secret))
+    return webhook_of(found)
+
+
+def _insert(connection: Connection, user: str, url: str, events: Sequence[str], secret: str) -> str:
+    row = {"id": new_id("whk"), "user_id": user, "url": url, "secret": secret, "events": json.dumps(list(events))}
+    connection.execute(webhooks.insert().values(**row, created_at=now()))
+    return row["id"]
+
+
+def _enabled(connection: Connection, user: str, webhook_id: str) -> Webhook:
+    hook = find(connection, user, webhook_id)
+    if hook.disabled_at is not None:
+        raise Conflict(f"The webhook is disabled: {hook.disabled_reason} Enable it first.")
+    return hook
+
+
+def _body(connection: Connection, type: str, data: str) -> str:
+    at = datetime.fromtimestamp(connection.execute(select(now())).scalar_one(), UTC)
+    stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f'{{"type":{json.dumps(type)},"timestamp":"{stamp}","data":{data}}}'
+
+
+def _deliver_row(connection: Connection, hook: Webhook, job_id: str | None, type: str, body: str) -> str:
+    row = {"id": new_id("msg"), "webhook_id": hook.id, "user_id": hook.user_id, "job_id": job_id, "type": type}
+    connection.execute(deliveries.insert().values(**row, body=body, status="pending", attempts=0, created_at=now()))
+    return str(row["id"])
+
+
+def give_up(connection: Connection, delivery_id: str) -> None:
+    over = update_row(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.status == "pending")
+    connection.execute(over.values(status="failed", next_at=None))
+
+
+def _with_attempts(connection: Connection, rows: Sequence[Row[Any]]) -> list[Delivery]:
+    asked = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_([row.id for row in rows]))
+    tried = connection.execute(asked.order_by(delivery_attempts.c.number)).all()
+    return [delivery_of(row, [one for one in tried if one.delivery_id == row.id]) for row in rows]
+
+
+def webhook_of(row: Row[Any]) -> Webhook:
+    return Webhook(
+        id=row.id,
+        user_id=row.user_id,
+        url=row.url,
+        secret=row.secret,
+        events=tuple(json.loads(row.events)),
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        disabled_reason=row.disabled_reason,
+    )
+
+
+def delivery_of(row: Row[Any], tried: Sequence[Row[Any]]) -> Delivery:
+    return Delivery(
+        id=row.id,
+        webhook_id=row.webhook_id,
+        job_id=row.job_id,
+        type=row.type,
+        body=row.body,
+        status=row.status,
+        next_at=row.next_at,
+        created_at=row.created_at,
+        delivered_at=row.delivered_at,
+        attempts=tuple(Attempt(one.number, one.at, one.seconds, one.status_code, one.error) for one in tried),
+    )
