@@ -1,14 +1,17 @@
 """What a model may raise. The first branches of Medley's one error tree; `serve_app/errors.py` draws the rest.
 
     MedleyError
-    ├── InvalidInput          422  the caller can mend it; names the field
-    │   ├── PromptTooLong     422  more tokens than the model reads
-    │   └── UnsupportedMedia  415  not a format this field takes
-    └── ModelUnavailable      503  this model cannot answer now, another one may
-        └── OutOfMemory       503  ... because its device is full
+    ├── CallerError           4xx  the caller can mend it
+    │   └── InvalidInput      422  one field is wrong; names it
+    │       ├── PromptTooLong     422  more tokens than the model reads
+    │       └── UnsupportedMedia  415  not a format this field takes
+    └── Transient             503  nothing is wrong with the request, which may be sent again later
+        └── ModelUnavailable  503  this model cannot answer now, another one may
+            └── OutOfMemory   503  ... because its device is full
 
-A class's docstring is the title people read; status and type stand beside it. Arguments go to `Exception` unchanged,
-so every error survives the trip between replicas.
+The levels, CallerError and Transient here and two more in `serve_app/errors.py`, say what to do about an error: code
+that retries or counts catches a level. A class's docstring is the title people read; status and type stand beside it.
+Arguments go to `Exception` unchanged, so every error survives the trip between replicas.
 """
 
 from typing import ClassVar
@@ -19,7 +22,6 @@ class MedleyError(Exception):
 
     status: int = 500
     type: ClassVar[str] = "internal-error"
-    retry_after: ClassVar[int | None] = None  # seconds; sent as Retry-After
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -33,7 +35,22 @@ class MedleyError(Exception):
         return (type(self).__doc__ or "").strip().splitlines()[0]
 
 
-class InvalidInput(MedleyError):
+class CallerError(MedleyError):
+    """The request cannot be served as it is"""
+
+    status = 400
+    type = "caller-error"
+
+
+class Transient(MedleyError):
+    """The service cannot serve the request at the moment"""
+
+    status = 503
+    type = "unavailable"
+    retry_after: ClassVar[int] = 5  # seconds; sent as Retry-After
+
+
+class InvalidInput(CallerError):
     """The request has a value that cannot be used"""
 
     status = 422
@@ -59,12 +76,10 @@ class UnsupportedMedia(InvalidInput):
     type = "unsupported-media-type"
 
 
-class ModelUnavailable(MedleyError):
+class ModelUnavailable(Transient):
     """The model cannot answer at the moment"""
 
-    status = 503
     type = "model-unavailable"
-    retry_after = 5
 
 
 class OutOfMemory(ModelUnavailable):

@@ -1,9 +1,11 @@
 """A conversation with a language model."""
 
+from collections.abc import AsyncIterator
+
 from pydantic import BaseModel, Field
 
 from deployments.call_options import options_in, with_options
-from deployments.capabilities import ChatOptions, Language, Message, Reply
+from deployments.capabilities import ChatOptions, Delta, Language, Message
 from serve_app.graph import graph
 
 
@@ -18,6 +20,7 @@ class ChatRequest(BaseModel):
 
 
 @graph(title="Chat")
-async def chat(request: ChatRequest, writer: Language) -> Reply:
-    """Answer the last message of a conversation."""
-    return await writer.chat(request.messages, **options_in(request, ChatOptions))
+async def chat(request: ChatRequest, writer: Language) -> AsyncIterator[Delta]:
+    """Answer the last message of a conversation, as it is written."""
+    async for delta in writer.stream(request.messages, **options_in(request, ChatOptions)):
+        yield delta

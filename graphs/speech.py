@@ -1,5 +1,8 @@
 """Text to speech."""
 
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
+
 from pydantic import BaseModel, Field
 
 from deployments.capabilities import AudioFormat, TextToSpeech
@@ -25,8 +28,23 @@ class SpeechResult(BaseModel):
     audio: Audio
 
 
+class SpeechPiece(BaseModel):
+    """A piece of the file, whose bytes follow those of the piece before."""
+
+    audio: Audio
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> SpeechResult:
+        """The whole file.
+
+        Raises:
+            ModelUnavailable: there are no pieces.
+        """
+        return SpeechResult(audio=Audio.join([piece.audio for piece in pieces]))
+
+
 @graph(title="Speech")
-async def speech(request: SpeechRequest, voice: TextToSpeech) -> SpeechResult:
+async def speech(request: SpeechRequest, voice: TextToSpeech) -> AsyncIterator[SpeechPiece]:
     """Speak a text, with a voice of the model or, where a model can, with that of a recording."""
     if request.reference is None and request.language is not None:
         raise InvalidInput("language", "is only for a reference: a voice has its own")
@@ -36,6 +54,7 @@ async def speech(request: SpeechRequest, voice: TextToSpeech) -> SpeechResult:
         audio = await voice.clone(
             request.text, request.reference, language=request.language, speed=request.speed, format=request.format
         )
-        return SpeechResult(audio=audio)
-    audio = await voice.synthesize(request.text, voice=request.voice, speed=request.speed, format=request.format)
-    return SpeechResult(audio=audio)
+        yield SpeechPiece(audio=audio)
+        return
+    async for audio in voice.stream(request.text, voice=request.voice, speed=request.speed, format=request.format):
+        yield SpeechPiece(audio=audio)

@@ -1,5 +1,7 @@
 """Speech to text."""
 
+from collections.abc import AsyncIterator
+
 from pydantic import BaseModel, Field
 
 from deployments.capabilities import SpeechToText, Transcript
@@ -15,8 +17,9 @@ class TranscriptionRequest(BaseModel):
 
 
 @graph(title="Transcription")
-async def transcription(request: TranscriptionRequest, ears: SpeechToText) -> Transcript:
-    """Write down what is said in a recording."""
-    return await ears.transcribe(
+async def transcription(request: TranscriptionRequest, ears: SpeechToText) -> AsyncIterator[Transcript]:
+    """Write down what is said in a recording, stretch by stretch."""
+    async for stretch in ears.stream(
         request.audio, language=request.language, translate=request.translate, word_times=request.word_times
-    )
+    ):
+        yield stretch

@@ -1,0 +1,28 @@
+"""Medley, a self-hosted generative-AI platform on Ray Serve. What others import of it: `Medley`, `graph` and `build`."""
+
+from typing import TYPE_CHECKING, Any
+
+from .graph import graph  # at once: later it would be hidden by the module of this name
+
+if TYPE_CHECKING:
+    from .app import build
+    from .clients.notebook import Medley
+
+__all__ = ["Medley", "build", "graph"]
+
+
+def __getattr__(name: str) -> Any:
+    """The other public names, imported when they are used: `build` brings Ray, which reads its environment on import.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
+    if name == "Medley":
+        from .clients.notebook import Medley
+
+        return Medley
+    if name == "build":
+        from .app import build
+
+        return build
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

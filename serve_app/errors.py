@@ -1,25 +1,31 @@
 """The rest of the one error tree (models' own branches are in `deployments/errors.py`), and problems made of it.
 
 MedleyError
-├── InvalidInput, ModelUnavailable, ...     what a model raises
-├── InvalidRequest        422  several fields at once
-├── Unauthorized          401
-├── BadSignature          401  a provider's callback that is not signed by it, or not now
-├── InsufficientCredit    402  the run costs more than the account has
-├── UnknownName           404  a graph, model or route that is not there; says the nearest
-├── NotFound              404  a job, artifact or webhook that is not there, or is another user's
-├── Conflict              409  not in the state for that, or the same is being done already
-├── BodyTooLarge          413
-├── Refused               4xx  what the HTTP framework refuses: a method, a form
-├── ModelFailed           500  a model broke in a way it did not foresee
-├── WorkerLost            500  a job outlived the workers it may lose
-├── JobFailed             any  a job failed, and its result is asked for: as its problem says
-├── NotOffered            501
-├── StorageUnavailable    503  the database or the artifact store does not answer
-├── InboxUnreachable      503  a replica finds no way to who asked (a ModelUnavailable)
-├── RunTimedOut           504
-├── BadWeights            ---  what a profile's model is loaded from is missing or damaged
-└── InvalidConfig         ---  a profile cannot be used; names the key's path
+├── CallerError                the caller can mend it
+│   ├── InvalidInput, ...      422  what a model raises
+│   ├── InvalidRequest         422  several fields at once
+│   ├── Unauthorized           401
+│   ├── InvalidSignature       401  a provider's callback that is not signed by the provider, or not now
+│   ├── InsufficientCredit     402  the run costs more than the account has
+│   ├── UnknownName            404  a graph, model or route that is not there; says the nearest
+│   ├── NotFound               404  a job, artifact or webhook that is not there, or is another user's
+│   ├── Conflict               409  not in the state for that, or the same is being done already
+│   ├── BodyTooLarge           413
+│   ├── NotOffered             501
+│   └── Refused                4xx  what the HTTP framework refuses: a method, a form
+├── Transient                  the same request may be sent again later
+│   ├── ModelUnavailable, ...  503  what a model raises
+│   │   └── InboxUnreachable   503  a replica finds no way to the caller of a stream
+│   └── StorageUnavailable     503  the database or the artifact store does not answer
+├── ServiceError               a defect, or a limit of the service
+│   ├── ModelFailed            500  a model broke in a way that its backend did not foresee
+│   ├── WorkerLost             500  a job outlived the workers it may lose
+│   ├── UnpaidRun              500  a priced graph was about to run with nothing reserved for it
+│   └── RunTimedOut            504
+├── SetupError                 a profile or the weights that it names; no request is involved
+│   ├── InvalidConfig          ---  names the key's path
+│   └── BadWeights             ---  missing or damaged
+└── JobFailed                  any  the result of a failed job was requested: as its problem says
 """
 
 import difflib
@@ -30,10 +36,29 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, UnsupportedMedia
+from deployments.errors import (
+    CallerError,
+    InvalidInput,
+    MedleyError,
+    ModelUnavailable,
+    Transient,
+    UnsupportedMedia,
+)
 
 log = logging.getLogger("ray.serve")
 PROBLEM_TYPES = "https://medley.invalid/problems/"  # identifiers, not addresses: RFC 9457 asks only that they be URIs
+
+
+class ServiceError(MedleyError):
+    """The service failed on this request"""
+
+    type = "service-error"
+
+
+class SetupError(MedleyError):
+    """The service cannot be set up like this"""
+
+    type = "setup-error"
 
 
 @dataclass(frozen=True)
@@ -45,8 +70,8 @@ class FieldError:
     code: str = "invalid"
 
 
-class InvalidRequest(MedleyError):
-    """The request has values that cannot be used"""
+class InvalidRequest(CallerError):
+    """Invalid request"""
 
     status = 422
     type = "invalid-request"
@@ -57,22 +82,22 @@ class InvalidRequest(MedleyError):
         self.errors = tuple(errors)
 
 
-class Unauthorized(MedleyError):
+class Unauthorized(CallerError):
     """An API key is required"""
 
     status = 401
     type = "unauthorized"
 
 
-class BadSignature(MedleyError):
-    """The callback is not signed as its sender signs"""
+class InvalidSignature(CallerError):
+    """Invalid callback signature"""
 
     status = 401
-    type = "bad-signature"
+    type = "invalid-signature"
 
 
-class UnknownName(MedleyError):
-    """There is nothing of this name"""
+class UnknownName(CallerError):
+    """Unknown name"""
 
     status = 404
     type = "not-found"
@@ -83,43 +108,42 @@ class UnknownName(MedleyError):
         self.args = (kind, name, names)
 
 
-class NotFound(MedleyError):
-    """There is no such thing, or it is not yours"""
+class NotFound(CallerError):
+    """No such thing here"""
 
     status = 404
     type = "unknown-id"
 
 
-class Conflict(MedleyError):
-    """That cannot be done in the present state"""
+class Conflict(CallerError):
+    """Not possible in the present state"""
 
     status = 409
     type = "conflict"
 
 
-class InsufficientCredit(MedleyError):
-    """The run costs more credits than the account has"""
+class InsufficientCredit(CallerError):
+    """Insufficient credit"""
 
     status = 402
     type = "insufficient-credit"
 
 
-class StorageUnavailable(MedleyError):
+class StorageUnavailable(Transient):
     """The database or the artifact store does not answer"""
 
-    status = 503
     type = "storage-unavailable"
     retry_after = 2
 
 
-class BodyTooLarge(MedleyError):
+class BodyTooLarge(CallerError):
     """The request is larger than this service accepts"""
 
     status = 413
     type = "body-too-large"
 
 
-class Refused(MedleyError):
+class Refused(CallerError):
     """The request cannot be served in this form"""
 
     type = "refused"
@@ -130,22 +154,26 @@ class Refused(MedleyError):
         self.status = status  # type: ignore[misc]  # the framework's, not this class's
 
 
-class ModelFailed(MedleyError):
-    """A model failed in a way it did not foresee"""
+class ModelFailed(ServiceError):
+    """The model failed"""
 
-    status = 500
     type = "model-failed"
 
 
-class WorkerLost(MedleyError):
-    """The job ended the workers that ran it, or they died of something else too often"""
+class WorkerLost(ServiceError):
+    """The job's workers crashed too many times"""
 
-    status = 500
     type = "worker-lost"
 
 
+class UnpaidRun(ServiceError):
+    """No credits are reserved for the run"""
+
+    type = "unpaid-run"
+
+
 class JobFailed(MedleyError):
-    """The job has failed, and its result is asked for"""
+    """The job has failed"""
 
     type = "job-failed"
 
@@ -156,31 +184,31 @@ class JobFailed(MedleyError):
         self.status = int(found.get("status", 500))
 
 
-class NotOffered(MedleyError):
-    """This service does not offer that yet"""
+class NotOffered(CallerError):
+    """Not offered by this service"""
 
     status = 501
     type = "not-offered"
 
 
 class InboxUnreachable(ModelUnavailable):
-    """The model finds no way to the caller"""
+    """The model cannot reach the caller"""
 
 
-class RunTimedOut(MedleyError):
-    """The run took longer than it may"""
+class RunTimedOut(ServiceError):
+    """The run took too long"""
 
     status = 504
     type = "run-timed-out"
 
 
-class BadWeights(MedleyError):
+class BadWeights(SetupError):
     """The weights are missing or damaged"""
 
     type = "bad-weights"
 
 
-class InvalidConfig(MedleyError):
+class InvalidConfig(SetupError):
     """The profile cannot be used"""
 
     type = "invalid-config"

@@ -6,13 +6,19 @@
 The first parameter is the request (a pydantic model), each other one a model, by the capability it must offer, and the
 return type is the result. Declaring only reads the signature: nothing is registered, and the graph stays callable as
 the function it is. `graphs/__init__.py` lists the graphs that exist.
+
+A graph that streams returns `AsyncIterator[Piece]` and yields its pieces. The result is what `Piece.join` makes of them
+all; its type is that of `join`. A piece without `join` makes a result with the list of the pieces.
+
+    @graph(title="Chat")
+    async def chat(request: ChatRequest, writer: Language) -> AsyncIterator[Delta]:
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_args, get_origin, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -37,14 +43,24 @@ class Graph(Generic[P, R]):
     name: str
     title: str
     description: str
-    function: Callable[P, Awaitable[R]] = field(repr=False)
+    function: Callable[P, Any] = field(repr=False)  # returns an awaitable result, or an iterator of pieces
     request: type[BaseModel]
     result: type[R]
     capabilities: dict[str, type[Any]]  # parameter name -> capability
-    auto: frozenset[str] = frozenset()  # parameters whose model is selected by what is asked, unless it is named
+    auto: frozenset[str] = frozenset()  # parameters whose model is selected by the request, unless it is named
+    piece: type[BaseModel] | None = None  # of a graph that streams
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.function(*args, **kwargs)
+
+    def join(self, pieces: Sequence[BaseModel]) -> R:
+        """The result that all the pieces of a run make."""
+        joined: Any = getattr(self.piece, "join", None)
+        return joined(pieces) if joined else self.result(pieces=pieces)
+
+    def models_of(self, call: BaseModel) -> dict[str, str]:
+        """The models that a call names, by parameter."""
+        return getattr(call, MODELS_FIELD).model_dump(exclude_none=True)
 
     @cached_property
     def call(self) -> type[BaseModel]:
@@ -80,26 +96,31 @@ class Graph(Generic[P, R]):
         return has_media(self.result)
 
     @cached_property
+    def streams_media(self) -> bool:
+        """Whether its pieces have media in them."""
+        return self.piece is not None and has_media(self.piece)
+
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Every name a request may have, nested ones too, for hints at misspelt ones."""
         return (*self.call.model_fields, *self.capabilities)
 
 
-def graph(*, title: str, auto: Collection[str] = ()) -> Callable[[Callable[P, Awaitable[R]]], Graph[P, R]]:
-    """Read an async function's signature into a Graph. For parameters in `auto` the selector chooses the model.
+class _Declare:
+    """The decorator that `graph` makes; its overloads tell type checkers what a graph's result is."""
 
-    Raises:
-        GraphError: the signature lacks a request model, a result model or has a parameter that is no capability.
-    """
+    def __init__(self, title: str, auto: Collection[str]) -> None:
+        self._title, self._auto = title, auto
 
-    def read(function: Callable[P, Awaitable[R]]) -> Graph[P, R]:
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]]) -> Graph[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterator[BaseModel]]) -> Graph[P, Any]: ...
+    def __call__(self, function: Callable[P, Any]) -> Graph[P, Any]:
         name = function.__name__
-        if not inspect.iscoroutinefunction(function):
-            raise GraphError(f"graph {name}: must be `async def`")
         hints = get_type_hints(function)
-        result = hints.pop("return", None)
-        signature = inspect.signature(function).parameters
-        parameters = list(signature)
+        returned = hints.pop("return", None)
+        parameters = inspect.signature(function).parameters
         if not parameters or set(parameters) - set(hints):
             raise GraphError(f"graph {name}: every parameter needs a type")
         request, *models = parameters
@@ -107,28 +128,67 @@ def graph(*, title: str, auto: Collection[str] = ()) -> Callable[[Callable[P, Aw
             raise GraphError(f"graph {name}: `{request}` must be a pydantic model, the request")
         if MODELS_FIELD in hints[request].model_fields:
             raise GraphError(f"graph {name}: a request cannot have a field `{MODELS_FIELD}`")
-        if not _is_model(result):
-            raise GraphError(f"graph {name}: must return a pydantic model, the result")
+        piece, result = _answer(name, function, returned)
         for parameter in models:
             if hints[parameter] not in CAPABILITIES:
                 known = ", ".join(capability.__name__ for capability in CAPABILITIES)
                 raise GraphError(f"graph {name}: `{parameter}` must be a capability: {known}")
-            if signature[parameter].kind not in BY_NAME:
+            if parameters[parameter].kind not in BY_NAME:
                 raise GraphError(f"graph {name}: `{parameter}` must be a parameter that takes one model by its name")
-        if unknown := set(auto) - set(models):
+        if unknown := set(self._auto) - set(models):
             raise GraphError(f"graph {name}: has no model {', '.join(sorted(unknown))} to select")
         return Graph(
             name=name,
-            title=title,
-            description=inspect.getdoc(function) or title,
+            title=self._title,
+            description=inspect.getdoc(function) or self._title,
             function=function,
             request=hints[request],
-            result=result,  # type: ignore[arg-type]
+            result=result,
             capabilities={parameter: hints[parameter] for parameter in models},
-            auto=frozenset(auto),
+            auto=frozenset(self._auto),
+            piece=piece,
         )
 
-    return read
+
+def graph(*, title: str, auto: Collection[str] = ()) -> _Declare:
+    """A decorator that reads an async function's signature into a Graph.
+
+    Args:
+        title: the name people read.
+        auto: parameters for which the selector chooses the model.
+
+    Raises:
+        GraphError: the signature lacks a request or a result, has a parameter that is no capability, or says that the
+            function streams where it returns at once (or the other way round).
+    """
+    return _Declare(title, auto)
+
+
+def _answer(name: str, function: Callable[..., Any], returned: Any) -> tuple[type[BaseModel] | None, type[BaseModel]]:
+    """The type of a graph's pieces, None if it does not stream, and of its result."""
+    streams = get_origin(returned) is AsyncIterator
+    if streams and not inspect.isasyncgenfunction(function):
+        raise GraphError(f"graph {name}: its signature streams (AsyncIterator), so it must `yield` its pieces")
+    if not streams:
+        if inspect.isasyncgenfunction(function):
+            raise GraphError(f"graph {name}: yields pieces, so it must return AsyncIterator[...] of their type")
+        if not inspect.iscoroutinefunction(function):
+            raise GraphError(f"graph {name}: must be `async def`")
+        if not _is_model(returned):
+            raise GraphError(f"graph {name}: must return a pydantic model, the result")
+        return None, returned
+    (piece,) = get_args(returned)
+    if not _is_model(piece):
+        raise GraphError(f"graph {name}: its pieces must be a pydantic model")
+    join = getattr(piece, "join", None)
+    if join is None:
+        fields: dict[str, Any] = {"pieces": (list[piece], Field(description="All pieces, in their order"))}
+        return piece, create_model(f"{piece.__name__}List", **fields)
+    result = get_type_hints(join).get("return")
+    result = piece if result is Self else result
+    if not _is_model(result):
+        raise GraphError(f"graph {name}: `{piece.__name__}.join` must return a pydantic model, the result")
+    return piece, cast(type[BaseModel], result)
 
 
 def _is_model(annotation: object) -> bool:

@@ -3,28 +3,21 @@
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..config.settings import Settings
+from ..identity import Identity
 from ..storage.secret_file import open_secret
 
 KEY_FILE = "api_key"
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The user a request acts for."""
-
-    user: str
-
-
 class Authenticator(Protocol):
-    """Tells who a credential belongs to."""
+    """Finds the identity of a credential."""
 
-    def identify(self, credential: bytes) -> Identity | None:
-        """The owner of the key, or None if it is nobody's. Takes the same time either way."""
+    async def identify(self, credential: bytes) -> Identity | None:
+        """The identity that a credential stands for, or None if it is nobody's. Takes the same time either way."""
         ...
 
 
@@ -35,7 +28,7 @@ class SingleKey:
         self._digest = hashlib.sha256(key.encode()).digest()
         self._identity = Identity("local")
 
-    def identify(self, credential: bytes) -> Identity | None:
+    async def identify(self, credential: bytes) -> Identity | None:
         # Digests have one length, so the comparison tells nothing of the key's.
         matches = hmac.compare_digest(hashlib.sha256(credential).digest(), self._digest)
         return self._identity if matches else None

@@ -2,9 +2,12 @@
 
     medley = Medley.connect()
     result = await medley.graphs.speech_to_image(audio=recording, style="watercolour")
+    async for delta in medley.graphs.chat.stream(messages=[{"role": "user", "content": "Hello"}]):
+        print(delta.text, end="")
     reply = await medley.models["starter-writer"].chat([Message(role="user", content="Hello")])
 
-Needs a way to the Ray cluster (the same machine, or inside it); over HTTP use any HTTP client.
+Needs a way to the Ray cluster (the same machine, or inside it); over HTTP use any HTTP client. A graph runs in this
+process, over the models' handles; one with a price runs as a job of the service, which reserves the credits.
 """
 
 # Ray's functions are typed in part only.
@@ -13,43 +16,65 @@ Needs a way to the Ray cluster (the same machine, or inside it); over HTTP use a
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from deployments.errors import MedleyError
 
 from ..errors import UnknownName, invalid_request
-from ..graph import MODELS_FIELD, Graph
-from ..models.registry import Models
+from ..graph import Graph
+from ..identity import Identity, acting_as
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # they import Ray, which reads its environment on import
     from ..config.schema import AppConfig
-    from ..run import Step
+    from ..models.registry import Models
+    from ..run import Executor
+    from ..steps import Step
+
+OnStep = Callable[["Step"], None]
 
 
 class Medley:
-    """Every graph and every model of a running Medley, by handle."""
+    """Every graph and every model of a running Medley, by handle.
 
-    def __init__(self, config: "AppConfig", models: Models, on_step: "Callable[[Step], None] | None" = None) -> None:
+    Args:
+        config: the running profile's `args`.
+        models: its models.
+        on_step: is called with each step of each run when it starts, advances and ends.
+        gateway: Serve's handle of the gateway, which runs graphs that cost credits.
+        user: the user that runs act for.
+    """
+
+    def __init__(
+        self,
+        config: "AppConfig",
+        models: "Models",
+        on_step: OnStep | None = None,
+        gateway: Any = None,
+        user: str = "local",
+    ) -> None:
         from ..config.loading import load_graphs
+        from ..run import Executor
 
-        self.graphs = Graphs(load_graphs(config.graphs), models, on_step)
+        executor = Executor(models, config.jobs.prices)
+        self.graphs = Graphs(load_graphs(config.graphs), executor, Identity(user), on_step, gateway)
         self.models = HandledModels(models)
 
     @classmethod
-    def connect(cls, address: str | None = None, on_step: "Callable[[Step], None] | None" = None) -> "Medley":
+    def connect(cls, address: str | None = None, on_step: OnStep | None = None, user: str = "local") -> "Medley":
         """Connect to a running Medley.
 
         Args:
             address: of Ray; without it the one this process is in, else the one `medley up` started.
-            on_step: told of each step of each run when it starts and ends.
+            on_step: is called with each step of each run when it starts, advances and ends.
+            user: the user that runs act for.
 
         Raises:
-            MedleyError: none runs.
+            MedleyError: no Medley runs there.
         """
         # Ray reads these on import. With its speed knobs a driver's handles die with its first event loop (measured);
         # with the first they do not. The second lets it present its token.
@@ -75,16 +100,22 @@ class Medley:
             config: AppConfig = thread.submit(lambda: gateway.profile.remote().result(timeout_s=30)).result()
         hosts = [model.name for model in config.models if model.shares is None]
         handles = {name: serve.get_deployment_handle(name, APPLICATION) for name in hosts}
-        return cls(config, bind_models(config, handles), on_step)
+        return cls(config, bind_models(config, handles), on_step, gateway, user)
 
 
 class Graphs:
-    """The graphs as methods: `await graphs.speech_to_image(audio=..., style=...)`."""
+    """The graphs as attributes: `await graphs.speech_to_image(audio=..., style=...)`."""
 
     def __init__(
-        self, graphs: dict[str, Graph[..., Any]], models: Models, on_step: "Callable[[Step], None] | None"
+        self,
+        graphs: dict[str, Graph[..., Any]],
+        executor: "Executor",
+        identity: Identity,
+        on_step: OnStep | None,
+        gateway: Any,
     ) -> None:
-        self._graphs, self._models, self._on_step = graphs, models, on_step
+        self._graphs, self._executor, self._identity = graphs, executor, identity
+        self._on_step, self._gateway = on_step, gateway
 
     def __dir__(self) -> list[str]:
         return list(self._graphs)
@@ -94,38 +125,107 @@ class Graphs:
             raise UnknownName("graph", name, self._graphs)
         return self._graphs[name]
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> "GraphCaller":
         if name.startswith("_"):
             raise AttributeError(name)
-        return partial(self._run, self[name])
+        return GraphCaller(self[name], self._executor, self._identity, self._on_step, self._gateway)
 
-    async def _run(self, graph: Graph[..., Any], /, **fields: Any) -> Any:
-        """The graph's result for these fields of its request; `models={"painter": name}` names models.
+
+class GraphCaller:
+    """A graph to call with the fields of its request; `models={"painter": name}` names models."""
+
+    def __init__(
+        self,
+        graph: Graph[..., Any],
+        executor: "Executor",
+        identity: Identity,
+        on_step: OnStep | None,
+        gateway: Any,
+    ) -> None:
+        self._graph, self._executor, self._identity = graph, executor, identity
+        self._on_step, self._gateway = on_step, gateway
+
+    async def __call__(self, /, **fields: Any) -> Any:
+        """The graph's result.
 
         Raises:
-            MedleyError: a field is wrong, or no model could answer.
+            MedleyError: a field is wrong, credit is missing, or no model could answer.
         """
-        from ..run import Run
+        call, result = await self._checked(fields), None
+        if self._executor.price(self._graph):
+            async for name, value in self._on_gateway(call, streams=False):
+                result = value if name == "result" else result
+            return result
+        with acting_as(self._identity):
+            return await self._run(call, streams=False).result()
 
+    async def stream(self, /, **fields: Any) -> AsyncGenerator[Any]:
+        """The pieces of a graph that streams, as they come; of another graph its result.
+
+        Raises:
+            MedleyError: as a call.
+        """
+        call = await self._checked(fields)
+        if self._executor.price(self._graph):
+            async for name, value in self._on_gateway(call, streams=True):
+                if name == ("piece" if self._graph.piece else "result"):
+                    yield value
+            return
+        async with aclosing(self._run(call, streams=True).pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _checked(self, fields: dict[str, Any]) -> BaseModel:
         try:
-            call = await asyncio.to_thread(graph.call.model_validate, fields)
+            return await asyncio.to_thread(self._graph.call.model_validate, fields)
         except ValidationError as error:
-            raise invalid_request(error, graph.fields) from None
-        chosen = getattr(call, MODELS_FIELD).model_dump(exclude_none=True)
-        return await Run(self._models, chosen, self._on_step).execute(graph, call)
+            raise invalid_request(error, self._graph.fields) from None
+
+    def _run(self, call: BaseModel, streams: bool) -> Any:
+        observers = (_Steps(self._on_step),) if self._on_step else ()
+        return self._executor.execute(self._graph, call, self._identity, observers=observers, streams=streams)
+
+    async def _on_gateway(self, call: BaseModel, streams: bool) -> AsyncGenerator[tuple[str, Any]]:
+        """What happens to a job of the service: `step` and `piece`, then its `result`."""
+        from ..steps import cause_of
+
+        events = self._gateway.options(method_name="execute", stream=True).remote(
+            self._graph.name, call.model_dump(), self._identity, streams
+        )
+        try:
+            async for name, value in events:
+                if name == "step" and self._on_step:
+                    self._on_step(value)
+                yield name, value
+        except Exception as error:
+            raise cause_of(error) from None
+
+
+class _Steps:
+    """An observer that passes each step to a function."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+
+    def step(self, step: "Step") -> None:
+        self._on_step(step)
+
+    def piece(self, piece: BaseModel) -> None:
+        """Pieces come from the iterator."""
 
 
 class HandledModels:
     """Single models by name, each with its capability's methods; the calls are retried like a graph's steps."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: "Models") -> None:
         self._models = models
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return (model.name for model in self._models.all)
 
     def __getitem__(self, name: str) -> Any:
-        from ..run import Run
+        from ..run import Proxy
+        from ..steps import Steps
 
         model = self._models.named(name)
-        return Run(self._models, {name: name}).model(name, model.capabilities[0])
+        return Proxy(Steps(self._models, (), None, None), name, model.capabilities[0], (model,))

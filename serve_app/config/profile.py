@@ -22,7 +22,7 @@ from .multiplexing import check_sharing
 from .schema import GATEWAY, WORKER, AppConfig
 from .tensor_parallel import check_cards
 
-STARTER = Path(__file__).parent.parent / "serve_config.yaml"  # the profile that runs anywhere
+STARTER = Path(__file__).parents[2] / "serve_config.yaml"  # the profile that runs anywhere
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """The gateway: the one deployment that speaks HTTP. It validates, runs graphs over the models' handles, and answers."""
 
+import asyncio
 import importlib
 import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import ray.util
@@ -12,12 +15,14 @@ from ..accounts.keys import SingleKey, open_key
 from ..config.loading import load_graphs
 from ..config.schema import AppConfig
 from ..config.settings import Settings
+from ..identity import Identity, acting_as
 from ..jobs.dispatch import Dispatch
 from ..jobs.runtime import open_runner
 from ..models.registry import bind_models
 from ..models.stream_receiver import Inbox
 from .http_app import http_app
 from .service import Service
+from .sync_run import SyncRun
 
 
 class Gateway:
@@ -55,5 +60,21 @@ class Gateway:
             await self._inbox.close()
 
     async def profile(self) -> AppConfig:
-        """What the profile says, for clients that come over a handle."""
+        """The profile's `args`, for clients that come over a handle."""
         return self.config
+
+    async def execute(
+        self, graph: str, fields: dict[str, Any], identity: Identity, streams: bool
+    ) -> AsyncGenerator[tuple[str, Any]]:
+        """Run a graph as a job for a client that comes over a handle; gives the events of `SyncRun.events`.
+
+        Raises:
+            MedleyError: the run failed, or its credit is missing.
+        """
+        found = self.service.graph(graph)
+        call = await asyncio.to_thread(found.call.model_validate, fields)
+        with acting_as(identity):
+            run = SyncRun(self.service.jobs, found, call, identity, streams=streams)
+            async with aclosing(run.events()) as events:
+                async for event in events:
+                    yield event

@@ -4,14 +4,14 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from deployments.errors import InvalidInput, MedleyError
+from deployments.errors import InvalidInput, MedleyError, Transient
 
 from ..errors import InvalidRequest, problem
 
 
 def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
     """The error in the form the path's clients understand."""
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, Transient) else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if path.startswith("/v1/"):

@@ -15,7 +15,7 @@ from ..accounts.keys import Authenticator
 from ..errors import Refused, UnknownName, foreseen
 from ..models.callback_board import Tell, tell
 from .error_responses import error_response
-from .middleware import Envelope
+from .middleware import RequestMiddleware
 from .openapi import openapi
 from .routes import aliases, artifacts, callbacks, graphs, health, jobs, webhooks
 from .routes.openai import router as openai
@@ -51,7 +51,7 @@ def http_app(
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
-    wrapped: ASGIApp = Envelope(Direct(app), authenticator, largest, answer_id, gateway.cors_origins)
+    wrapped: ASGIApp = RequestMiddleware(ExactPaths(app), authenticator, largest, answer_id, gateway.cors_origins)
     if gateway.cors_origins:
         headers = ["authorization", "content-type", "x-api-key", "x-request-id", "prefer"]
         headers += ["idempotency-key", "last-event-id", "range", "if-none-match"]
@@ -65,11 +65,12 @@ def http_app(
     return wrapped
 
 
-class Direct:
+class ExactPaths:
     """Calls the endpoints of exact paths itself: the framework's way to them costs more than a trivial request.
 
-    Every endpoint of ours takes the request and returns the response, so nothing is lost. The framework still makes
-    the documents, and serves paths with parameters.
+    Only endpoints that take the request and return the response, and that no dependency guards: a route with FastAPI
+    dependencies, its own or those of its router or of the application, goes the framework's way, as paths with
+    parameters do. The framework still makes the documents.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -77,7 +78,9 @@ class Direct:
         self.endpoints = {
             (method, route.path): route.endpoint
             for route in app.routes
-            if isinstance(route, APIRoute) and list(inspect.signature(route.endpoint).parameters) == ["request"]
+            if isinstance(route, APIRoute)
+            and not route.dependant.dependencies
+            and list(inspect.signature(route.endpoint).parameters) == ["request"]
             for method in route.methods
         }
 

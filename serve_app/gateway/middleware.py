@@ -15,6 +15,7 @@ from deployments.errors import MedleyError
 
 from ..accounts.keys import Authenticator
 from ..errors import BodyTooLarge, Unauthorized
+from ..identity import acting_as
 from ..storage.artifacts import ID, PATH
 from .error_responses import error_response
 
@@ -32,7 +33,7 @@ REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 ONE_ARTIFACT = re.compile(rf"{PATH}/{ID.pattern}")
 
 
-class Envelope:
+class RequestMiddleware:
     """Gives every request an id, refuses what is too large or has no key, and adds the security headers.
 
     The identity is left in `scope["identity"]` (None on a public path without a key), the id in `scope["request_id"]`.
@@ -61,7 +62,7 @@ class Envelope:
             return
         request_id, credential, length = _read(scope["headers"])
         scope["request_id"] = request_id
-        scope["identity"] = self.authenticator.identify(credential) if credential else None
+        scope["identity"] = await self.authenticator.identify(credential) if credential else None
         extra = [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())] if self.answer_id else SECURITY_HEADERS
 
         async def send_with_headers(message: Message) -> None:
@@ -74,7 +75,8 @@ class Envelope:
             answer = error_response(refusal, scope["path"], request_id)
             await answer(scope, receive, send_with_headers)
             return
-        await self.app(scope, receive if length is not None else self._counted(receive), send_with_headers)
+        with acting_as(scope["identity"]):
+            await self.app(scope, receive if length is not None else self._counted(receive), send_with_headers)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A browser sends no CORS question before it opens a WebSocket, so a foreign page is refused here."""
@@ -83,13 +85,14 @@ class Envelope:
         keys = [one.removeprefix(SOCKET_KEY) for one in offered if one.startswith(SOCKET_KEY)]
         credential = credential or (keys[0].encode() if keys else b"")
         scope["request_id"] = request_id
-        scope["identity"] = self.authenticator.identify(credential) if credential else None
+        scope["identity"] = await self.authenticator.identify(credential) if credential else None
         scope["subprotocol"] = SOCKET_PROTOCOL if SOCKET_PROTOCOL in offered else None
         if scope["identity"] is None or not _own_origin(scope["headers"], self.origins):
             await receive()
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
             return
-        await self.app(scope, receive, send)
+        with acting_as(scope["identity"]):
+            await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope, length: int | None) -> MedleyError | None:
         public = scope["path"] in PUBLIC or is_signed(scope)

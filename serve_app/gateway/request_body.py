@@ -13,16 +13,14 @@ from deployments.errors import InvalidInput, UnsupportedMedia
 from deployments.media import MediaLimits
 
 from ..errors import BodyTooLarge, invalid_request
-from ..graph import MODELS_FIELD, Graph
+from ..graph import Graph
 from ..storage.artifacts import Artifacts
 
 MAX_PARTS = 200
 
 
-async def read_call(
-    request: Request, graph: Graph[..., Any], limits: MediaLimits, artifacts: Artifacts
-) -> tuple[BaseModel, dict[str, str]]:
-    """The graph's validated request, and the models the caller named by parameter.
+async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimits, artifacts: Artifacts) -> BaseModel:
+    """The graph's validated request, with the models that the caller names.
 
     An artifact's id in place of media is looked for among the caller's own.
 
@@ -52,8 +50,7 @@ async def read_call(
             )
     except ValidationError as error:
         raise invalid_request(error, graph.fields) from None
-    chosen = getattr(call, MODELS_FIELD).model_dump(exclude_none=True)
-    return call, chosen
+    return call
 
 
 async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]:

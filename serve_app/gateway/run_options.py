@@ -6,7 +6,8 @@ from fastapi import Request
 
 from deployments.errors import InvalidInput
 
-from ..jobs.job import PLAIN, Asked
+from ..errors import nearest
+from ..run import DEFAULT_OPTIONS, RunOptions
 
 PREFER_WAIT = re.compile(r"\bwait=(\d+(?:\.\d+)?)")
 PREFER_ASYNC = re.compile(r"\brespond-async\b")
@@ -14,25 +15,28 @@ KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 PARAMETERS = ("wait", "priority", "timeout_s", "webhook")
 
 
-def read_asked(request: Request) -> Asked:
-    """From the headers `Prefer` and `Idempotency-Key`, and the query's `wait`, `priority`, `timeout_s`, `webhook`.
+def read_run_options(request: Request) -> RunOptions:
+    """The options in the headers `Prefer` and `Idempotency-Key` and in the query (`PARAMETERS`).
 
     Raises:
-        InvalidInput: one of them cannot be used.
+        InvalidInput: an option has a value that cannot be used, or the query has another parameter.
     """
     prefer = request.headers.get("prefer")
     key = request.headers.get("idempotency-key")
     if prefer is None and key is None and not request.scope["query_string"]:
-        return PLAIN
+        return DEFAULT_OPTIONS
     query = request.query_params
+    for name in query:
+        if name not in PARAMETERS:
+            raise InvalidInput(name[:80], f"is not an option of a run.{nearest(name, PARAMETERS)}")
     prefer = prefer or ""
     waits = PREFER_WAIT.search(prefer)
     if key is not None and not KEY.fullmatch(key):
         raise InvalidInput("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
-    return Asked(
-        at_once=bool(PREFER_ASYNC.search(prefer)),
+    return RunOptions(
+        respond_async=bool(PREFER_ASYNC.search(prefer)),
         wait_s=float(waits[1]) if waits else number(query.get("wait"), "wait", 0, 3600),
-        key=key,
+        idempotency_key=key,
         priority=int(number(query.get("priority"), "priority", -10, 10) or 0),
         timeout_s=number(query.get("timeout_s"), "timeout_s", 0.1, 7 * 86400),
         webhook=query.get("webhook"),
@@ -43,7 +47,7 @@ def number(text: str | None, name: str, least: float, most: float) -> float | No
     """A query parameter as a number.
 
     Raises:
-        InvalidInput: it is none, or out of bounds.
+        InvalidInput: it is not a number, or out of bounds.
     """
     if text is None:
         return None

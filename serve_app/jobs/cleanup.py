@@ -52,4 +52,6 @@ def _forget(connection: Connection, keep_s: float) -> None:
     unused = webhooks.c.id.not_in(select(deliveries.c.webhook_id)) & (webhooks.c.created_at < now() - keep_s)
     connection.execute(delete(webhooks).where(webhooks.c.events == json.dumps(list(OWN)), unused))
     ended = select(jobs.c.id).where(jobs.c.finished_at < now() - DAY_S)
-    connection.execute(delete(events).where(events.c.kind.in_(("progress", "log")), events.c.job_id.in_(ended)))
+    connection.execute(
+        delete(events).where(events.c.kind.in_(("progress", "pieces", "log")), events.c.job_id.in_(ended))
+    )

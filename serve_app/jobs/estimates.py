@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from ..run import Step
+from ..steps import Step
 from ..storage.compiled_statement import insert_new
 from ..storage.tables import durations
 

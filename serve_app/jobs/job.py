@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Kind = Literal["graph", "webhook", "cleanup"]
-EventKind = Literal["state", "step", "progress", "log"]
+EventKind = Literal["state", "step", "progress", "pieces", "log"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 GRAPH, WEBHOOK, CLEANUP = "graph", "webhook", "cleanup"
@@ -128,24 +128,3 @@ class Outcome:
     status: Literal["succeeded", "failed", "cancelled"]
     data: Mapping[str, Any] | None = None
     charged: int = 0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How a run shall be run.
-
-    Args:
-        at_once: answer with the job and do not wait.
-        wait_s: how long to wait for the result; None: as long as the service does.
-        key: of this request; the same one again gets the same job.
-    """
-
-    at_once: bool = False
-    wait_s: float | None = None
-    key: str | None = None
-    priority: int = 0
-    timeout_s: float | None = None
-    webhook: str | None = None
-
-
-PLAIN = Asked()

@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from ..errors import StorageUnavailable
-from ..run import Call, Kept, Step
+from ..steps import Recorded, Step, StepCall
 from ..storage.artifacts import Artifact
 from ..storage.database import Database
 from . import lease
@@ -51,7 +52,8 @@ class Journal:
         self._held: Held | None = None
         self._seq = 1
         self._outbox: list[tuple[EventKind, str]] = []
-        self._remembered: list[tuple[Step, Call, Any]] = []
+        self._remembered: list[tuple[Step, StepCall, Any]] = []
+        self._pieces: list[Any] = []  # JSON values, not yet among the events
         self._done: dict[tuple[str, str], list[StepRecord]] = defaultdict(list)
         self._digests: dict[str, str] = {}
         self._order = asyncio.Lock()  # commits of a job are one after the other, in the order of their events
@@ -59,7 +61,18 @@ class Journal:
 
     @property
     def held(self) -> Held | None:
+        """The job as its owner holds it; None as long as the run is no job."""
         return self._held
+
+    @property
+    def paid(self) -> bool:
+        """Whether the run is a job: its price was reserved in the transaction that made the job."""
+        return self._held is not None
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps of this attempt so far, in the order they began."""
+        return self._estimate.steps
 
     async def attach(self, claimed: Claimed) -> None:
         """From now on this is the journal of a job: of one just claimed, or one made of this run."""
@@ -68,14 +81,14 @@ class Journal:
             for record in claimed.steps:
                 self._done[record.call, record.digest].append(record)
             self._held = claimed.held
-            for step in self._estimate.steps:  # told before there was anybody to tell
+            for step in self.steps:  # they began before the run was a job
                 self._say("step", step_view(step))
             for step, call, value in self._remembered:
                 await self._commit_step(step, call, value)
             self._remembered.clear()
         self._flush_soon()
 
-    def tell(self, step: Step) -> None:
+    def step(self, step: Step) -> None:
         """Put a step's start or end among the events, and the time left."""
         self._estimate.follow(step)
         if self._held is not None:
@@ -83,12 +96,17 @@ class Journal:
             self._say("progress", self._estimate.progress())
             self._flush_soon()
 
+    def piece(self, piece: BaseModel) -> None:
+        """Put a piece of the result among the events, with those that no event carries yet."""
+        self._pieces.append(piece.model_dump(mode="json"))
+        self._flush_soon()
+
     def note(self, message: str, level: str = "info") -> None:
         """Put a line among the events."""
         self._say("log", {"level": level, "message": message})
         self._flush_soon()
 
-    async def recall(self, step: Step, call: Call) -> Kept | None:
+    async def recall(self, step: Step, call: StepCall) -> Recorded | None:
         if not self._done and self._cache is None:
             return None
         key = await self._digest(step, call)
@@ -96,19 +114,19 @@ class Journal:
         if waiting:
             record = waiting.pop(0)
             step.attempts, step.started, step.seconds = record.attempts, record.started_at, record.seconds
-            return Kept(await self._read(call, record.output), record.model)
+            return Recorded(await self._read(call, record.output), record.model)
         if self._cache is not None:
             found = await self._cache.lookup(self._temporary.user, call, key)
             if found is not None:
                 try:
-                    kept = Kept(await self._read(call, found.output), found.model)
+                    recorded = Recorded(await self._read(call, found.output), found.model)
                 except ValueError:  # an artifact in it has gone since
                     return None
                 step.cached = True
-                return kept
+                return recorded
         return None
 
-    async def record(self, step: Step, call: Call, value: Any) -> None:
+    async def record(self, step: Step, call: StepCall, value: Any) -> None:
         async with self._order:
             if self._held is None:
                 self._remembered.append((step, call, value))
@@ -156,7 +174,7 @@ class Journal:
             self.lost.set()
             raise
 
-    async def _commit_step(self, step: Step, call: Call, value: Any) -> None:
+    async def _commit_step(self, step: Step, call: StepCall, value: Any) -> None:
         held = self._owned()
         key = await self._digest(step, call)
         output, artifacts = await self.keep(self._temporary, value, step.name)
@@ -182,15 +200,15 @@ class Journal:
         if self._cache is not None and not step.cached:
             await self._cache.keep(self._temporary.user, call, key, record, size)
 
-    async def _digest(self, step: Step, call: Call) -> str:
+    async def _digest(self, step: Step, call: StepCall) -> str:
         if step.name not in self._digests:
             asked = (call.name, list(call.args), dict(call.kwargs))
             heavy = holds_media(asked)
             self._digests[step.name] = await asyncio.to_thread(digest, asked) if heavy else digest(asked)
         return self._digests[step.name]
 
-    async def _read(self, call: Call, output: str) -> Any:
-        kind = list[call.how.returns] if call.how.streams else call.how.returns
+    async def _read(self, call: StepCall, output: str) -> Any:
+        kind = list[call.signature.returns] if call.signature.streams else call.signature.returns
         artifacts, user = self._temporary.artifacts, self._temporary.user
         return await patiently(lambda: load(kind, output, artifacts, user), self.lost)
 
@@ -207,19 +225,23 @@ class Journal:
     def _take(self) -> list[Event]:
         """The events not yet committed; the transaction they are given to is the one that commits them."""
         job_id = self._owned().job_id
+        if self._pieces:
+            self._say("pieces", self._pieces)
+            self._pieces = []
         told = [Event(job_id, self._seq + number, kind, data) for number, (kind, data) in enumerate(self._outbox)]
         self._seq += len(told)
         self._outbox.clear()
         return told
 
     def _flush_soon(self) -> None:
-        if self._held is not None and self._outbox and (self._flushing is None or self._flushing.done()):
+        waiting = self._outbox or self._pieces
+        if self._held is not None and waiting and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.create_task(self._flush())
 
     async def _flush(self) -> None:
         await asyncio.sleep(FLUSH_S)
         async with self._order:
-            if not self._outbox or self.lost.is_set() or self._held is None:
+            if not (self._outbox or self._pieces) or self.lost.is_set() or self._held is None:
                 return
             held, told = self._held, self._take()
             progress = json.dumps(self._estimate.progress())

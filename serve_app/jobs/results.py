@@ -27,7 +27,7 @@ async def wait_for(jobs: Dispatch, graph: Graph[..., Any], job: Job, wait_s: flo
 
 
 async def result_of(jobs: Dispatch, graph: Graph[..., Any], job: Job) -> BaseModel:
-    """What an ended job made, as the graph returned it.
+    """The result of a job that has ended, as the graph returned it.
 
     Raises:
         JobFailed: it failed.

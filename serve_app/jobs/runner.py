@@ -16,13 +16,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from deployments.errors import MedleyError
+from deployments.errors import MedleyError, Transient
 
 from ..config.schema import DAY_S, JobsConfig
 from ..errors import StorageUnavailable, UnknownName, foreseen, invalid_request, problem
-from ..graph import MODELS_FIELD, Graph
+from ..graph import Graph
+from ..identity import Identity, acting_as
 from ..models.registry import Model, Models
-from ..run import Run, Step
+from ..run import Executor, RunOptions
+from ..steps import Step
 from ..storage.artifacts import Artifact, Artifacts
 from ..storage.database import Database
 from . import estimates, lease
@@ -51,7 +53,8 @@ class _Active:
 
 
 class Runner:
-    """
+    """The jobs that one process runs.
+
     Args:
         owner: name of this process, unique among all there ever are.
         handlers: what to do for each kind of job that is no graph.
@@ -74,7 +77,7 @@ class Runner:
         self.owner = owner
         self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost, config.keep_s)
         self._graphs = graphs
-        self._models = models
+        self.executor = Executor(models, config.prices, config.timeout_s)
         self.config = config
         self._handlers = handlers or {}
         self._active: dict[Held, _Active] = {}
@@ -147,7 +150,6 @@ class Runner:
         new: NewJob,
         artifacts: Sequence[Artifact],
         journal: Journal,
-        run: Run,
         answer: Callable[[], Awaitable[BaseModel]],
     ) -> Job:
         """Make a run that has begun here a job of this process; an earlier job with the same key, if there is one.
@@ -163,7 +165,7 @@ class Runner:
 
         async def work(active: _Active, claimed: Claimed) -> None:
             await journal.attach(claimed)
-            await self._see_through(active, claimed.job, journal, run, answer())
+            await self._see_through(active, claimed.job, journal, answer())
 
         self._start(claimed, work)
         return claimed.job
@@ -223,27 +225,26 @@ class Runner:
         await journal.attach(claimed)
         if claimed.steps:
             journal.note(f"goes on after {claimed.steps[-1].name}")
-        run = Run(self._models, longest_s=max(0.0, claimed.seconds_left), journal=journal)
 
         async def answer() -> BaseModel:
             graph = self._graphs.get(job.graph)
             if graph is None:
                 raise UnknownName("graph", job.graph, self._graphs)
-            request = await self._request(graph, job)
-            run.choose(getattr(request, MODELS_FIELD).model_dump(exclude_none=True))
-            return await run.execute(graph, request)
+            call, identity = await self._call(graph, job), Identity(job.user_id)
+            options = RunOptions(timeout_s=max(0.0, claimed.seconds_left))
+            with acting_as(identity):
+                run = self.executor.execute(graph, call, identity, options, journal=journal, streams=True)
+                return await run.result()
 
-        await self._see_through(active, job, journal, run, answer())
+        await self._see_through(active, job, journal, answer())
 
-    async def _request(self, graph: Graph[..., Any], job: Job) -> Any:
+    async def _call(self, graph: Graph[..., Any], job: Job) -> BaseModel:
         try:
             return await load(graph.call, job.input, self.artifacts, job.user_id)
         except ValidationError as error:
             raise invalid_request(error, graph.fields) from None
 
-    async def _see_through(
-        self, active: _Active, job: Job, journal: Journal, run: Run, answer: Awaitable[BaseModel]
-    ) -> None:
+    async def _see_through(self, active: _Active, job: Job, journal: Journal, answer: Awaitable[BaseModel]) -> None:
         """Await the answer and commit how the job ended."""
         keep_s = self.terms.keep_s
         try:
@@ -251,7 +252,7 @@ class Runner:
                 result = await answer
                 outputs = Writer(self.artifacts, job.user_id, job.id, "outputs")
                 output, artifacts = await journal.keep(outputs, result, "")
-                charged = price_of(job.price, run.steps, self.config.cached_price)
+                charged = price_of(job.price, journal.steps, self.config.cached_price)
                 await journal.finish("succeeded", output, charged, artifacts, keep_s)
             except lease.LeaseLost:
                 raise
@@ -264,12 +265,12 @@ class Runner:
             except Exception as error:
                 await self._failed(job, journal, foreseen(error, job.id), keep_s)
             else:
-                await self._learn(job.graph, run.steps)
+                await self._learn(job.graph, journal.steps)
         finally:
             journal.lost.set()  # whatever still flushes stops
 
     async def _failed(self, job: Job, journal: Journal, error: MedleyError, keep_s: float) -> None:
-        if error.retry_after is not None and job.attempts < self.config.tries:
+        if isinstance(error, Transient) and job.attempts < self.config.tries:
             pause = min(LONGEST_PAUSE_S, max(float(error.retry_after), 2.0**job.attempts)) * random.uniform(0.75, 1.25)
             await journal.requeue(pause, f"tried again in {pause:.1f} s: {error}")
             return

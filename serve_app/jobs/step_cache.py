@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from ..errors import StorageUnavailable
 from ..models.registry import Model
-from ..run import Call
+from ..steps import StepCall
 from ..storage.compiled_statement import insert_new
 from ..storage.database import Database
 from ..storage.tables import now, step_cache
@@ -37,7 +37,7 @@ class StepCache:
         self._revision = revision
         self._known: dict[str, tuple[float, str]] = {}
 
-    async def lookup(self, user: str, call: Call, digest: str) -> Found | None:
+    async def lookup(self, user: str, call: StepCall, digest: str) -> Found | None:
         """The kept answer of the first model that would be asked, if there is one and the step may be cached."""
         if not cacheable(call):
             return None
@@ -48,7 +48,7 @@ class StepCache:
         except StorageUnavailable:
             return None  # then the model answers
 
-    async def keep(self, user: str, call: Call, digest: str, record: StepRecord, size: int) -> None:
+    async def keep(self, user: str, call: StepCall, digest: str, record: StepRecord, size: int) -> None:
         """Keep an answer, if the step may be cached."""
         model = next((one for one in call.candidates if one.name == record.model), None)
         if model is None or not cacheable(call):
@@ -67,9 +67,9 @@ class StepCache:
         return hashlib.sha256("\0".join((user, model.name, revision, digest)).encode()).hexdigest()
 
 
-def cacheable(call: Call) -> bool:
+def cacheable(call: StepCall) -> bool:
     """Whether the same question has the same answer: nothing is sampled, or by a seed the caller gave."""
-    if not call.how.sampled:
+    if not call.signature.sampled:
         return True
     return call.kwargs.get("seed") is not None or call.kwargs.get("temperature") == 0
 

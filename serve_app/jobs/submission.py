@@ -1,4 +1,4 @@
-"""What a request says about how it shall be run, and the job made of it."""
+"""A request for a run as a job that can be queued."""
 
 import asyncio
 import json
@@ -8,43 +8,44 @@ from pydantic import BaseModel
 
 from ..config.schema import JobsConfig
 from ..graph import Graph
+from ..identity import Identity
+from ..run import RunOptions
 from ..storage.artifacts import Artifact, Artifacts
-from ..storage.tables import new_id
-from .job import Asked, NewJob
+from .job import NewJob
 from .serialization import Writer, digest, holds_media
 
 
 async def new_job(
+    job_id: str,
     graph: Graph[..., Any],
     call: BaseModel,
-    user: str,
-    asked: Asked,
+    identity: Identity,
+    options: RunOptions,
     config: JobsConfig,
     artifacts: Artifacts,
-    job_id: str | None = None,
 ) -> tuple[NewJob, list[Artifact]]:
     """The job of a request, its media stored; the artifacts' rows belong into the transaction that creates it.
 
     Raises:
         StorageUnavailable: the store does not answer.
     """
-    job_id = job_id or new_id("job")
-    writer = Writer(artifacts, user, job_id, "inputs")
+    writer = Writer(artifacts, identity.user, job_id, "inputs")
     heavy = holds_media(call)
-    said, inputs = await asyncio.to_thread(writer.write, call, "") if heavy else writer.write(call, "")
-    mark = None
-    if asked.key is not None:
-        mark = await asyncio.to_thread(digest, graph.name, call, asked.priority, asked.timeout_s, asked.webhook)
+    document, inputs = await asyncio.to_thread(writer.write, call, "") if heavy else writer.write(call, "")
+    request_digest = None
+    if options.idempotency_key is not None:
+        parts = (graph.name, call, options.priority, options.timeout_s, options.webhook)
+        request_digest = await asyncio.to_thread(digest, *parts)
     new = NewJob(
         id=job_id,
-        user_id=user,
+        user_id=identity.user,
         graph=graph.name,
-        input=json.dumps(said),
-        priority=asked.priority,
-        timeout_s=min(asked.timeout_s or config.timeout_s, config.timeout_s),
+        input=json.dumps(document),
+        priority=options.priority,
+        timeout_s=min(options.timeout_s or config.timeout_s, config.timeout_s),
         price=config.prices.get(graph.name, 0),
-        idempotency_key=asked.key,
-        request_digest=mark,
-        webhook_url=asked.webhook,
+        idempotency_key=options.idempotency_key,
+        request_digest=request_digest,
+        webhook_url=options.webhook,
     )
     return new, inputs

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..run import Step
+from ..steps import Step
 from .job import Job, StepRecord
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.call_options import parameters_of
 from deployments.media import has_media
+from deployments.pieces import whole_of
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Method:
     returns: Any  # the answer's type; of a stream, its items'
     sampled: bool  # takes a seed: without one, two answers differ
     parameters: tuple[str, ...] = ()  # its names, in their order
+    whole: str = ""  # of a stream: the method that gives the same answer as a whole
 
 
 FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
@@ -36,12 +39,13 @@ def methods_of(capability: type[Any]) -> dict[str, Method]:
 
 
 def _method(function: Callable[..., Any]) -> Method:
-    hints = typing.get_type_hints(function)
+    parameters, returned = parameters_of(function), typing.get_type_hints(function)["return"]
     streams = not inspect.iscoroutinefunction(function)
     return Method(
         streams=streams,
-        by_reference=any(has_media(hint) for hint in hints.values()),
-        returns=typing.get_args(hints["return"])[0] if streams else hints["return"],
-        sampled="seed" in hints,
-        parameters=tuple(inspect.signature(function).parameters)[1:],
+        by_reference=any(has_media(hint) for hint in (*parameters.values(), returned)),
+        returns=typing.get_args(returned)[0] if streams else returned,
+        sampled="seed" in parameters,
+        parameters=tuple(parameters),
+        whole=whole_of(function) or "",
     )

@@ -76,6 +76,7 @@ class Scribe(Language, TextToImage):
         reply = await self.chat(messages)
         for letter in reply.text:
             yield Delta(text=letter)
+        yield Delta(text="", finish_reason="stop", prompt_tokens=1, completion_tokens=1)
 
     async def generate(self, prompt: str, **options: Any) -> Image:
         await self._called(f"paint {prompt}")

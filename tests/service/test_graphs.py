@@ -171,7 +171,7 @@ def test_handles(live: Live, samples: Samples, tmp_path: Path) -> None:
 
     script = (
         "import asyncio, pickle, sys\n"
-        "from serve_app.clients.notebook import Medley\n"
+        "from serve_app import Medley\n"
         "requests = pickle.load(sys.stdin.buffer)\n"
         "steps = []\n"
         "medley = Medley.connect(on_step=lambda step: steps.append(step.status))\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import wave
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -71,7 +72,7 @@ class Writer(Language):
 
     async def stream(self, messages: list[Message], *, seed: int | None = None, **options: Any) -> AsyncIterator[Delta]:
         reply = await self.chat(messages, seed=seed, **options)
-        for word in reply.text.split():
+        for word in re.findall(r"[^ ]+ ?", reply.text):
             yield Delta(text=word)
         yield Delta(**{**dict(reply), "text": ""})
 
@@ -140,6 +141,16 @@ class Speaker(TextToSpeech):
     ) -> Audio:
         self.said.append((text, voice, format))
         return RECORDING
+
+    async def stream(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        speed: float | None = None,
+        format: AudioFormat | None = None,
+    ) -> AsyncIterator[Audio]:
+        yield await self.synthesize(text, voice=voice, speed=speed, format=format)
 
     async def clone(
         self,

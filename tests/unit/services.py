@@ -13,11 +13,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from deployments.errors import InvalidInput
-from serve_app.accounts.keys import Identity
 from serve_app.config.schema import AppConfig
 from serve_app.gateway.http_app import http_app
 from serve_app.gateway.service import Service
 from serve_app.graph import Graph
+from serve_app.identity import Identity
 from serve_app.jobs.dispatch import Dispatch
 from serve_app.jobs.job import CLEANUP, WEBHOOK
 from serve_app.jobs.runner import Runner
@@ -41,7 +41,7 @@ class Keys:
     def __init__(self, users: Mapping[str, str]) -> None:
         self._users = {key.encode(): Identity(user) for key, user in users.items()}
 
-    def identify(self, credential: bytes) -> Identity | None:
+    async def identify(self, credential: bytes) -> Identity | None:
         return self._users.get(credential)
 
 

@@ -22,7 +22,7 @@ from serve_app.replicas.replica import replica
 
 BESIDE = """
 import asyncio
-from serve_app.card import loading_alone
+from serve_app.replicas.gpu import loading_alone
 
 async def load():
     async with loading_alone():

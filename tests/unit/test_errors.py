@@ -10,11 +10,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import cloudpickle
 
 import serve_app
-from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory, PromptTooLong, UnsupportedMedia
+from deployments.errors import (
+    CallerError,
+    InvalidInput,
+    MedleyError,
+    ModelUnavailable,
+    OutOfMemory,
+    PromptTooLong,
+    Transient,
+    UnsupportedMedia,
+)
 from deployments.media import Image
 from serve_app.clients.http import NoAnswer, RequestFailed
 from serve_app.errors import (
-    BadSignature,
     BadWeights,
     BodyTooLarge,
     Conflict,
@@ -23,15 +31,19 @@ from serve_app.errors import (
     InsufficientCredit,
     InvalidConfig,
     InvalidRequest,
+    InvalidSignature,
     JobFailed,
     ModelFailed,
     NotFound,
     NotOffered,
     Refused,
     RunTimedOut,
+    ServiceError,
+    SetupError,
     StorageUnavailable,
     Unauthorized,
     UnknownName,
+    UnpaidRun,
     WorkerLost,
     field_errors,
     invalid_request,
@@ -55,7 +67,7 @@ EXAMPLES: list[MedleyError] = [
     OutOfMemory("Full."),
     InvalidRequest([FieldError("width", "is too large", "less_than"), FieldError("text", "is missing")]),
     Unauthorized("Send a key."),
-    BadSignature("It is wrong."),
+    InvalidSignature("It is wrong."),
     UnknownName("graph", "speach", ["speech", "chat"]),
     BodyTooLarge("Too large."),
     Refused(405, "Method Not Allowed"),
@@ -73,6 +85,11 @@ EXAMPLES: list[MedleyError] = [
     StorageUnavailable("The database does not answer."),
     WorkerLost("5 workers were lost."),
     FAILED_JOB,
+    CallerError("It is wrong."),
+    Transient("Not now."),
+    ServiceError("It broke."),
+    SetupError("It is not set up."),
+    UnpaidRun("Nothing is reserved."),
 ]
 STATUS = {
     MedleyError: 500,
@@ -83,7 +100,7 @@ STATUS = {
     OutOfMemory: 503,
     InvalidRequest: 422,
     Unauthorized: 401,
-    BadSignature: 401,
+    InvalidSignature: 401,
     UnknownName: 404,
     BodyTooLarge: 413,
     Refused: 405,
@@ -101,7 +118,13 @@ STATUS = {
     StorageUnavailable: 503,
     WorkerLost: 500,
     JobFailed: 422,
+    CallerError: 400,
+    Transient: 503,
+    ServiceError: 500,
+    SetupError: 500,
+    UnpaidRun: 500,
 }
+LEVELS = (CallerError, Transient, ServiceError, SetupError)
 EACH = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 
 
@@ -131,6 +154,15 @@ def test_every_class_says_status_type_and_title(error: MedleyError) -> None:
     assert type(error).__dict__.get("__doc__"), "the docstring is the title"
     assert 10 < len(error.title) < 80
     assert not error.title.endswith(".")
+
+
+def test_every_class_is_of_one_level() -> None:
+    """But for the root, a failed job (whose level its problem says) and the command line's own."""
+    without = {MedleyError, JobFailed, RequestFailed, NoAnswer}
+    levels = {kind: sum(issubclass(kind, level) for level in LEVELS) for kind in STATUS}
+    assert {kind for kind, count in levels.items() if count != 1} == without
+    assert all(STATUS[kind] < 500 or kind is NotOffered for kind in tree(CallerError))
+    assert all(STATUS[kind] == 503 and kind.retry_after > 0 for kind in tree(Transient))
 
 
 def test_errors_that_differ_to_a_client_differ_in_type() -> None:

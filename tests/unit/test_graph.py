@@ -1,7 +1,7 @@
 """A signature is read into a graph, and a graph stays the function it is."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -125,9 +125,37 @@ async def by_position(request: Question, writer: Language, /) -> Answer:
     return Answer(text=request.text)
 
 
+async def streams_at_once(request: Question) -> AsyncIterator[Answer]:
+    raise AssertionError("it returns an iterator instead of being one")
+
+
+async def yields_without_saying_so(request: Question) -> Answer:
+    yield Answer(text=request.text)
+
+
+async def text_pieces(request: Question) -> AsyncIterator[str]:
+    yield request.text
+
+
+class Untyped(BaseModel):
+    """A piece whose `join` does not say what it makes."""
+
+    @classmethod
+    def join(cls, pieces):  # type: ignore[no-untyped-def]
+        return pieces
+
+
+async def untyped_join(request: Question) -> AsyncIterator[Untyped]:
+    yield Untyped()
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
+        (streams_at_once, "streams_at_once: its signature streams (AsyncIterator), so it must `yield`"),
+        (yields_without_saying_so, "yields_without_saying_so: yields pieces, so it must return AsyncIterator"),
+        (text_pieces, "text_pieces: its pieces must be a pydantic model"),
+        (untyped_join, "untyped_join: `Untyped.join` must return a pydantic model"),
         (plain, "plain: must be `async def`"),
         (nothing, "nothing: every parameter needs a type"),
         (untyped, "untyped: every parameter needs a type"),
@@ -146,6 +174,35 @@ def test_a_signature_that_is_no_graph_is_refused_with_the_reason(function: Calla
     with pytest.raises(GraphError) as refused:
         graph(title="Bad")(function)
     assert reason in str(refused.value)
+
+
+class Word(BaseModel):
+    """A piece that knows how to be joined."""
+
+    text: str
+
+    @classmethod
+    def join(cls, pieces: Sequence["Word"]) -> Answer:
+        return Answer(text=" ".join(piece.text for piece in pieces))
+
+
+def test_a_signature_that_streams_is_a_contract() -> None:
+    @graph(title="Spell")
+    async def spell(request: Question, writer: Language) -> AsyncIterator[Word]:
+        yield Word(text=request.text)
+
+    assert (spell.piece, spell.result, spell.capabilities) == (Word, Answer, {"writer": Language})
+    assert spell.join([Word(text="a"), Word(text="b")]) == Answer(text="a b")
+    assert (ask.piece, ask.streams_media) == (None, False)
+
+
+def test_pieces_that_cannot_be_joined_make_a_list() -> None:
+    @graph(title="List")
+    async def lists(request: Question) -> AsyncIterator[Answer]:
+        yield Answer(text=request.text)
+
+    assert lists.result.__name__ == "AnswerList"
+    assert lists.join([Answer(text="a")]).model_dump() == {"pieces": [{"text": "a"}]}
 
 
 def test_a_call_refuses_unknown_fields() -> None:
@@ -254,10 +311,9 @@ async def test_voice_assistant_says_so_where_the_model_says_nothing() -> None:
 
 async def test_speech_has_the_voice_of_a_reference_where_there_is_one() -> None:
     voice = Speaker()
-    assert (await speech(SpeechRequest(text="hi", voice="en-gb"), voice=voice)).audio == RECORDING
-    assert (
-        await speech(SpeechRequest(text="hallo", reference=RECORDING, language="de"), voice=voice)
-    ).audio == RECORDING
+    for fields in ({"text": "hi", "voice": "en-gb"}, {"text": "hallo", "reference": RECORDING, "language": "de"}):
+        pieces = [piece async for piece in speech(SpeechRequest(**fields), voice=voice)]
+        assert speech.join(pieces).audio == RECORDING
     assert (voice.said, voice.cloned) == ([("hi", "en-gb", "wav")], [("hallo", RECORDING, "de")])
 
 
@@ -268,7 +324,7 @@ async def test_speech_has_the_voice_of_a_reference_where_there_is_one() -> None:
 async def test_speech_refuses_what_contradicts_itself(field: str, asked: dict[str, Any]) -> None:
     voice = Speaker()
     with pytest.raises(InvalidInput) as refused:
-        await speech(SpeechRequest(text="hi", **asked), voice=voice)
+        await anext(speech(SpeechRequest(text="hi", **asked), voice=voice))
     assert refused.value.field == field
     assert (voice.said, voice.cloned) == ([], [])
 

@@ -14,14 +14,14 @@ import pytest
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from deployments.capabilities import AudioFormat, Language, Segment
+from deployments.capabilities import AudioFormat, Language, Segment, Transcript
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from graphs import GRAPHS
 from serve_app.clients.http import events
 from serve_app.config.loading import load_graphs
 from serve_app.config.schema import AppConfig
-from serve_app.gateway.http_app import Direct
+from serve_app.gateway.http_app import ExactPaths
 from serve_app.graph import graph
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import bind_models
@@ -35,7 +35,7 @@ BACKENDS = {
     "writer": "transformers",
     "second": "transformers",
     "painter": "diffusers",
-    "ears": "pocketsphinx",
+    "ears": "hugging_face_speech_to_text",
     "speaker": "hugging_face_text_to_speech",
     "segmenter": "grabcut",
     "tools": "opencv",
@@ -54,12 +54,13 @@ class Stenographer(Ears):
         self.words = words
 
     async def stream(
-        self, audio: Audio, *, language: str | None = None, translate: bool = False
-    ) -> AsyncIterator[Segment]:
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> AsyncIterator[Transcript]:
         for number, word in enumerate(self.text.split()):
             if number >= self.words:
                 raise ModelUnavailable("deaf")
-            yield Segment(start=number, end=number + 1, text=word)
+            segment = Segment(start=number, end=number + 1, text=word)
+            yield Transcript(text=word, language="en", seconds=3, segments=[segment])
 
 
 class Orator(Speaker):
@@ -174,7 +175,7 @@ async def test_without_the_key_nothing_is_told(headers: dict[str, str], path: st
 )
 async def test_the_key_opens_in_each_of_its_headers(headers: dict[str, str], app_of: AppOf) -> None:
     answer = await connect(app_of(), headers).get("/api/v1/identity")
-    assert answer.json() == {"user": "local"}
+    assert answer.json() == {"user": "local", "project": "default", "scopes": ["*"]}
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
@@ -405,7 +406,7 @@ async def test_openais_chat_answers_at_once_and_as_it_is_written(client: httpx.A
     lines = (await client.post("/v1/chat/completions", json=body)).text.strip().split("\n\n")
     assert lines[-1] == "data: [DONE]"
     *chunks, usage = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-    assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == ["A", "glowing", "circle.", ""]
+    assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == ["A ", "glowing ", "circle.", ""]
     assert [chunk["choices"][0]["delta"].get("role") for chunk in chunks] == ["assistant", None, None, None]
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, None, None, "stop"]
     assert usage["usage"]["total_tokens"] == 3
@@ -660,10 +661,10 @@ async def test_the_short_way_answers_as_the_frameworks_own(
 
     short = await ask()
 
-    async def framework(self: Direct, *asgi: Any) -> None:
+    async def framework(self: ExactPaths, *asgi: Any) -> None:
         await self.app(*asgi)
 
-    monkeypatch.setattr(Direct, "__call__", framework)
+    monkeypatch.setattr(ExactPaths, "__call__", framework)
     assert await ask() == short
 
 

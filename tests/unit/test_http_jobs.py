@@ -16,7 +16,7 @@ from serve_app.accounts import ledger
 from serve_app.clients.http import Told, told
 from serve_app.errors import StorageUnavailable
 from serve_app.gateway.routes.aliases import ALIASES
-from serve_app.jobs import execution
+from serve_app.gateway import sync_run
 from serve_app.storage import tables
 
 from .fakes import PICTURE, RECORDING
@@ -596,7 +596,7 @@ async def test_without_storage_jobs_are_503_with_a_time_to_come_again(away: None
 async def test_without_storage_a_run_that_needs_none_still_answers(
     away: None, client: httpx.AsyncClient, author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "TRY_AGAIN_S", 0.05)
+    monkeypatch.setattr(sync_run, "RETRY_S", 0.05)
     assert (await client.post(RUN, json={})).status_code == 200
     author.seconds = 0.1  # outlasts the wait and cannot become a job: it is waited for
     answer = await client.post(RUN, json={}, headers={"prefer": "wait=0.05"})

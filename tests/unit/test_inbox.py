@@ -19,8 +19,8 @@ from serve_app.models.stream_receiver import Address, Arriving, Inbox
 from serve_app.replicas import stream_sender as outbox_module
 from serve_app.replicas.replica import replica
 from serve_app.replicas.stream_sender import Outbox
-from serve_app.run import Run
 
+from .runs import Calls
 from .shelves import Watched, asking, made
 
 pytestmark = pytest.mark.timeout(30)
@@ -87,7 +87,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def spelled(table: Models, text: str, **how: Any) -> Any:
-    return Run(table, **how).model("writer", Language).stream([Message(role="user", content=text)])
+    return Calls(table, **how).model("writer", Language).stream([Message(role="user", content=text)])
 
 
 async def spell(table: Models, text: str, **how: Any) -> str:

@@ -10,14 +10,15 @@ from threading import Barrier
 
 import pytest
 
-from serve_app.accounts.keys import Identity, SingleKey, key_path, open_key
+from serve_app.accounts.keys import SingleKey, key_path, open_key
 from serve_app.config.settings import Settings
+from serve_app.identity import Identity
 
 OPEN = """
 import sys
 from pathlib import Path
 from serve_app.accounts.keys import open_key
-from serve_app.config import Settings
+from serve_app.config.settings import Settings
 print("ready", flush=True)
 sys.stdin.readline()
 print(*open_key(Settings(Path(sys.argv[1]), None)))
@@ -86,18 +87,18 @@ def test_the_environment_wins_and_nothing_is_written(tmp_path: Path) -> None:
     assert not home.exists()
 
 
-def test_a_key_from_a_secret_with_a_line_end_opens_the_door() -> None:
+async def test_a_key_from_a_secret_with_a_line_end_opens_the_door() -> None:
     settings = Settings.from_environment({"MEDLEY_API_KEY": "from-outside\n"})
-    assert SingleKey(open_key(settings)[0]).identify(b"from-outside") == Identity("local")
+    assert await SingleKey(open_key(settings)[0]).identify(b"from-outside") == Identity("local")
 
 
 @pytest.mark.parametrize("credential", [b"", b"k", b"key ", b"KEY", b"key\x00", b"\xff\xfe", b"x" * 100_000])
-def test_any_other_key_is_nobodys(credential: bytes) -> None:
-    assert SingleKey("key").identify(b"key") == Identity("local")
-    assert SingleKey("key").identify(credential) is None
+async def test_any_other_key_is_nobodys(credential: bytes) -> None:
+    assert await SingleKey("key").identify(b"key") == Identity("local")
+    assert await SingleKey("key").identify(credential) is None
 
 
-def test_right_and_wrong_keys_take_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_right_and_wrong_keys_take_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[int, int]] = []
     compare = hmac.compare_digest
 
@@ -107,5 +108,5 @@ def test_right_and_wrong_keys_take_the_same_way(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("serve_app.accounts.keys.hmac.compare_digest", watched)
     for credential in (b"key", b"k", b"x" * 1000):
-        SingleKey("key").identify(credential)
+        await SingleKey("key").identify(credential)
     assert compared == [(32, 32)] * 3

@@ -125,7 +125,9 @@ def test_graphs_know_the_service_only_by_its_decorator() -> None:
 
 
 def test_graphs_name_capabilities_and_never_backends() -> None:
-    allowed = tuple(f"deployments.{name}" for name in ("capabilities", "errors", "media", "prompt_category"))
+    allowed = tuple(
+        f"deployments.{name}" for name in ("call_options", "capabilities", "errors", "media", "prompt_category")
+    )
     assert breaches("graphs", "deployments", allowed) == []
 
 
@@ -137,6 +139,7 @@ def test_the_service_names_no_backend() -> None:
             for name in (
                 "addresses",
                 "backend",
+                "call_options",
                 "callbacks",
                 "capabilities",
                 "engine",
@@ -144,6 +147,7 @@ def test_the_service_names_no_backend() -> None:
                 "hub_errors",
                 "loads",
                 "media",
+                "pieces",
                 "pixels",
                 "progress",
                 "prompt_category",

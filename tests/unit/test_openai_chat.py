@@ -77,7 +77,7 @@ async def test_calls_come_at_the_end_of_a_stream(open_api: Open) -> None:
         model="writer", messages=HELLO, tools=[WEATHER], stream=True
     )
     chunks = [chunk.choices[0] async for chunk in stream]
-    assert [chunk.delta.content for chunk in chunks] == ["Let", "me", "see.", ""]
+    assert [chunk.delta.content for chunk in chunks] == ["Let ", "me ", "see.", ""]
     assert [bool(chunk.delta.tool_calls) for chunk in chunks] == [False, False, False, True]
     calls: Any = chunks[-1].delta.tool_calls
     made = [(call.index, call.id, call.function.arguments) for call in calls]

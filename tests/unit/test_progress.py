@@ -10,9 +10,10 @@ from deployments.capabilities import TextToImage
 from deployments.errors import OutOfMemory
 from deployments.progress import Progress, following, teller
 from serve_app.models.registry import Model, Models
-from serve_app.run import Run, Step
+from serve_app.steps import Step
 
 from .fakes import PICTURE, Never, ScriptedHandle
+from .runs import Calls
 
 pytestmark = pytest.mark.asyncio
 
@@ -81,7 +82,7 @@ async def test_a_step_tells_how_far_its_model_is() -> None:
         told.append(step.fraction)
 
     model = painter([Progress(0.25), Progress(0.75), PICTURE])
-    run = Run(Models([model]), on_step=note)
+    run = Calls(Models([model]), on_step=note)
     assert await run.model("painter", TextToImage).generate("a circle", seed=1) == PICTURE
     assert told == [None, 0.25, 0.75, 0.75]
     assert model.handle.calls == [(("generate", "a circle"), {"seed": 1})]
@@ -89,7 +90,7 @@ async def test_a_step_tells_how_far_its_model_is() -> None:
 
 async def test_the_next_model_is_asked_when_one_fails_on_its_way() -> None:
     models = Models([painter([Progress(0.5), OutOfMemory("full")]), painter([PICTURE])])
-    run = Run(models)
+    run = Calls(models)
     assert await run.model("painter", TextToImage).generate("a circle") == PICTURE
     assert run.steps[0].fraction is None
 
@@ -97,7 +98,7 @@ async def test_the_next_model_is_asked_when_one_fails_on_its_way() -> None:
 async def test_cancelling_a_run_cancels_the_call_that_tells() -> None:
     never = Never()
     model = painter([Progress(0.5), never])
-    task = asyncio.create_task(Run(Models([model])).model("painter", TextToImage).generate("a circle"))
+    task = asyncio.create_task(Calls(Models([model])).model("painter", TextToImage).generate("a circle"))
     await never.reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -15,15 +15,16 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from deployments.capabilities import Delta, ImageTools, Language, Message, Reply, TextToImage
 from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory
 from graphs.image_generation import ImageGenerationRequest, image_generation
-from serve_app import run as engine
+from serve_app import steps as engine
 from serve_app.errors import ModelFailed, RunTimedOut, UnknownName
 from serve_app.graph import graph
 from serve_app.models.circuit_breaker import FAILURES
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import Model, Models
-from serve_app.run import ATTEMPTS, Run, Step
+from serve_app.steps import ATTEMPTS, Step
 
 from .fakes import PICTURE, Never, ScriptedHandle, Writer
+from .runs import Calls
 
 HELLO = [Message(role="user", content="Hello")]
 
@@ -86,20 +87,20 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
     serve.removeHandler(caplog.handler)
 
 
-async def chat(run: Run) -> Any:
+async def chat(run: Calls) -> Any:
     return await run.model("writer", Language).chat(HELLO, seed=1)
 
 
-async def stream(run: Run) -> list[Any]:
+async def stream(run: Calls) -> list[Any]:
     return [item async for item in run.model("writer", Language).stream(HELLO)]
 
 
-def summary(run: Run) -> list[tuple[str, str, str, int]]:
+def summary(run: Calls) -> list[tuple[str, str, str, int]]:
     return [(step.name, step.model, step.status, step.attempts) for step in run.steps]
 
 
 async def test_steps_are_named_by_parameter_and_method_and_numbered_from_the_second() -> None:
-    run = Run(models(LocalHandle(Writer("hi"))))
+    run = Calls(models(LocalHandle(Writer("hi"))))
     assert (await run.execute(three, Text())) == Text(text="hi")
     assert [step.name for step in run.steps] == ["writer.chat", "writer.chat-2", "reader.chat"]
 
@@ -110,7 +111,7 @@ async def test_a_model_that_would_only_refuse_is_not_asked() -> None:
         Model("first", "fake", (Language,), refusing, lacks=frozenset({"chat"})),
         Model("second", "fake", (Language,), able),
     ]
-    run = Run(Models(table))
+    run = Calls(Models(table))
     assert (await run.execute(three, Text())).text
     assert {step.model for step in run.steps} == {"second"}
     assert all(step.attempts == 1 for step in run.steps)
@@ -123,13 +124,13 @@ async def test_where_all_would_refuse_one_says_so() -> None:
         for name, handle in zip("ab", handles, strict=True)
     ]
     with pytest.raises(ModelUnavailable, match="a: not me"):
-        await Run(Models(table)).execute(three, Text())
+        await Calls(Models(table)).execute(three, Text())
 
 
 async def test_a_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 102.5])
     monkeypatch.setattr(engine, "time", SimpleNamespace(time=lambda: next(clock)))
-    run = Run(models(ScriptedHandle("hi")))
+    run = Calls(models(ScriptedHandle("hi")))
     await chat(run)
     assert (run.steps[0].started, run.steps[0].seconds) == (100.0, 2.5)
 
@@ -140,13 +141,13 @@ async def test_whoever_follows_is_told_of_each_start_and_end() -> None:
     def follow(step: Step) -> None:
         told.append((step.model, step.status, step.attempts))
 
-    await chat(Run(models(ScriptedHandle(died(), "hi")), on_step=follow))
+    await chat(Calls(models(ScriptedHandle(died(), "hi")), on_step=follow))
     assert told == [("m1", "running", 1), ("m1", "running", 2), ("m1", "succeeded", 2)]
 
 
 async def test_arguments_reach_the_model_as_they_were_given() -> None:
     handle = ScriptedHandle("hi")
-    assert await chat(Run(models(handle))) == "hi"
+    assert await chat(Calls(models(handle))) == "hi"
     assert handle.calls == [((HELLO,), {"seed": 1})]
 
 
@@ -158,7 +159,7 @@ async def test_a_call_travels_as_its_signature_says(
     capability: type[Any], method: str, streams: bool, by_reference: bool
 ) -> None:
     handle = ScriptedHandle([], [])
-    run = Run(models(handle, capabilities=(capability,)))
+    run = Calls(models(handle, capabilities=(capability,)))
     for _ in range(2):
         answer = getattr(run.model("it", capability), method)(HELLO)
         _ = [item async for item in answer] if streams else await answer
@@ -169,12 +170,12 @@ async def test_a_call_travels_as_its_signature_says(
 
 def test_a_misspelt_method_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Language has no method 'chta'"):
-        getattr(Run(models(ScriptedHandle())).model("writer", Language), "chta")  # noqa: B009
+        getattr(Calls(models(ScriptedHandle())).model("writer", Language), "chta")  # noqa: B009
 
 
 @pytest.mark.parametrize("fault", [died, unavailable, lost, lambda: bare(died()), lambda: remote(unavailable())])
 async def test_a_lost_replica_is_asked_again(fault: Callable[[], Exception], pauses: list[float]) -> None:
-    run = Run(models(ScriptedHandle(fault(), fault(), "hi")))
+    run = Calls(models(ScriptedHandle(fault(), fault(), "hi")))
     assert await chat(run) == "hi"
     assert summary(run) == [("writer.chat", "m1", "succeeded", 3)]
     assert pauses == [engine.RETRY_PAUSE_S, 2 * engine.RETRY_PAUSE_S]
@@ -183,7 +184,7 @@ async def test_a_lost_replica_is_asked_again(fault: Callable[[], Exception], pau
 @pytest.mark.parametrize("ask", [chat, stream])
 async def test_a_model_whose_replicas_keep_dying_is_asked_no_more_than_three_times(ask: Any) -> None:
     handle = ScriptedHandle(*(died() if ask is chat else [died()] for _ in range(9)))
-    run = Run(models(handle))
+    run = Calls(models(handle))
     with pytest.raises(ModelUnavailable, match="replica of m1 was lost"):
         await ask(run)
     assert len(handle.calls) == ATTEMPTS == 3
@@ -193,7 +194,7 @@ async def test_a_model_whose_replicas_keep_dying_is_asked_no_more_than_three_tim
 @pytest.mark.parametrize("ask", [chat, stream])
 async def test_after_its_last_attempt_the_next_model_is_asked(ask: Any) -> None:
     faults = [died() if ask is chat else [died()] for _ in range(ATTEMPTS)]
-    run = Run(models(ScriptedHandle(*faults), ScriptedHandle(["hi"])))
+    run = Calls(models(ScriptedHandle(*faults), ScriptedHandle(["hi"])))
     assert await ask(run) == ["hi"]
     assert summary(run) == [(f"writer.{ask.__name__}", "m2", "succeeded", ATTEMPTS + 1)]
 
@@ -210,7 +211,7 @@ CANNOT = [
 @pytest.mark.parametrize(("fault", "reason"), CANNOT)
 async def test_a_model_that_cannot_answer_is_replaced_at_once(fault: Callable[[], Exception], reason: str) -> None:
     first, second = ScriptedHandle(fault()), ScriptedHandle("hi")
-    run = Run(models(first, second))
+    run = Calls(models(first, second))
     assert await chat(run) == "hi"
     assert len(first.calls) == 1
     assert summary(run) == [("writer.chat", "m2", "succeeded", 2)]
@@ -222,23 +223,23 @@ async def test_a_model_that_keeps_failing_is_no_longer_asked_first(ask: Any) -> 
     first, second = ScriptedHandle(*faults), ScriptedHandle(*[["hi"] for _ in range(9)])
     table = models(first, second)
     for _ in range(5):  # five runs
-        assert await ask(Run(table)) == ["hi"]
+        assert await ask(Calls(table)) == ["hi"]
     assert (len(first.calls), len(second.calls)) == (FAILURES, 5)
     with pytest.raises(ModelUnavailable, match="down"):  # named, it is the only candidate
-        await ask(Run(table, {"writer": "m1"}))
+        await ask(Calls(table, {"writer": "m1"}))
 
 
 async def test_a_model_that_is_busy_is_asked_first_the_next_time() -> None:
     first = ScriptedHandle(*[BackPressureError(9, 8) for _ in range(5)])
     table = models(first, ScriptedHandle(*["hi" for _ in range(5)]))
     for _ in range(5):
-        await chat(Run(table))
+        await chat(Calls(table))
     assert len(first.calls) == 5
 
 
 @pytest.mark.parametrize(("fault", "reason"), CANNOT)
 async def test_without_another_model_the_reason_is_told(fault: Callable[[], Exception], reason: str) -> None:
-    run = Run(models(ScriptedHandle(fault())))
+    run = Calls(models(ScriptedHandle(fault())))
     with pytest.raises(ModelUnavailable, match=reason):
         await chat(run)
     assert (run.steps[0].status, reason in (run.steps[0].error or "")) == ("failed", True)
@@ -247,7 +248,7 @@ async def test_without_another_model_the_reason_is_told(fault: Callable[[], Exce
 async def test_a_named_model_has_no_fallback() -> None:
     first, second = ScriptedHandle("no"), ScriptedHandle(ModelUnavailable("no weights"))
     with pytest.raises(ModelUnavailable, match="m2: no weights"):
-        await chat(Run(models(first, second), {"writer": "m2"}))
+        await chat(Calls(models(first, second), {"writer": "m2"}))
     assert first.calls == []
 
 
@@ -255,13 +256,13 @@ async def test_an_unknown_model_is_refused_with_the_nearest_of_its_capability() 
     painter = Model("m3", "fake", (TextToImage,), ScriptedHandle())
     table = Models([*models(ScriptedHandle()).all, painter])
     with pytest.raises(UnknownName, match=r"no Language model 'm3'.*'m1'"):
-        await chat(Run(table, {"writer": "m3"}))
+        await chat(Calls(table, {"writer": "m3"}))
     assert table.named("m3") is painter
 
 
 async def test_a_profile_without_the_capability_cannot_answer() -> None:
     with pytest.raises(ModelUnavailable, match="no model for Language"):
-        await chat(Run(Models([])))
+        await chat(Calls(Models([])))
 
 
 @pytest.mark.parametrize("wrap", [lambda error: error, bare, remote])
@@ -270,7 +271,7 @@ async def test_bad_input_is_neither_retried_nor_handed_on(wrap: Callable[..., Ex
     fault = wrap(InvalidInput("voice", "there is no such voice"))
     first, second = ScriptedHandle(fault if ask is chat else [fault]), ScriptedHandle("hi")
     with pytest.raises(InvalidInput) as refused:
-        await ask(Run(models(first, second)))
+        await ask(Calls(models(first, second)))
     assert type(refused.value) is InvalidInput  # Ray's wrapper is gone
     assert (refused.value.field, refused.value.detail) == ("voice", "there is no such voice")
     assert (len(first.calls), len(second.calls)) == (1, 0)
@@ -283,7 +284,7 @@ async def test_what_no_one_foresaw_is_logged_and_kept_from_the_caller(
 ) -> None:
     fault = wrap(ZeroDivisionError("in /secret/path"))
     first, second = ScriptedHandle(fault if ask is chat else [fault]), ScriptedHandle("hi")
-    run = Run(models(first, second))
+    run = Calls(models(first, second))
     with pytest.raises(ModelFailed) as failed:
         await ask(run)
     assert str(failed.value) == run.steps[0].error == "m1 failed: ZeroDivisionError"
@@ -301,7 +302,7 @@ class Refuses(ScriptedHandle):
 
 @pytest.mark.parametrize("ask", [chat, stream])
 async def test_a_call_that_fails_before_it_leaves_is_handled_alike(ask: Any) -> None:
-    run = Run(models(Refuses(BackPressureError(9, 8)), ScriptedHandle(["hi"])))
+    run = Calls(models(Refuses(BackPressureError(9, 8)), ScriptedHandle(["hi"])))
     assert await ask(run) == ["hi"]
     assert run.steps[0].model == "m2"
 
@@ -310,7 +311,7 @@ async def test_a_call_that_fails_before_it_leaves_is_handled_alike(ask: Any) -> 
 async def test_cancelling_reaches_the_replica_and_marks_the_step(ask: Any) -> None:
     never = Never()
     handle = ScriptedHandle(never if ask is chat else [never])
-    run = Run(models(handle))
+    run = Calls(models(handle))
     task = asyncio.create_task(ask(run))
     await never.reached.wait()
     task.cancel()
@@ -323,7 +324,7 @@ async def test_cancelling_reaches_the_replica_and_marks_the_step(ask: Any) -> No
 async def test_a_run_that_fails_leaves_no_step_running() -> None:
     never = Never()
     handle = ScriptedHandle(never, InvalidInput("width", "is too large"))
-    run = Run(Models([Model("painter", "fake", (TextToImage,), handle), *models(ScriptedHandle()).all]))
+    run = Calls(Models([Model("painter", "fake", (TextToImage,), handle), *models(ScriptedHandle()).all]))
     with pytest.raises(InvalidInput):
         await run.execute(image_generation, ImageGenerationRequest(prompt="a circle", count=2))
     assert [step.status for step in run.steps] == ["cancelled", "failed"]
@@ -331,7 +332,7 @@ async def test_a_run_that_fails_leaves_no_step_running() -> None:
 
 
 async def test_a_run_whose_steps_end_leaves_the_callers_task_alone() -> None:
-    run = Run(models(LocalHandle(Writer("hi"))))
+    run = Calls(models(LocalHandle(Writer("hi"))))
     await run.execute(three, Text())
     task = asyncio.current_task()
     assert task
@@ -339,13 +340,13 @@ async def test_a_run_whose_steps_end_leaves_the_callers_task_alone() -> None:
 
 
 async def test_a_stream_gives_each_item_and_ends() -> None:
-    run = Run(models(ScriptedHandle(["a", "b"])))
+    run = Calls(models(ScriptedHandle(["a", "b"])))
     assert await stream(run) == ["a", "b"]
     assert summary(run) == [("writer.stream", "m1", "succeeded", 1)]
 
 
 async def test_a_stream_is_asked_again_before_its_first_item() -> None:
-    run = Run(models(ScriptedHandle([died()], ["a", "b"])))
+    run = Calls(models(ScriptedHandle([died()], ["a", "b"])))
     assert await stream(run) == ["a", "b"]
     assert run.steps[0].attempts == 2
 
@@ -353,7 +354,7 @@ async def test_a_stream_is_asked_again_before_its_first_item() -> None:
 @pytest.mark.parametrize("fault", [died, lambda: ModelUnavailable("no weights")])
 async def test_a_stream_is_not_begun_twice(fault: Callable[[], Exception]) -> None:
     first, second = ScriptedHandle(["a", fault()], ["a", "b"]), ScriptedHandle(["c"])
-    run = Run(models(first, second))
+    run = Calls(models(first, second))
     received: list[Any] = []
     with pytest.raises(ModelUnavailable):
         async for item in run.model("writer", Language).stream(HELLO):
@@ -365,7 +366,7 @@ async def test_a_stream_is_not_begun_twice(fault: Callable[[], Exception]) -> No
 
 async def test_closing_a_stream_cancels_it_on_the_replica() -> None:
     handle = ScriptedHandle(["a", "b"])
-    run = Run(models(handle))
+    run = Calls(models(handle))
     items = run.model("writer", Language).stream(HELLO)
     assert await anext(items) == "a"
     await items.aclose()
@@ -376,13 +377,13 @@ async def test_closing_a_stream_cancels_it_on_the_replica() -> None:
 async def test_every_error_of_a_step_is_of_the_one_tree() -> None:
     for fault in (died(), ModelUnavailable("x"), KeyError("x"), InvalidInput("x", "y"), bare(KeyError("x"))):
         with pytest.raises(MedleyError):
-            await chat(Run(models(ScriptedHandle(*[fault] * ATTEMPTS))))
+            await chat(Calls(models(ScriptedHandle(*[fault] * ATTEMPTS))))
 
 
 async def test_a_local_model_is_called_like_a_handle() -> None:
-    run = Run(models(LocalHandle(Writer("one two"))))
+    run = Calls(models(LocalHandle(Writer("one two"))))
     assert (await chat(run)).text == "one two"
-    assert [delta.text for delta in await stream(run)] == ["one", "two", ""]
+    assert [delta.text for delta in await stream(run)] == ["one ", "two", ""]
     assert PICTURE.media_type == "image/png"
 
 
@@ -399,14 +400,14 @@ class Endless(Language):
 
 
 async def test_a_run_ends_when_its_time_is_over() -> None:
-    run = Run(models(LocalHandle(Endless())), longest_s=0.05)
+    run = Calls(models(LocalHandle(Endless())), longest_s=0.05)
     with pytest.raises(RunTimedOut, match=r"0\.05 s"):
         await run.execute(three, Text())
     assert [(step.status, step.attempts) for step in run.steps] == [("cancelled", 1)]
 
 
 async def test_a_stream_ends_when_its_time_is_over() -> None:
-    run = Run(models(LocalHandle(Endless())), longest_s=0.05)
+    run = Calls(models(LocalHandle(Endless())), longest_s=0.05)
     said: list[str] = []
     with pytest.raises(RunTimedOut, match=r"0\.05 s"):
         async for delta in run.model("writer", Language).stream(HELLO):

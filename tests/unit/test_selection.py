@@ -15,9 +15,10 @@ from serve_app.config.schema import AppConfig, Traits
 from serve_app.graph import GraphError, graph
 from serve_app.models.registry import Model, Models
 from serve_app.models.selection import Wanted, ranked, wanted
-from serve_app.run import Call, Run, Step
+from serve_app.steps import Step, StepCall
 
 from .fakes import PICTURE, Never, Painter, ScriptedHandle, Writer
+from .runs import Calls
 
 
 @pytest.mark.parametrize(
@@ -109,13 +110,13 @@ async def test_auto_asks_the_one_that_suits_and_falls_back_to_the_others() -> No
     logos = ScriptedHandle(ModelUnavailable("no"), PICTURE)
     animals = ScriptedHandle(PICTURE, PICTURE)
     models = Models([painter("logos", logos, "logo"), painter("animals", animals, "animal")])
-    run = Run(models, {"painter": "auto"})
+    run = Calls(models, {"painter": "auto"})
     paint = run.model("painter", TextToImage).generate
     for prompt in ("a dog", "a logo", "an icon, a badge"):
         await paint(prompt)
     assert [step.model for step in run.steps] == ["animals", "animals", "logos"]
     assert not +models.calls  # nothing is worked on any more
-    first = Run(models).model("painter", TextToImage)
+    first = Calls(models).model("painter", TextToImage)
     logos.outcomes.append(PICTURE)
     await first.generate("a dog")  # who does not ask for it gets the profile's first
     assert not animals.outcomes
@@ -125,13 +126,18 @@ async def test_auto_asks_the_one_that_suits_and_falls_back_to_the_others() -> No
 class Unkept:
     """A journal that fails to keep what it is given."""
 
-    def tell(self, step: Step) -> None:
+    paid = False
+
+    def step(self, step: Step) -> None:
         pass
 
-    async def recall(self, step: Step, call: Call) -> None:
+    def piece(self, piece: Any) -> None:
         pass
 
-    async def record(self, step: Step, call: Call, value: Any) -> None:
+    async def recall(self, step: Step, call: StepCall) -> None:
+        pass
+
+    async def record(self, step: Step, call: StepCall, value: Any) -> None:
         raise ModelUnavailable("not kept")
 
 
@@ -139,7 +145,7 @@ class Unkept:
 async def test_a_step_that_ended_and_was_not_kept_is_counted_once() -> None:
     models = Models([painter("one", ScriptedHandle(PICTURE))])
     with pytest.raises(ModelUnavailable, match="not kept"):
-        await Run(models, journal=Unkept()).model("painter", TextToImage).generate("a dog")
+        await Calls(models, journal=Unkept()).model("painter", TextToImage).generate("a dog")
     assert models.calls["one"] == 0
 
 
@@ -149,7 +155,7 @@ async def test_a_busy_model_is_asked_after_an_idle_one() -> None:
 
     never = Never()
     models = Models([painter("one", ScriptedHandle(never)), painter("two", ScriptedHandle(PICTURE))])
-    run = Run(models, {"painter": "auto"})
+    run = Calls(models, {"painter": "auto"})
     waiting = asyncio.create_task(run.model("painter", TextToImage).generate("a dog"))
     await never.reached.wait()
     await run.model("painter", TextToImage).generate("a dog")
@@ -217,7 +223,7 @@ async def test_the_orchestrator_lets_the_model_that_suits_paint() -> None:
             Model("writer", "fake", (Language,), ScriptedHandle()),
         ]
     )
-    run = Run(models)
+    run = Calls(models)
     await run.execute(image_orchestration, ImageOrchestrationRequest(prompt="a dog"))
     assert [step.model for step in run.steps] == ["animals"]
 

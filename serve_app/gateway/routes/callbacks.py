@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from deployments.callbacks import CALLBACK_PATH, MOST_BODY, ended_task, is_signed
 
-from ...errors import BadSignature, BodyTooLarge
+from ...errors import BodyTooLarge, InvalidSignature
 from ...models.callback_board import Tell
 
 
@@ -24,7 +24,7 @@ def router(secret: str, tell: Tell) -> APIRouter:
     async def freepik(request: Request) -> Response:
         body = await _bounded(request)
         if not is_signed(request.headers, body, secret, time.time()):
-            raise BadSignature("Its signature is missing or wrong, or its time is too far from now.")
+            raise InvalidSignature("Its signature is missing or wrong, or its time is too far from now.")
         task = ended_task(body)
         if task is not None:
             await tell(task)

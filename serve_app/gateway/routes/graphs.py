@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from deployments.addresses import check_endpoint
 from deployments.capabilities import CAPABILITIES
@@ -16,26 +17,26 @@ from deployments.prompt_category import category_of
 
 from ...errors import UnknownName, foreseen, problem
 from ...graph import Graph
-from ...jobs.execution import Attended
+from ...identity import Identity
 from ...jobs.job import Job
-from ...jobs.submission import new_job
 from ...jobs.view import job_view, step_view
 from ...models.selection import Wanted, ranked
-from ...run import Step
+from ...steps import Step
 from ..openapi import graph_operation
 from ..request_body import read_call
-from ..run_options import read_asked
+from ..run_options import read_run_options
+from ..server_sent_events import FIRST_EVENT_S, begun, event
+from ..service import Service
+from ..sync_run import SyncRun
 
-if TYPE_CHECKING:
-    from ..service import Service
 
-
-def router(service: "Service") -> APIRouter:
+def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/api/v1")
 
     @routes.get("/identity", tags=["service"], summary="Who the key belongs to")
-    async def identity(request: Request) -> Response:
-        return JSONResponse({"user": request.scope["identity"].user})
+    async def own_identity(request: Request) -> Response:
+        identity: Identity = request.scope["identity"]
+        return JSONResponse({"user": identity.user, "project": identity.project, "scopes": sorted(identity.scopes)})
 
     @routes.get("/models", tags=["service"], summary="Every model, in order of preference")
     async def models(request: Request) -> Response:
@@ -86,12 +87,14 @@ def router(service: "Service") -> APIRouter:
     return routes
 
 
-def describe(service: "Service", graph: Graph[..., Any]) -> dict[str, Any]:
+def describe(service: Service, graph: Graph[..., Any]) -> dict[str, Any]:
     """A graph in a list: what it is for and which models may serve each of its parameters."""
     return {
         "name": graph.name,
         "title": graph.title,
         "description": graph.description,
+        "price": service.jobs.config.prices.get(graph.name, 0),
+        "streams": graph.piece is not None,
         "models": {
             parameter: {
                 "capability": capability.__name__,
@@ -102,33 +105,26 @@ def describe(service: "Service", graph: Graph[..., Any]) -> dict[str, Any]:
     }
 
 
-def _endpoint(service: "Service", graph: Graph[..., Any]) -> Callable[[Request], Any]:
-    limits, longest = service.config.gateway.limits, service.config.gateway.wait_s
+def _endpoint(service: Service, graph: Graph[..., Any]) -> Callable[[Request], Any]:
+    limits, longest_s = service.config.gateway.limits, service.config.gateway.wait_s
     jobs, private = service.jobs, service.config.jobs.private_webhooks
 
     async def endpoint(request: Request) -> Response:
-        asked = read_asked(request)
-        if asked.webhook is not None:
-            await check_webhook(asked.webhook, private)
-        user = request.scope["identity"].user
-        call, chosen = await read_call(request, graph, limits, jobs.artifacts)
-        if asked.at_once:
-            new, inputs = await new_job(graph, call, user, asked, jobs.config, jobs.artifacts)
-            job, _ = await jobs.create(new, inputs)
-            return accepted(job)
-        wait_s = longest if asked.wait_s is None else min(longest, asked.wait_s)
-        if "text/event-stream" in request.headers.get("accept", ""):
-
-            def begin(on_step: Callable[[Step], None]) -> Awaitable[BaseModel | Job]:
-                return Attended(jobs, service.models, graph, user, call, chosen, asked, on_step).answer(wait_s)
-
-            return StreamingResponse(_events(begin, request), media_type="text/event-stream")
-        attended = Attended(jobs, service.models, graph, user, call, chosen, asked)
-        result = await attended.answer(wait_s)
+        options = read_run_options(request)
+        if options.webhook is not None:
+            await check_webhook(options.webhook, private)
+        call = await read_call(request, graph, limits, jobs.artifacts)
+        wait_s = longest_s if options.wait_s is None else min(longest_s, options.wait_s)
+        options = replace(options, wait_s=wait_s)
+        streams = not options.respond_async and "text/event-stream" in request.headers.get("accept", "")
+        run = SyncRun(jobs, graph, call, request.scope["identity"], options, streams)
+        if streams:
+            return await begun(_events(run, request), FIRST_EVENT_S)
+        result = await run.answer()
         if isinstance(result, Job):
             return accepted(result)
         body = await asyncio.to_thread(result.model_dump_json) if graph.makes_media else result.model_dump_json()
-        timing = {"server-timing": _timing(attended.run.steps)}
+        timing = {"server-timing": _timing(run.run.steps)}
         return Response(body, media_type="application/json", headers=timing)
 
     return endpoint
@@ -156,30 +152,25 @@ def _timing(steps: list[Step]) -> str:
     return ", ".join(f'{step.name};dur={step.seconds * 1000:.1f};desc="{step.model}"' for step in steps)
 
 
-async def _events(
-    begin: Callable[[Callable[[Step], None]], Awaitable[BaseModel | Job]], request: Request
-) -> AsyncIterator[str]:
-    """Server-sent events: `step` whenever one starts or ends, then `result`, `error`, or `job` if it goes on as one."""
-    queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-
-    async def follow() -> None:
-        try:
-            result = await begin(lambda step: queue.put_nowait(("step", json.dumps(step_view(step)))))
-            if isinstance(result, Job):
-                queue.put_nowait(("job", json.dumps(job_view(result))))
-            else:
-                # ASCII, because clients' line readers (httpx's too) split at U+2028 and its like.
-                queue.put_nowait(("result", await asyncio.to_thread(result.model_dump_json, ensure_ascii=True)))
-        except Exception as error:
-            request_id = request.scope["request_id"]
-            told = problem(foreseen(error, request_id), request.url.path, request_id)
-            queue.put_nowait(("error", json.dumps(told)))
-
-    task = asyncio.create_task(follow())
+async def _events(run: SyncRun, request: Request) -> AsyncGenerator[str]:
+    """`step` whenever a step starts or ends, `pieces` of a graph that streams, then `result`, `error`, or `job` if the
+    run goes on as one."""
+    sent = False
     try:
-        kind = "step"
-        while kind == "step":
-            kind, data = await queue.get()
-            yield f"event: {kind}\ndata: {data}\n\n"
-    finally:
-        task.cancel()  # the client has gone, or there is nothing left to cancel
+        async with aclosing(run.events()) as events:
+            async for name, value in events:
+                if name == "step":
+                    yield event(json.dumps(step_view(value)), name)
+                elif name == "piece":
+                    yield event(json.dumps([value.model_dump(mode="json")]), "pieces")
+                elif name == "job":
+                    yield event(json.dumps(job_view(value)), name)
+                else:
+                    yield event(await asyncio.to_thread(value.model_dump_json, ensure_ascii=True), name)
+                sent = True
+    except Exception as error:
+        if not sent:
+            raise
+        request_id = request.scope["request_id"]
+        shown = problem(foreseen(error, request_id), request.url.path, request_id)
+        yield event(json.dumps(shown), "error")

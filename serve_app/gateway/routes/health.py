@@ -2,16 +2,14 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 from ray import serve
 from starlette.responses import JSONResponse
 
 from ...config.schema import APPLICATION
-
-if TYPE_CHECKING:
-    from ..service import Service
+from ..service import Service
 
 RUNNING: Any = "RUNNING"  # a ReplicaState, which is a string whose class Ray keeps to itself
 KEPT_S = 1.0  # anyone may ask, so Serve's controller is asked at most this often
@@ -20,7 +18,7 @@ KEPT_S = 1.0  # anyone may ask, so Serve's controller is asked at most this ofte
 class Health:
     """The state of every model, as Serve's controller sees it."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
         self._read_at = 0.0
         self._models: list[dict[str, Any]] = []
@@ -53,7 +51,7 @@ class Health:
         return rows
 
 
-def router(service: "Service") -> APIRouter:
+def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     health = Health(service)
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
 from starlette.datastructures import QueryParams
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from deployments.errors import InvalidInput, MedleyError
 
@@ -18,16 +18,14 @@ from ...jobs import queue, rows
 from ...jobs.job import STATUSES, Event, Job
 from ...jobs.results import result_of
 from ...jobs.view import job_view
+from ..server_sent_events import EventStream, event
+from ..service import Service
 from .paging import page, read_page
 
-if TYPE_CHECKING:
-    from ..service import Service
-
-KEEP_ALIVE_S = 15.0
 CLOSE_NORMAL, CLOSE_INTERNAL = 1000, 1011
 
 
-def router(service: "Service") -> APIRouter:
+def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
     jobs, database = service.jobs, service.jobs.database
 
@@ -69,9 +67,7 @@ def router(service: "Service") -> APIRouter:
         """`state`, `step`, `progress` and `log` in order, from the first one or after `Last-Event-ID`, to the end."""
         job = await found(request, id)
         after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
-        headers = {"x-accel-buffering": "no"}
-        stream = server_sent(jobs.tail.batches(job.id, after))
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        return EventStream(server_sent(jobs.tail.batches(job.id, after)))
 
     @routes.websocket("/{id}/events")
     async def socket(socket: WebSocket, id: str) -> None:
@@ -143,37 +139,20 @@ def read_last(text: str | None) -> int:
     return int(text)
 
 
-async def server_sent(followed: AsyncIterator[list[Event]]) -> AsyncIterator[str]:
-    """Events in the form of the HTML standard, with a comment now and then so that nothing in between gives up."""
-    events: Any = followed
-    async with aclosing(events):
-        following: asyncio.Task[list[Event]] | None = None
-        try:
-            while True:
-                following = following or asyncio.ensure_future(anext(events))
-                done, _ = await asyncio.wait((following,), timeout=KEEP_ALIVE_S)
-                if not done:
-                    yield ": keep-alive\n\n"
-                    continue
-                try:
-                    batch = following.result()
-                except StopAsyncIteration:
-                    return
-                except MedleyError as error:
-                    yield f"event: error\ndata: {json.dumps({'detail': str(error)})}\n\n"
-                    return
-                following = None
-                yield "".join(f"id: {event.seq}\nevent: {event.kind}\ndata: {event.data}\n\n" for event in batch)
-        finally:
-            if following is not None and not following.done():
-                following.cancel()
-                await asyncio.wait((following,))
+async def server_sent(followed: AsyncGenerator[list[Event]]) -> AsyncGenerator[str]:
+    """A job's events, those that are there at once in one piece of text."""
+    try:
+        async with aclosing(followed):
+            async for batch in followed:
+                yield "".join(event(told.data, told.kind, told.seq) for told in batch)
+    except MedleyError as error:
+        yield event(json.dumps({"detail": str(error)}), "error")
 
 
 async def send_all(socket: WebSocket, followed: AsyncIterator[Event]) -> None:
-    async for event in followed:
-        data = json.loads(event.data)
-        await socket.send_text(json.dumps({"seq": event.seq, "kind": event.kind, "data": data}))
+    async for told in followed:
+        data = json.loads(told.data)
+        await socket.send_text(json.dumps({"seq": told.seq, "kind": told.kind, "data": data}))
 
 
 async def until_closed(socket: WebSocket) -> None:

@@ -3,80 +3,80 @@
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
-from deployments.capabilities import Delta, Language, ToolCall
+from deployments.capabilities import Delta, Reply, ToolCall
 from deployments.errors import MedleyError
-from graphs.chat import chat
 
-from ....run import Run
 from ...error_responses import openai_error
+from ...server_sent_events import begun, event
+from ...service import Service
+from ...sync_run import SyncRun
 from .chat_body import ChatCompletion
-from .shared import body_of, chain, event, json_body, names, prepare
-
-if TYPE_CHECKING:
-    from ...service import Service
-
+from .shared import body_event, body_of, json_body, names, prepare
 
 OPENAIS = {"json_schema": "response_format", "adapter": "model"}  # our fields in OpenAI's words
 
 
-def add(routes: APIRouter, service: "Service") -> None:
+def add(routes: APIRouter, service: Service) -> None:
+    chat = service.graph("chat")
+
     @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=body_of(ChatCompletion))
     async def chat_completions(request: Request) -> Response:
-        asked = await json_body(request, ChatCompletion)
-        model, _, adapter = asked.model.partition(":")  # no model's name has a colon
+        body = await json_body(request, ChatCompletion)
+        model, _, adapter = body.model.partition(":")  # no model's name has a colon
+        fields = {**body.fields(), "adapter": adapter or None}
         with names(OPENAIS):
-            run, call = await prepare(service, chat, "writer", model, **asked.fields(), adapter=adapter or None)
+            run = await prepare(request, service, chat, "writer", model, streams=body.stream, **fields)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
-        if asked.stream:
-            chunks = _chat_chunks(run, call, {**head, "object": "chat.completion.chunk"}, asked)
-            first = await anext(chunks)  # an error before the first token still has its own status
-            return StreamingResponse(chain(first, chunks), media_type="text/event-stream")
+        if body.stream:
+            return await begun(_chunks(run, adapter, {**head, "object": "chat.completion.chunk"}, body))
         with names(OPENAIS):
-            reply = await run.execute(chat, call)
+            reply: Reply = await run.answer()
         message: dict[str, Any] = {"role": "assistant", "content": reply.text}
         if reply.tool_calls:
-            message |= {"content": reply.text or None, "tool_calls": _calls(reply.tool_calls, asked)}
+            message |= {"content": reply.text or None, "tool_calls": _calls(reply.tool_calls, body)}
         head |= {"object": "chat.completion", "model": _model(run, adapter)}
         choices = [{"index": 0, "message": message, "finish_reason": reply.finish_reason}]
         usage = _usage(reply.prompt_tokens, reply.completion_tokens)
         return JSONResponse({**head, "choices": choices, "usage": usage})
 
 
-async def _chat_chunks(run: Run, call: Any, head: dict[str, Any], asked: ChatCompletion) -> AsyncIterator[str]:
+async def _chunks(run: SyncRun, adapter: str, head: dict[str, Any], body: ChatCompletion) -> AsyncGenerator[str]:
     """Server-sent events of a reply as it is written; an error after the first is an event too."""
-    fields = {name: getattr(call, name) for name in chat.request.model_fields if name != "messages"}
     prompt_tokens = completion_tokens = 0
     head["model"], opening = "", ""
     try:
         delta: Delta
         with names(OPENAIS):
-            async for delta in run.model("writer", Language).stream(call.messages, **fields):
-                if opening and not delta.tool_calls and not delta.finish_reason:
-                    yield _text_event(opening, delta.text)
-                    continue
-                content: dict[str, Any] = {"content": delta.text}
-                if not opening:
-                    head["model"], content["role"] = _model(run, call.adapter), "assistant"
-                    opening = json.dumps(head)[:-1]
-                if delta.tool_calls:
-                    calls = _calls(delta.tool_calls, asked)
-                    content["tool_calls"] = [{"index": index, **made} for index, made in enumerate(calls)]
-                if delta.finish_reason:
-                    prompt_tokens, completion_tokens = delta.prompt_tokens, delta.completion_tokens
-                yield event({**head, "choices": [{"index": 0, "delta": content, "finish_reason": delta.finish_reason}]})
-        if asked.stream_options.include_usage:
-            yield event({**head, "choices": [], "usage": _usage(prompt_tokens, completion_tokens)})
-        yield "data: [DONE]\n\n"
+            async with aclosing(run.pieces()) as pieces:
+                async for delta in pieces:
+                    if opening and not delta.tool_calls and not delta.finish_reason:
+                        yield _text_event(opening, delta.text)
+                        continue
+                    content: dict[str, Any] = {"content": delta.text}
+                    if not opening:
+                        head["model"], content["role"] = _model(run, adapter), "assistant"
+                        opening = json.dumps(head)[:-1]
+                    if delta.tool_calls:
+                        calls = _calls(delta.tool_calls, body)
+                        content["tool_calls"] = [{"index": index, **made} for index, made in enumerate(calls)]
+                    if delta.finish_reason:
+                        prompt_tokens, completion_tokens = delta.prompt_tokens, delta.completion_tokens
+                    choice = {"index": 0, "delta": content, "finish_reason": delta.finish_reason}
+                    yield body_event({**head, "choices": [choice]})
+        if body.stream_options.include_usage:
+            yield body_event({**head, "choices": [], "usage": _usage(prompt_tokens, completion_tokens)})
+        yield event("[DONE]")
     except MedleyError as error:
         if not head["model"]:
             raise
-        yield event(openai_error(error)[1])
+        yield body_event(openai_error(error)[1])
 
 
 def _text_event(opening: str, text: str) -> str:
@@ -85,16 +85,17 @@ def _text_event(opening: str, text: str) -> str:
     return f'data: {opening}, "choices": [{choice}]}}\n\n'
 
 
-def _calls(calls: list[ToolCall], asked: ChatCompletion) -> list[dict[str, Any]]:
-    """Calls in OpenAI's form; the first alone where the client wants one at a time."""
-    wanted = calls[:1] if asked.parallel_tool_calls is False else calls
-    functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in wanted]
+def _calls(calls: list[ToolCall], body: ChatCompletion) -> list[dict[str, Any]]:
+    """Calls in OpenAI's form; the first alone where the client takes one at a time."""
+    taken = calls[:1] if body.parallel_tool_calls is False else calls
+    functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in taken]
     return [{"id": made, "type": "function", "function": function} for made, function in functions]
 
 
-def _model(run: Run, adapter: str | None) -> str:
-    """The model that answered, as it can be asked for again."""
-    return f"{run.steps[-1].model}:{adapter}" if adapter else run.steps[-1].model
+def _model(run: SyncRun, adapter: str) -> str:
+    """The model that answered, in the form in which a client can name it again."""
+    model = run.run.steps[-1].model
+    return f"{model}:{adapter}" if adapter else model
 
 
 def _usage(prompt: int, completion: int) -> dict[str, int]:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -13,14 +13,9 @@ from starlette.responses import JSONResponse, Response
 from deployments import pixels
 from deployments.errors import InvalidInput
 from deployments.media import Image
-from graphs.image_edit import image_edit, image_inpaint, image_vary
-from graphs.image_generation import image_generation
 
-from ....graph import Graph
+from ...service import Service
 from .shared import DEFAULT_MODEL, body_of, form_body, json_body, names, prepare
-
-if TYPE_CHECKING:
-    from ...service import Service
 
 
 class ImageCreation(BaseModel):
@@ -54,46 +49,48 @@ class ImageEdit(ImageVariation):
     output_format: Literal["png"] | None = None
 
 
-def add(routes: APIRouter, service: "Service") -> None:
+def add_generations(routes: APIRouter, service: Service) -> None:
+    image_generation = service.graph("image_generation")
+
     @routes.post("/images/generations", summary="Create images", openapi_extra=body_of(ImageCreation))
     async def images_generations(request: Request) -> Response:
-        asked = await json_body(request, ImageCreation)
-        width, height = asked.sides
+        body = await json_body(request, ImageCreation)
+        width, height = body.sides
+        fields: dict[str, Any] = {"prompt": body.prompt, "count": body.n or 1, "width": width, "height": height}
         with names({"width": "size", "height": "size", "count": "n"}):
-            run, call = await prepare(
-                service,
-                image_generation,
-                "painter",
-                asked.model,
-                prompt=asked.prompt,
-                count=asked.n or 1,
-                width=width,
-                height=height,
-            )
-            images = (await run.execute(image_generation, call)).images
-        return _answer(images, asked.response_format)
+            run = await prepare(request, service, image_generation, "painter", body.model, **fields)
+            images = (await run.answer()).images
+        return _answer(images, body.response_format)
 
-    async def changed(graph: Graph[..., Any], asked: ImageVariation, **fields: Any) -> Response:
-        async def one() -> Image:
-            run, call = await prepare(service, graph, "painter", asked.model, image=asked.image, **fields)
-            return (await run.execute(graph, call)).image
 
-        return _answer(await asyncio.gather(*(one() for _ in range(asked.n or 1))), asked.response_format)
-
+def add_edits(routes: APIRouter, service: Service) -> None:
     @routes.post("/images/edits", summary="Edit an image", openapi_extra=body_of(ImageEdit, "multipart/form-data"))
     async def images_edits(request: Request) -> Response:
         """With a mask what it shows transparent is painted, without one the whole picture is."""
-        asked = await form_body(request, ImageEdit, "picture as `image`")
-        if asked.mask is None:
-            return await changed(image_edit, asked, prompt=asked.prompt)
-        mask = await asyncio.to_thread(_white_where_transparent, asked.mask)
-        return await changed(image_inpaint, asked, prompt=asked.prompt, mask=mask)
+        body = await form_body(request, ImageEdit, "picture as `image`")
+        if body.mask is None:
+            return await _changed(request, service, "image_edit", body, prompt=body.prompt)
+        mask = await asyncio.to_thread(_white_where_transparent, body.mask)
+        return await _changed(request, service, "image_inpaint", body, prompt=body.prompt, mask=mask)
 
+
+def add_variations(routes: APIRouter, service: Service) -> None:
     @routes.post(
         "/images/variations", summary="Vary an image", openapi_extra=body_of(ImageVariation, "multipart/form-data")
     )
     async def images_variations(request: Request) -> Response:
-        return await changed(image_vary, await form_body(request, ImageVariation, "picture as `image`"))
+        body = await form_body(request, ImageVariation, "picture as `image`")
+        return await _changed(request, service, "image_vary", body)
+
+
+async def _changed(request: Request, service: Service, graph: str, body: ImageVariation, **fields: Any) -> Response:
+    """As many runs of a graph as pictures are wanted: each has its own price and seed."""
+
+    async def changed() -> Image:
+        run = await prepare(request, service, service.graph(graph), "painter", body.model, image=body.image, **fields)
+        return (await run.answer()).image
+
+    return _answer(await asyncio.gather(*(changed() for _ in range(body.n or 1))), body.response_format)
 
 
 def _answer(images: Sequence[Image], form: Literal["url", "b64_json"] | None) -> Response:

@@ -1,20 +1,27 @@
 """OpenAI's API, `/v1`, for clients that exist. Each route is a graph in other words; errors are OpenAI's."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from ...service import Service
 from . import audio, chat, images
 
-if TYPE_CHECKING:
-    from ...service import Service
-
 STARTED = int(time.time())
+ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
+    "chat": chat.add,
+    "image_generation": images.add_generations,
+    "image_edit": images.add_edits,
+    "image_vary": images.add_variations,
+    "transcription": audio.add_transcriptions,
+    "speech": audio.add_speech,
+}
 
 
-def router(service: "Service") -> APIRouter:
+def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["openai"])
 
     @routes.get("/models", summary="List models")
@@ -25,8 +32,9 @@ def router(service: "Service") -> APIRouter:
     async def retrieve_model(model: str) -> Response:
         return JSONResponse(_model(service.models.named(model).name))
 
-    for part in (chat, images, audio):
-        part.add(routes, service)
+    for graph, add in ADDERS.items():  # each only where the profile has its graph
+        if graph in service.graphs:
+            add(routes, service)
     return routes
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -13,12 +13,12 @@ from deployments.errors import InvalidInput, MedleyError, UnsupportedMedia
 
 from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
-from ....graph import Graph
-from ....run import Run
+from ....graph import MODELS_FIELD, Graph
+from ....run import RunOptions
 from ...request_body import read_form
-
-if TYPE_CHECKING:
-    from ...service import Service
+from ...server_sent_events import event
+from ...service import Service
+from ...sync_run import SyncRun
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -26,22 +26,37 @@ DEFAULT_MODEL = "default"  # the profile's first model of the capability
 
 
 async def prepare(
-    service: "Service", graph: Graph[..., Any], parameter: str, model: str, **fields: Any
-) -> tuple[Run, BaseModel]:
-    """A run with one model named, and the graph's validated call."""
-    chosen = {} if model == DEFAULT_MODEL else {parameter: model}
-    if chosen and model != AUTO:
+    request: Request,
+    service: Service,
+    graph: Graph[..., Any],
+    parameter: str,
+    model: str,
+    *,
+    streams: bool = False,
+    **fields: Any,
+) -> SyncRun:
+    """A run of a graph with one model named, for the caller of a request.
+
+    Args:
+        parameter: the graph's, for which `model` is named.
+        streams: whether the client follows the pieces.
+        fields: the graph's request.
+    """
+    named = {} if model == DEFAULT_MODEL else {parameter: model}
+    if named and model != AUTO:
         service.models.named(model, graph.capabilities[parameter])
 
     def validated() -> BaseModel:
-        return graph.request.model_validate(fields, context={"limits": service.config.gateway.limits})
+        context = {"limits": service.config.gateway.limits}
+        return graph.call.model_validate({**fields, MODELS_FIELD: named}, context=context)
 
     try:
         # Opening media takes a while: not on the event loop.
         call = await asyncio.to_thread(validated) if graph.takes_media else validated()
     except ValidationError as error:
         raise invalid_request(error) from None
-    return Run(service.models, chosen, longest_s=service.config.gateway.run_timeout_s), call
+    options = RunOptions(timeout_s=service.config.gateway.run_timeout_s)
+    return SyncRun(service.jobs, graph, call, request.scope["identity"], options, streams)
 
 
 async def json_body(request: Request, schema: type[B]) -> B:
@@ -92,13 +107,6 @@ def body_of(schema: type[BaseModel], kind: str = "application/json") -> dict[str
     return {"requestBody": {"required": True, "content": {kind: {"schema": document}}}}
 
 
-async def chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    """A stream whose first item has been looked at already."""
-    yield first
-    async for item in rest:
-        yield item
-
-
-def event(body: dict[str, Any]) -> str:
+def body_event(body: dict[str, Any]) -> str:
     """A server-sent event, as OpenAI's clients read it."""
-    return f"data: {json.dumps(body)}\n\n"
+    return event(json.dumps(body))

@@ -1,0 +1,155 @@
+"""A run that a caller waits for. It begins here at once; when the wait is over it goes on as the job it becomes."""
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from ..errors import RunTimedOut, StorageUnavailable
+from ..graph import Graph
+from ..identity import Identity
+from ..jobs.dispatch import Dispatch
+from ..jobs.job import Job
+from ..jobs.results import wait_for
+from ..jobs.submission import new_job
+from ..run import DEFAULT_OPTIONS, RunOptions
+from ..steps import Step
+from ..storage.tables import new_id
+
+RETRY_S = 1.0  # between tries to become a job while the database does not answer
+
+EventName = Literal["step", "piece", "result", "job"]
+
+
+class SyncRun:
+    """One request for a run of a graph, in the process that received it. One of its three methods is used, once.
+
+    Args:
+        streams: whether the caller follows the pieces of a graph that streams.
+    """
+
+    def __init__(
+        self,
+        jobs: Dispatch,
+        graph: Graph[..., Any],
+        call: BaseModel,
+        identity: Identity,
+        options: RunOptions = DEFAULT_OPTIONS,
+        streams: bool = False,
+    ) -> None:
+        self._jobs, self._graph, self._call, self._identity, self._options = jobs, graph, call, identity, options
+        self._id = new_id("job")
+        self._journal = jobs.runner.journal(identity.user, self._id, graph.name)
+        self._adoption: asyncio.Task[Job] | None = None
+        executor = jobs.runner.executor
+        self._durable = options.durable or executor.price(graph) > 0
+        self.run = executor.execute(graph, call, identity, options, journal=self._journal, streams=streams)
+
+    async def answer(self) -> Any:
+        """The result, or the Job where that is to be answered at once or goes on when the wait is over.
+
+        Raises:
+            MedleyError: the run failed; JobFailed if it did as a job.
+        """
+        if self._options.respond_async:
+            new, inputs = await self._new_job()
+            return (await self._jobs.create(new, inputs))[0]
+        wait_s = self._options.wait_s
+        if self._durable:
+            job = await self._become_job(self.run.result)
+            return await wait_for(self._jobs, self._graph, job, self._longest_s if wait_s is None else wait_s)
+        if wait_s is None:
+            return await self.run.result()
+        work = asyncio.create_task(self.run.result())
+        try:
+            done, _ = await asyncio.wait((work,), timeout=wait_s)
+            while not done:
+                try:
+                    return await self._become_job(lambda: work)
+                except StorageUnavailable:
+                    done, _ = await asyncio.wait((work,), timeout=RETRY_S)
+        except asyncio.CancelledError:  # nobody waits any more
+            self._end_unless_job(work)
+            raise
+        return work.result()
+
+    async def events(self) -> AsyncGenerator[tuple[EventName, Any]]:
+        """Each `step` whenever it starts, advances or ends and each `piece`, then the `result`, or the `job` that goes
+        on.
+
+        Raises:
+            MedleyError: as `answer`.
+        """
+        queue: asyncio.Queue[tuple[EventName, Any] | None] = asyncio.Queue()
+        self.run.observe(_Queued(queue))
+        task = asyncio.create_task(self.answer())
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            answer = task.result()
+            yield ("job" if isinstance(answer, Job) else "result"), answer
+        finally:
+            task.cancel()  # the caller has gone, or there is nothing left to cancel
+
+    async def pieces(self) -> AsyncGenerator[Any]:
+        """The pieces of a graph that streams, as they come.
+
+        Raises:
+            MedleyError: as `answer`.
+        """
+        if not self._durable:  # straight from the graph's function: no task, no queue
+            async with aclosing(self.run.pieces()) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        async with aclosing(self.events()) as events:
+            async for name, value in events:
+                if name == "piece":
+                    yield value
+                elif name == "job":
+                    raise RunTimedOut(f"The run took longer than {self._longest_s:g} s; it goes on as job {value.id}.")
+
+    @property
+    def _longest_s(self) -> float:
+        longest_s = self._jobs.config.timeout_s
+        return min(self._options.timeout_s or longest_s, longest_s)
+
+    def _end_unless_job(self, work: "asyncio.Task[Any]") -> None:
+        """End the work at once, or, if it is just becoming a job, when that fails."""
+        if self._adoption is None:
+            work.cancel()
+        else:
+            self._adoption.add_done_callback(lambda done: work.cancel() if done.exception() else None)
+
+    async def _new_job(self) -> Any:
+        jobs = self._jobs
+        return await new_job(
+            self._id, self._graph, self._call, self._identity, self._options, jobs.config, jobs.artifacts
+        )
+
+    async def _become_job(self, answer: Callable[[], Any]) -> Job:
+        new, inputs = await self._new_job()
+        # Shielded: if the client goes away just now, the job is whole or was never there.
+        self._adoption = asyncio.create_task(self._jobs.runner.adopt(new, inputs, self._journal, answer))
+        try:
+            return await asyncio.shield(self._adoption)
+        except StorageUnavailable:
+            self._adoption = None
+            raise
+
+
+class _Queued:
+    """An observer that puts what it sees on a queue."""
+
+    def __init__(self, queue: "asyncio.Queue[tuple[EventName, Any] | None]") -> None:
+        self._queue = queue
+
+    def step(self, step: Step) -> None:
+        self._queue.put_nowait(("step", copy.copy(step)))  # as it is now: the run goes on changing it
+
+    def piece(self, piece: BaseModel) -> None:
+        self._queue.put_nowait(("piece", piece))

@@ -1,0 +1,348 @@
+"""The steps of a run: each model call is numbered, timed, retried on another replica when its own is lost, handed to
+the next model of the capability when a model cannot answer, cancelled with its caller, and kept in the run's journal.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
+
+from pydantic import BaseModel
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from deployments.errors import MedleyError, ModelUnavailable
+from deployments.progress import Progress
+
+from .errors import InboxUnreachable, ModelFailed, RunTimedOut
+from .models.methods import Method
+from .models.registry import Model, Models
+from .models.startup_failures import unless_it_cannot_start
+from .models.stream_receiver import Arriving
+
+T = TypeVar("T")
+log = logging.getLogger("ray.serve")
+
+ATTEMPTS = 3  # on one model, when its replica dies under the call
+RETRY_PAUSE_S = 0.2  # times the attempt; the router needs a moment to see that a replica is gone
+REPLICA_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)  # RayActorError: ActorDied and ActorUnavailable too
+
+
+@dataclass(slots=True)
+class Step:
+    """One model call: `name` is `parameter.method`, with a number from the second such call on."""
+
+    name: str
+    model: str = ""
+    status: Literal["running", "succeeded", "failed", "cancelled"] = "running"
+    attempts: int = 0
+    started: float = 0.0  # seconds since the epoch
+    seconds: float = 0.0
+    error: str | None = None
+    cached: bool = False  # answered from the step cache, not by the model
+    fraction: float | None = None  # how much is done, 0 to 1, where the model reports it
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """The call that a step makes: `name` is `parameter.method`, without a number."""
+
+    name: str
+    method: str
+    signature: Method
+    candidates: tuple[Model, ...]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Recorded(NamedTuple):
+    """A recorded answer (of a stream: the list of its items), and the model that gave it."""
+
+    value: Any
+    model: str
+
+
+class Observer(Protocol):
+    """Follows a run: its events, its metrics."""
+
+    def step(self, step: Step) -> None:
+        """A step started, advanced or ended."""
+        ...
+
+    def piece(self, piece: BaseModel) -> None:
+        """A graph that streams gave a piece, and somebody follows the pieces."""
+        ...
+
+
+class Journal(Observer, Protocol):
+    """Keeps what the steps of a run answered, so that another attempt, or an equal step, need not call the model."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether the run is a job, in whose transaction its price was reserved."""
+        ...
+
+    async def recall(self, step: Step, call: StepCall) -> Recorded | None:
+        """The recorded answer, if there is one; the step is marked `cached` where it comes from another run."""
+        ...
+
+    async def record(self, step: Step, call: StepCall, value: Any) -> None:
+        """Keep an answer. Returns when it is safe."""
+        ...
+
+
+class Steps:
+    """The steps of one run.
+
+    Args:
+        models: the profile's models.
+        observers: follow each step; the journal is among them.
+        journal: keeps answers.
+        longest_s: seconds the run may take; then what it waits for is cancelled.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_drivers",
+        "_longest_s",
+        "_named",
+        "_tasks",
+        "all",
+        "breaker",
+        "journal",
+        "models",
+        "observers",
+    )
+
+    def __init__(
+        self, models: Models, observers: tuple[Observer, ...], journal: Journal | None, longest_s: float | None
+    ) -> None:
+        self.all: list[Step] = []
+        self.models, self.breaker = models, models.breaker
+        self.observers, self.journal = observers, journal
+        self._named: Counter[str] = Counter()  # steps by name, to number them
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._drivers: set[asyncio.Task[Any] | None] = set()  # tasks that await the run itself
+        self._longest_s = longest_s
+        self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
+
+    async def answer(self, call: StepCall) -> Any:
+        """The answer of the first model that can give one.
+
+        Raises:
+            MedleyError: the input is bad, no model could answer, or the time is over.
+        """
+        (answer,) = [item async for item in self.items(call)]  # to its end, where the step is recorded
+        return answer
+
+    async def items(self, call: StepCall) -> AsyncGenerator[Any]:
+        """The items of a stream; of a call that does not stream, its one answer.
+
+        Once an item has left there is no other attempt: the caller has seen it.
+        """
+        step, journal = self._start(call.name), self.journal
+        fault, begun, given = _Fault(""), False, list[Any]()
+        try:
+            if journal and (recorded := await journal.recall(step, call)):
+                self._recalled(step, recorded)
+                if step.cached:  # from another run: this one has to keep it too
+                    await journal.record(step, call, recorded.value)
+                for item in recorded.value if call.signature.streams else (recorded.value,):
+                    yield item
+                return
+            for model in self.breaker.order(call.candidates, call.method):
+                for attempt in range(ATTEMPTS):
+                    await self._attempt(step, model, attempt)
+                    response = None
+                    try:
+                        response = self._send(call, model)
+                        next_item = self._reader(step, call, model, response)
+                        item = await unless_it_cannot_start(model.deployment, next_item())
+                        while item is not _END:
+                            begun = True
+                            if journal:
+                                given.append(item)
+                            yield item
+                            item = await next_item()
+                    except Exception as error:
+                        _cancel(response)
+                        fault = _fault(error, model)
+                        if begun:
+                            if fault.counts:
+                                self.breaker.failed(model.name, call.method)
+                            raise ModelUnavailable(fault.reason) from None
+                        if not fault.lost:
+                            break
+                    except BaseException:
+                        # Cancelling the task that awaits does not stop the replica (measured); this does.
+                        _cancel(response)
+                        raise
+                    else:
+                        self.breaker.answered(model.name, call.method)
+                        self._finish(step)
+                        if journal:
+                            await journal.record(step, call, given if call.signature.streams else given[0])
+                        return
+                if fault.counts:
+                    self.breaker.failed(model.name, call.method)
+            raise ModelUnavailable(fault.reason)
+        except BaseException as error:
+            self._finish(step, error)
+            raise
+
+    async def within(self, answer: Awaitable[T]) -> T:
+        """The answer, if it comes before the run's time is over; it is cancelled otherwise.
+
+        Raises:
+            RunTimedOut: it did not come.
+        """
+        bound = asyncio.timeout_at(self._deadline)
+        try:
+            async with bound:
+                return await answer
+        except TimeoutError:
+            if not bound.expired():  # the answer's own
+                raise
+            raise self._timed_out() from None
+
+    def driven(self) -> None:
+        """The calling task awaits the run: it is the caller's, and never cancelled by `end`."""
+        self._drivers.add(asyncio.current_task())
+
+    async def end(self) -> None:
+        """Cancel the steps that still run: `asyncio.gather` lets its other calls run on when one fails, and nobody
+        waits for them any more."""
+        left = [task for task in self._tasks - self._drivers - {asyncio.current_task()} if task and not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+    def _start(self, name: str) -> Step:
+        self._named[name] += 1
+        number = self._named[name]
+        step = Step(f"{name}-{number}" if number > 1 else name, started=time.time())
+        self.all.append(step)
+        self._tasks.add(asyncio.current_task())
+        return step
+
+    def _tell(self, step: Step) -> None:
+        for observer in self.observers:
+            observer.step(step)
+
+    async def _attempt(self, step: Step, model: Model, attempt: int) -> None:
+        """Count one more attempt of a step on a model, after a pause if the last one lost its replica."""
+        if attempt:
+            await asyncio.sleep(RETRY_PAUSE_S * attempt)
+        if step.model:
+            self.models.calls[step.model] -= 1
+        self.models.calls[model.name] += 1
+        step.model, step.fraction = model.name, None
+        step.attempts += 1
+        self._tell(step)
+
+    def _send(self, call: StepCall, model: Model) -> Any:
+        """Serve's response to the call, not awaited."""
+        if not call.signature.streams and model.tells_progress:
+            return model.followed(call.method)(*call.args, **call.kwargs)
+        return model.caller(call.method, call.signature)(*call.args, **call.kwargs)
+
+    def _reader(self, step: Step, call: StepCall, model: Model, response: Any) -> Callable[[], Awaitable[Any]]:
+        """A function that gives the response's next item, `_END` after the last."""
+        if not call.signature.streams:
+            return _once(self._followed(step, response) if model.tells_progress else response)
+        items = aiter(response)
+        if not isinstance(response, Arriving):
+            return lambda: self.within(anext(items, _END))
+        if self._deadline is not None:  # one timer for the stream: one for each item would cost as much as the item
+            response.fail_at(self._deadline, self._timed_out())
+        return lambda: anext(items, _END)
+
+    async def _followed(self, step: Step, response: Any) -> Any:
+        """The answer of a model that reports its progress, which its step passes on."""
+        async for item in response:
+            if not isinstance(item, Progress):
+                return item
+            step.fraction = item.fraction
+            self._tell(step)
+        raise ModelFailed(f"{step.model} gave no answer")
+
+    def _recalled(self, step: Step, recorded: Recorded) -> None:
+        step.model, step.status = recorded.model, "succeeded"
+        self._tell(step)
+
+    def _finish(self, step: Step, error: BaseException | None = None) -> None:
+        if step.model and step.status == "running":  # it may have ended, and then not been recorded
+            self.models.calls[step.model] -= 1
+        step.seconds = time.time() - step.started
+        if error is None:
+            step.status = "succeeded"
+        else:
+            step.status = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
+            step.error = str(error) or step.status
+        self._tell(step)
+
+    def _timed_out(self) -> RunTimedOut:
+        return RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.")
+
+
+_END = object()  # of a response's items
+
+
+def _once(answer: Awaitable[Any]) -> Callable[[], Awaitable[Any]]:
+    """A reader of one item."""
+    read = False
+
+    async def next_item() -> Any:
+        nonlocal read
+        if read:
+            return _END
+        read = True
+        return await answer
+
+    return next_item
+
+
+def _cancel(response: Any) -> None:
+    if response is not None:
+        response.cancel()
+
+
+class _Fault(NamedTuple):
+    """Why a model did not answer, whether another replica may, and whether it counts against the model."""
+
+    reason: str
+    lost: bool = False
+    counts: bool = True
+
+
+def cause_of(error: Exception) -> Exception:
+    """The error that a replica raised, without Ray's wrapper."""
+    if isinstance(error, RayTaskError):
+        return cast(Exception, error.cause)  # pyright: ignore[reportUnknownMemberType]  # Ray leaves it untyped
+    return error
+
+
+def _fault(error: Exception, model: Model) -> _Fault:
+    """What to do about an error: try again, try the next model, or raise an error that would come again."""
+    cause = cause_of(error)
+    if isinstance(cause, REPLICA_LOST):
+        return _Fault(f"A replica of {model.name} was lost.", lost=True)
+    if isinstance(cause, BackPressureError):
+        return _Fault(f"{model.name} has too many requests waiting.", counts=False)  # it works as much as it can
+    if isinstance(cause, DeploymentUnavailableError):
+        return _Fault(f"{model.name} is not running.")
+    if isinstance(cause, InboxUnreachable):
+        log.warning("streams of %s come over Serve, one message an item: %s", model.name, cause.detail)
+        if model.inbox is not None:
+            model.inbox.give_up(model.name)
+        return _Fault(f"{model.name}: {cause.detail}", lost=True)
+    if isinstance(cause, ModelUnavailable):
+        return _Fault(f"{model.name}: {cause.detail}")
+    if isinstance(cause, MedleyError):
+        raise cause from None
+    log.error("model %s failed", model.name, exc_info=error)
+    raise ModelFailed(f"{model.name} failed: {type(cause).__name__}") from error
