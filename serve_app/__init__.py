@@ -1,4 +1,4 @@
-"""Medley, a self-hosted generative-AI platform on Ray Serve. What others import of it: `Medley`, `graph` and `build`."""
+"""Medley, a self-hosted generative-AI platform on Ray Serve. Its public names: `Medley`, `graph` and `build`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -19,8 +19,11 @@ class Follower:
     """An observer that calls a function with each step, and keeps the pieces."""
 
     def __init__(self, on_step: Callable[[Step], None] = lambda step: None) -> None:
-        self.step = on_step
+        self._on_step = on_step
         self.pieces: list[BaseModel] = []
+
+    def step(self, step: Step) -> None:
+        self._on_step(step)
 
     def piece(self, piece: BaseModel) -> None:
         self.pieces.append(piece)

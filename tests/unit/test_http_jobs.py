@@ -15,8 +15,8 @@ from deployments.errors import InvalidInput
 from serve_app.accounts import ledger
 from serve_app.clients.http import Told, told
 from serve_app.errors import StorageUnavailable
-from serve_app.gateway.routes.aliases import ALIASES
 from serve_app.gateway import sync_run
+from serve_app.gateway.routes.aliases import ALIASES
 from serve_app.storage import tables
 
 from .fakes import PICTURE, RECORDING
