@@ -1,33 +1,33 @@
 """The trivial work all contenders do: three steps that each pass a text on."""
 
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from pydantic import BaseModel, Field
 
 from deployments import backend
-from deployments.capabilities import Delta, Language, Message, Reply
+from deployments.capabilities import ChatOptions, Delta, Language, Message, Reply
 from serve_app.graph import graph
 
 
-class Echo(Language):
+class Echo(backend.Backend, Language):
     """A language model that says what it hears."""
 
     class Options(backend.Options):
-        pass
+        """There are none."""
 
     needs: ClassVar[backend.Needs] = backend.Needs(cpus=0.1, concurrency=100)
 
-    async def reconfigure(self, options: Options) -> None:
-        pass
+    async def reconfigure(self, options: backend.Options) -> None:
+        """There is nothing to load."""
 
     def check_health(self) -> None:
-        pass
+        """It always can answer."""
 
-    async def chat(self, messages: list[Message], **options: Any) -> Reply:
+    async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         return Reply(text=messages[-1].content, finish_reason="stop", prompt_tokens=0, completion_tokens=0)
 
-    async def stream(self, messages: list[Message], **options: Any) -> AsyncIterator[Delta]:
+    async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         yield Delta(text=messages[-1].content, finish_reason="stop")
 
 

@@ -12,13 +12,13 @@ from ray.serve.schema import LoggingConfig
 
 from deployments.backend import GPU_MEMORY, Needs
 
-from .config.loading import load_backend, load_graphs
-from .config.multiplexing import check_sharing, sharers
-from .config.placement import gpu_share, node_for
+from .config.loading import check_names, load_backend, load_graphs
+from .config.multiplexing import check_multiplexing, multiplexed
+from .config.placement import gpu_fraction, node_for
 from .config.schema import GATEWAY, WORKER, AppConfig, ModelConfig, NodeConfig
 from .gateway.deployment import Gateway
 from .jobs.worker import Worker
-from .replicas.multiplexed import shelf
+from .replicas.multiplexed import multiplexed_replica
 from .replicas.replica import replica
 
 
@@ -28,13 +28,14 @@ def build(config: AppConfig) -> Application:
     Raises:
         InvalidConfig: a backend or graph does not exist, or models cannot share as they say.
     """
-    load_graphs(config.graphs)
-    check_sharing(config.models, {model.name: load_backend(model.backend) for model in config.models}, "args.models")
-    living = sharers(config.models)
+    check_names(config, load_graphs(config.graphs), "args")
+    backends = {model.name: load_backend(model.backend) for model in config.models}
+    check_multiplexing(config.models, backends, "args.models")
+    living = multiplexed(config.models)
     models = {
         model.name: deployment(model, config.nodes, living.get(model.name, ())).bind()
         for model in config.models
-        if model.shares is None
+        if model.host is None
     }
     wrap: Any = serve.deployment
     gateway = wrap(serve.ingress()(Gateway)).options(
@@ -66,8 +67,12 @@ def deployment(
     backend = load_backend(model.backend)
     needs = backend.needs
     others = {other.name: other.user_config for other in sharing}
-    sees_cards = needs.gpus > 0 or model.gpu_memory_gib is not None or not nodes  # where none are declared, any
-    made = shelf(backend, model.name, others, model.most_loaded, sees_cards) if others else replica(backend, sees_cards)
+    sees_gpus = needs.gpus > 0 or model.gpu_memory_gib is not None or not nodes  # where none are declared, any
+    made = (
+        multiplexed_replica(backend, model.name, others, model.max_loaded, sees_gpus)
+        if others
+        else replica(backend, sees_gpus)
+    )
     wrap: Any = serve.deployment
     return wrap(made).options(
         name=model.name,
@@ -83,18 +88,18 @@ def deployment(
 
 
 def _resources(model: ModelConfig, needs: Needs, nodes: Sequence[NodeConfig]) -> dict[str, Any]:
-    """What Ray keeps for a replica; with a card, its share follows from the declared memory and is told to the process.
+    """What Ray keeps for a replica; with a GPU, its share follows from the declared memory and is told to the process.
 
     Raises:
-        InvalidConfig: no card is large enough.
+        InvalidConfig: no GPU is large enough.
     """
     cpus = model.cpus or needs.cpus
-    share, node = gpu_share(model, nodes), node_for(model, nodes)
-    if share is None or node is None:
+    fraction, node = gpu_fraction(model, nodes), node_for(model, nodes)
+    if fraction is None or node is None:
         return {"num_cpus": cpus, "num_gpus": needs.gpus}
     options: dict[str, Any] = {
         "num_cpus": cpus,
-        "num_gpus": share * model.cards,
+        "num_gpus": fraction * model.gpus,
         "runtime_env": {"env_vars": {GPU_MEMORY: str(model.gpu_memory_gib)}},
     }
     if node.accelerator:

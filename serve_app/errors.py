@@ -191,7 +191,7 @@ class NotOffered(CallerError):
     type = "not-offered"
 
 
-class InboxUnreachable(ModelUnavailable):
+class ReceiverUnreachable(ModelUnavailable):
     """The model cannot reach the caller"""
 
 

@@ -17,11 +17,11 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from deployments.errors import MedleyError, ModelUnavailable
 from deployments.progress import Progress
 
-from .errors import InboxUnreachable, ModelFailed, RunTimedOut
+from .errors import ModelFailed, ReceiverUnreachable, RunTimedOut
 from .models.methods import Method
 from .models.registry import Model, Models
 from .models.startup_failures import unless_it_cannot_start
-from .models.stream_receiver import Arriving
+from .models.stream_receiver import ReceivedStream
 
 T = TypeVar("T")
 log = logging.getLogger("ray.serve")
@@ -255,7 +255,7 @@ class Steps:
         if not call.signature.streams:
             return _once(self._followed(step, response) if model.tells_progress else response)
         items = aiter(response)
-        if not isinstance(response, Arriving):
+        if not isinstance(response, ReceivedStream):
             return lambda: self.within(anext(items, _END))
         if self._deadline is not None:  # one timer for the stream: one for each item would cost as much as the item
             response.fail_at(self._deadline, self._timed_out())
@@ -335,10 +335,10 @@ def _fault(error: Exception, model: Model) -> _Fault:
         return _Fault(f"{model.name} has too many requests waiting.", counts=False)  # it works as much as it can
     if isinstance(cause, DeploymentUnavailableError):
         return _Fault(f"{model.name} is not running.")
-    if isinstance(cause, InboxUnreachable):
+    if isinstance(cause, ReceiverUnreachable):
         log.warning("streams of %s come over Serve, one message an item: %s", model.name, cause.detail)
-        if model.inbox is not None:
-            model.inbox.give_up(model.name)
+        if model.receiver is not None:
+            model.receiver.give_up(model.name)
         return _Fault(f"{model.name}: {cause.detail}", lost=True)
     if isinstance(cause, ModelUnavailable):
         return _Fault(f"{model.name}: {cause.detail}")

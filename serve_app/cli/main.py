@@ -219,13 +219,13 @@ def plan(
 
     checked = load_profile(find_profile(profile))
     found = planned(checked.app, checked.replicas(most=all_replicas))
-    for card in found.cards:
-        console.print(f"{card.node}, card {card.number}, {card.gib:g} GiB", style="bold")
-        console.print(f"  {escape(drawn(card))}", highlight=False, soft_wrap=True)
+    for gpu in found.gpus:
+        console.print(f"{gpu.node}, GPU {gpu.number}, {gpu.gib:g} GiB", style="bold")
+        console.print(f"  {escape(drawn(gpu))}", highlight=False, soft_wrap=True)
     if found.without:
-        console.print(f"Without a card: {', '.join(found.without)}", highlight=False)
+        console.print(f"Without a GPU: {', '.join(found.without)}", highlight=False)
     for host, shared in found.shared.items():
-        others, most = ", ".join(shared.others), shared.most_loaded
+        others, most = ", ".join(shared.others), shared.max_loaded
         console.print(f"In the replicas of {host}, {most} in memory at once: {others}", highlight=False, soft_wrap=True)
     for problem in found.problems:
         errors.print(f"[red]{problem.model}[/red] {escape(problem.why)}.", highlight=False, soft_wrap=True)

@@ -1,16 +1,16 @@
 """`medley plan` draws each GPU of a profile as text."""
 
-from ..config.placement import Card, share
+from ..config.placement import GPU, fraction
 
 
-def drawn(card: Card, width: int = 60) -> str:
-    """A card as a bar: one letter a model, its share in the bar's length, and a legend."""
+def drawn(gpu: GPU, width: int = 60) -> str:
+    """A GPU as a bar: one letter a model, its share in the bar's length, and a legend."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     bar, legend = "", list[str]()
-    for number, placed in enumerate(card.models):
+    for number, placed in enumerate(gpu.models):
         letter = letters[number % len(letters)]
-        bar += letter * max(1, round(width * placed.gib / card.gib))
-        legend.append(f"{letter} {placed.model} {placed.gib:g} GiB ({share(placed.gib, card.gib):.0%})")
-    legend.append(f"{max(card.free, 0):.1f} GiB free")
-    legend += [f"in turns with others: {placed.model} {placed.gib:g} GiB" for placed in card.turns]
+        bar += letter * max(1, round(width * placed.gib / gpu.gib))
+        legend.append(f"{letter} {placed.model} {placed.gib:g} GiB ({fraction(placed.gib, gpu.gib):.0%})")
+    legend.append(f"{max(gpu.free, 0):.1f} GiB free")
+    legend += [f"in turns with others: {placed.model} {placed.gib:g} GiB" for placed in gpu.turns]
     return f"[{bar[:width].ljust(width, '.')}]  {', '.join(legend)}"

@@ -27,7 +27,7 @@ from ..jobs.job import ENDED
 JOBS = "/api/v1/jobs"
 SILENT_S = 40.0  # events come with a comment every 15 s at least; longer silence is a lost connection
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between tries to reach the service again
-PATIENCE_S = 180.0  # a restart of the whole service takes less
+RECONNECT_TIMEOUT_S = 180.0  # a restart of the whole service takes less
 
 UrlOption = Annotated[
     str | None, typer.Option(help="Of a Medley; without it the one started here.", envvar="MEDLEY_URL")
@@ -110,7 +110,7 @@ class Remote:
                 if self.job(job_id)["status"] in ENDED:
                     return
             except NoAnswer:
-                if time.monotonic() - heard > PATIENCE_S:
+                if time.monotonic() - heard > RECONNECT_TIMEOUT_S:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -98,7 +98,7 @@ class Medley:
         # In a thread, because Serve refuses to wait where an event loop runs, as one does in every notebook.
         with ThreadPoolExecutor(1) as thread:
             config: AppConfig = thread.submit(lambda: gateway.profile.remote().result(timeout_s=30)).result()
-        hosts = [model.name for model in config.models if model.shares is None]
+        hosts = [model.name for model in config.models if model.host is None]
         handles = {name: serve.get_deployment_handle(name, APPLICATION) for name in hosts}
         return cls(config, bind_models(config, handles), on_step, gateway, user)
 

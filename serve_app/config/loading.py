@@ -1,28 +1,32 @@
-"""The backends and graphs that a profile names, imported."""
+"""The backends and graphs that a profile names: imported, and every other name held against what there is."""
 
 import functools
 import importlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from deployments import BACKENDS
+from deployments.backend import Backend
 from deployments.capabilities import capabilities_of
 
 from ..errors import InvalidConfig, nearest
 from ..graph import Graph
+from .schema import AppConfig
 
 
 @functools.cache
-def load_backend(name: str) -> type[Any]:
+def load_backend(name: str) -> type[Backend]:
     """The backend class of a short name or `package.module:Class`.
 
     Raises:
-        InvalidConfig: there is none, or it offers no capability.
+        InvalidConfig: there is no such class, it is no `Backend`, or it offers no capability.
     """
     backend = BACKENDS.get(name) or (_attribute(name) if ":" in name else None)
     if backend is None:
         raise InvalidConfig(f"There is no backend {name!r}.{nearest(name, BACKENDS)}")
-    if not isinstance(backend, type) or not capabilities_of(backend):
+    if not isinstance(backend, type) or not issubclass(backend, Backend):
+        raise InvalidConfig(f"{name!r} is no backend: it must be a class that inherits deployments.backend.Backend.")
+    if not capabilities_of(backend):
         raise InvalidConfig(f"Backend {name!r} offers no capability.")
     return backend
 
@@ -43,6 +47,26 @@ def load_graphs(places: Iterable[str]) -> dict[str, Graph[..., Any]]:
                 raise InvalidConfig(f"graphs: the name {graph.name!r} is taken twice")
             found[graph.name] = graph
     return found
+
+
+def check_names(app: AppConfig, graphs: Collection[str], at: str) -> None:
+    """Refuse prices of graphs and nodes of models that the profile does not have.
+
+    Args:
+        graphs: the names of the profile's graphs.
+        at: the path of the `args` in the profile.
+
+    Raises:
+        InvalidConfig: names the key's path and the nearest name.
+    """
+    for name in app.jobs.prices:
+        if name not in graphs:
+            raise InvalidConfig(f"{at}.jobs.prices.{name}: there is no graph {name!r}.{nearest(name, graphs)}")
+    nodes = [node.name for node in app.nodes]
+    for index, model in enumerate(app.models):
+        if model.node is not None and model.node not in nodes:
+            where = f"{at}.models[{index}].node"
+            raise InvalidConfig(f"{where}: there is no kind of node {model.node!r}.{nearest(model.node, nodes)}")
 
 
 def _attribute(place: str) -> Any:

@@ -8,19 +8,19 @@ from ..errors import InvalidConfig, nearest
 if TYPE_CHECKING:
     from .schema import ModelConfig
 
-OWN = ("gpu_memory_gib", "cards", "node", "cpus", "most_loaded")  # what only a model with replicas of its own can say
+OWN = ("gpu_memory_gib", "gpus", "node", "cpus", "max_loaded")  # what only a model with replicas of its own can say
 
 
-def sharers(models: "Sequence[ModelConfig]") -> "dict[str, list[ModelConfig]]":
+def multiplexed(models: "Sequence[ModelConfig]") -> "dict[str, list[ModelConfig]]":
     """Those that live in the replicas of another model, by its name."""
     found = dict[str, list["ModelConfig"]]()
     for model in models:
-        if model.shares is not None:
-            found.setdefault(model.shares, []).append(model)
+        if model.host is not None:
+            found.setdefault(model.host, []).append(model)
     return found
 
 
-def check_sharing(models: "Sequence[ModelConfig]", backends: Mapping[str, type[Any]], at: str) -> None:
+def check_multiplexing(models: "Sequence[ModelConfig]", backends: Mapping[str, type[Any]], at: str) -> None:
     """Refuse what cannot be shared.
 
     Args:
@@ -32,30 +32,30 @@ def check_sharing(models: "Sequence[ModelConfig]", backends: Mapping[str, type[A
     """
     named = {model.name: model for model in models}
     for index, model in enumerate(models):
-        if model.shares is None:
+        if model.host is None:
             continue
         where = f"{at}[{index}]"
-        host = named.get(model.shares)
+        host = named.get(model.host)
         if host is None:
             others = [name for name in named if name != model.name]
-            raise InvalidConfig(f"{where}.shares: there is no model {model.shares!r}.{nearest(model.shares, others)}")
+            raise InvalidConfig(f"{where}.host: there is no model {model.host!r}.{nearest(model.host, others)}")
         if host is model:
-            raise InvalidConfig(f"{where}.shares: {model.name!r} cannot live in its own replicas; name another model")
-        if host.shares is not None:
-            raise InvalidConfig(f"{where}.shares: {host.name!r} has no replicas of its own; say {host.shares!r} here")
+            raise InvalidConfig(f"{where}.host: {model.name!r} cannot live in its own replicas; name another model")
+        if host.host is not None:
+            raise InvalidConfig(f"{where}.host: {host.name!r} has no replicas of its own; say {host.host!r} here")
         if backends[model.name] is not backends[host.name]:
             why = f"lives with models of one backend, and {host.name!r} has {host.backend!r}"
             raise InvalidConfig(f"{where}.backend: {model.name!r} {why}")
         for key in OWN:
             if key in model.model_fields_set and getattr(model, key) is not None:
                 raise InvalidConfig(f"{where}.{key}: say it of {host.name!r}, in whose replicas {model.name!r} lives")
-    for index, model in enumerate(models):  # after them, so that a misspelt `shares` is what is told
-        if model.shares is None:
-            _check_host(model, model.name in sharers(models), f"{at}[{index}]")
+    for index, model in enumerate(models):  # after them, so that a misspelt `host` is what is told
+        if model.host is None:
+            _check_host(model, model.name in multiplexed(models), f"{at}[{index}]")
 
 
 def _check_host(model: "ModelConfig", shared: bool, where: str) -> None:
     if model.user_config:
         raise InvalidConfig(f"{where}.user_config: say it in the entry of {model.name!r} under `deployments`")
-    if "most_loaded" in model.model_fields_set and not shared:
-        raise InvalidConfig(f"{where}.most_loaded: no model shares the replicas of {model.name!r}")
+    if "max_loaded" in model.model_fields_set and not shared:
+        raise InvalidConfig(f"{where}.max_loaded: no model shares the replicas of {model.name!r}")

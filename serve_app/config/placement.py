@@ -1,9 +1,9 @@
-"""`medley plan`: which model lives on which card. Memory is declared in the profile; shares of cards follow from it.
+"""`medley plan`: which model lives on which GPU. Memory is declared in the profile; shares of GPUs follow from it.
 
-A model says how much memory of a card it takes (`gpu_memory_gib`), a kind of node how much its cards have. The fraction
+A model says how much memory of a GPU it takes (`gpu_memory_gib`), a kind of node how much its GPUs have. The fraction
 given to Ray is the one divided by the other, and the replica's process is held to what is declared (`GPU_MEMORY_GIB`),
 by torch or by vLLM; CTranslate2, faster-whisper's engine, has no such limit. A model whose weights are divided among
-several cards has them whole, all on one machine.
+several GPUs has them whole, all on one machine.
 """
 
 import math
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 from ..errors import InvalidConfig, nearest
 from .loading import load_backend
-from .multiplexing import sharers
+from .multiplexing import multiplexed
 from .schema import AppConfig, ModelConfig, NodeConfig
 
-SHARES = 10_000  # Ray counts fractions of a card in ten-thousandths
+FRACTIONS = 10_000  # Ray counts fractions of a GPU in ten-thousandths
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A replica's place on a card."""
+    """A replica's place on a GPU."""
 
     model: str
     gib: float
@@ -29,7 +29,7 @@ class Placed:
 
 
 @dataclass
-class Card:
+class GPU:
     """A GPU and what lives on it."""
 
     node: str  # the machine's name
@@ -49,7 +49,7 @@ class Card:
         return self._beside([p for p in self.models if not (others_asleep and p.sleeps)]) - gib > -1e-3 * self.gib
 
     def _beside(self, models: Sequence[Placed]) -> float:
-        return self.gib - sum(share(placed.gib, self.gib) * self.gib for placed in models)
+        return self.gib - sum(fraction(placed.gib, self.gib) * self.gib for placed in models)
 
 
 @dataclass(frozen=True)
@@ -66,27 +66,27 @@ class Shared:
     """Who else lives in a model's replicas, and how many of all are in memory at once."""
 
     others: tuple[str, ...]
-    most_loaded: int
+    max_loaded: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    cards: list[Card]
+    gpus: list[GPU]
     problems: list[Problem]
-    without: list[str]  # models that need no card
+    without: list[str]  # models that need no GPU
     shared: dict[str, Shared] = field(default_factory=dict[str, Shared])  # by whose replicas they are
 
 
-def share(gib: float, card_gib: float) -> float:
-    """The fraction of a card for a model, 0 to 1; rounded down, by less than 0.01 %, so that thirds fit a card."""
-    return max(1, math.floor(round(gib / card_gib * SHARES, 6))) / SHARES
+def fraction(gib: float, gpu_gib: float) -> float:
+    """The fraction of a GPU for a model, 0 to 1; rounded down, by less than 0.01 %, so that thirds fit a GPU."""
+    return max(1, math.floor(round(gib / gpu_gib * FRACTIONS, 6))) / FRACTIONS
 
 
 def node_for(model: ModelConfig, nodes: Sequence[NodeConfig]) -> NodeConfig | None:
-    """The kind of node a model is for: the one it names, else the smallest card that is large enough.
+    """The kind of node a model is for: the one it names, else the smallest GPU that is large enough.
 
     Raises:
-        InvalidConfig: it names a kind that is not there, or one without cards.
+        InvalidConfig: it names a kind that is not there, or one without GPUs.
     """
     if model.gpu_memory_gib is None:
         return None
@@ -94,18 +94,18 @@ def node_for(model: ModelConfig, nodes: Sequence[NodeConfig]) -> NodeConfig | No
         named = {node.name: node for node in nodes}
         if model.node not in named:
             raise InvalidConfig(f"{model.name}: there is no kind of node {model.node!r}.{nearest(model.node, named)}")
-        if not named[model.node].cards:
-            raise InvalidConfig(f"{model.name}: nodes of the kind {model.node!r} have no cards")
+        if not named[model.node].gpus:
+            raise InvalidConfig(f"{model.name}: nodes of the kind {model.node!r} have no GPUs")
         return named[model.node]
     fitting = [node for node in nodes if _holds(node, model)]
-    return min(fitting, key=lambda node: node.card_gib, default=None)
+    return min(fitting, key=lambda node: node.gpu_gib, default=None)
 
 
-def gpu_share(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
-    """The fraction of each of its cards for one replica; None for a model without a card.
+def gpu_fraction(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
+    """The fraction of each of its GPUs for one replica; None for a model without a GPU.
 
     Raises:
-        InvalidConfig: it fits on no card there is.
+        InvalidConfig: it fits on no GPU there is.
     """
     if model.gpu_memory_gib is None:
         return None
@@ -113,84 +113,84 @@ def gpu_share(model: ModelConfig, nodes: Sequence[NodeConfig]) -> float | None:
     if node is None or not _holds(node, model):
         problem = _too_large(model, nodes)
         raise InvalidConfig(f"{model.name}: {problem.why}. {'; or '.join(problem.helps)}")
-    return share(model.gpu_memory_gib, node.card_gib) if model.cards == 1 else 1.0
+    return fraction(model.gpu_memory_gib, node.gpu_gib) if model.gpus == 1 else 1.0
 
 
 def _holds(node: NodeConfig, model: ModelConfig) -> bool:
     """Whether a replica of the model finds room on an empty node of this kind."""
-    return node.cards >= model.cards and node.card_gib >= (model.gpu_memory_gib or 0)
+    return node.gpus >= model.gpus and node.gpu_gib >= (model.gpu_memory_gib or 0)
 
 
 def plan(app: AppConfig, replicas: Mapping[str, int]) -> Plan:
-    """Pack the models onto the cards: the wakeful first, largest first, each on the fullest card that takes it.
+    """Pack the models onto the gpus: the wakeful first, largest first, each on the fullest GPU that takes it.
 
     Args:
         replicas: how many of each model live at least; 1 where it is not named, 0 for one that sleeps until asked:
             it gets a place too, or else one where others that sleep are, and they take turns.
     """
-    cards = [
-        Card(node.name if node.count == 1 else f"{node.name} {number + 1}", card, node.card_gib, kind=node.name)
+    gpus = [
+        GPU(node.name if node.count == 1 else f"{node.name} {number + 1}", gpu, node.gpu_gib, kind=node.name)
         for node in app.nodes
         for number in range(node.count)
-        for card in range(node.cards)
+        for gpu in range(node.gpus)
     ]
     problems = list[Problem]()
-    hosts = [model for model in app.models if model.shares is None]
-    living = sharers(app.models)
+    hosts = [model for model in app.models if model.host is None]
+    living = multiplexed(app.models)
     wanted = [model for model in hosts if model.gpu_memory_gib is not None]
-    for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -model.cards, -_gib(model))):
+    for model in sorted(wanted, key=lambda model: (not replicas.get(model.name, 1), -model.gpus, -_gib(model))):
         node = node_for(model, app.nodes)
         if node is None or not _holds(node, model):
             problems.append(_too_large(model, app.nodes))
             continue
         count = replicas.get(model.name, 1)
-        placed = Placed(model.name, _gib(model) if model.cards == 1 else node.card_gib, sleeps=not count)
-        own = [card for card in cards if card.kind == node.name]
-        if not all(_place(placed, model.cards, own) for _ in range(max(1, count))):
+        placed = Placed(model.name, _gib(model) if model.gpus == 1 else node.gpu_gib, sleeps=not count)
+        own = [gpu for gpu in gpus if gpu.kind == node.name]
+        if not all(_place(placed, model.gpus, own) for _ in range(max(1, count))):
             problems.append(_full(model, placed, node, own))
     shared = {
-        model.name: Shared(tuple(other.name for other in living[model.name]), model.most_loaded)
+        model.name: Shared(tuple(other.name for other in living[model.name]), model.max_loaded)
         for model in hosts
         if model.name in living
     }
-    return Plan(cards, problems, [model.name for model in hosts if model.gpu_memory_gib is None], shared)
+    return Plan(gpus, problems, [model.name for model in hosts if model.gpu_memory_gib is None], shared)
 
 
-def _place(placed: Placed, count: int, cards: Sequence[Card]) -> bool:
-    """Put a replica on the fullest `count` cards of one machine that take it; else, if it sleeps, where others do.
+def _place(placed: Placed, count: int, gpus: Sequence[GPU]) -> bool:
+    """Put a replica on the fullest `count` GPUs of one machine that take it; else, if it sleeps, where others do.
 
     False if there is no room.
     """
-    if room := _room([card for card in cards if card.takes(placed.gib)], count, lambda card: card.free):
-        for card in room:
-            card.models.append(placed)
+    if room := _room([gpu for gpu in gpus if gpu.takes(placed.gib)], count, lambda gpu: gpu.free):
+        for gpu in room:
+            gpu.models.append(placed)
         return True
-    asleep = [card for card in cards if placed.sleeps and card.takes(placed.gib, others_asleep=True)]
-    room = _room(asleep, count, lambda card: len(card.turns))
-    for card in room:
-        card.turns.append(placed)
+    asleep = [gpu for gpu in gpus if placed.sleeps and gpu.takes(placed.gib, others_asleep=True)]
+    room = _room(asleep, count, lambda gpu: len(gpu.turns))
+    for gpu in room:
+        gpu.turns.append(placed)
     return bool(room)
 
 
-def _room(cards: Sequence[Card], count: int, order: Callable[[Card], float]) -> list[Card]:
+def _room(gpus: Sequence[GPU], count: int, order: Callable[[GPU], float]) -> list[GPU]:
     """The first `count` of one machine, of the machine where they come first; none where no machine has so many."""
-    machines = defaultdict[str, list[Card]](list)
-    for card in sorted(cards, key=order):
-        machines[card.node].append(card)
+    machines = defaultdict[str, list[GPU]](list)
+    for gpu in sorted(gpus, key=order):
+        machines[gpu.node].append(gpu)
     enough = [found[:count] for found in machines.values() if len(found) >= count]
-    return min(enough, key=lambda found: sum(map(order, found)), default=list[Card]())
+    return min(enough, key=lambda found: sum(map(order, found)), default=list[GPU]())
 
 
 def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:
-    gib, count = _gib(model), model.cards
-    largest = max((node.card_gib for node in nodes if node.cards >= count), default=0.0)
+    gib, count = _gib(model), model.gpus
+    largest = max((node.gpu_gib for node in nodes if node.gpus >= count), default=0.0)
     if largest:
         why = f"needs {gib:g} GiB of {_counted(count)}, the largest has {largest:g}"
-    elif most := max((node.cards for node in nodes), default=0):
+    elif most := max((node.gpus for node in nodes), default=0):
         why = f"needs {_counted(count)} of one machine, the largest has {most}"
     else:
-        why = "needs a card, and no node has one"
-    helps = [f"a node with {'cards' if count == 1 else _counted(count)} of {gib:g} GiB or more in `nodes`"]
+        why = "needs a GPU, and no node has one"
+    helps = [f"a node with {'gpus' if count == 1 else _counted(count)} of {gib:g} GiB or more in `nodes`"]
     options = load_backend(model.backend).Options.model_fields
     if largest and gib <= 2 * largest:
         offload = " or `savings: [model_offload]`" if "savings" in options else ""
@@ -201,27 +201,27 @@ def _too_large(model: ModelConfig, nodes: Sequence[NodeConfig]) -> Problem:
 
 
 def _divided(gib: float, node: NodeConfig) -> str | None:
-    """How a replica of so much would be divided among the cards of such a node, if it has enough; engines divide by
+    """How a replica of so much would be divided among the GPUs of such a node, if it has enough; engines divide by
     powers of two."""
     count = 2
-    while gib / count > node.card_gib > 0:
+    while gib / count > node.gpu_gib > 0:
         count *= 2
-    if count > node.cards:
+    if count > node.gpus:
         return None
     each = math.ceil(gib / count)
-    return f"`cards: {count}`, `gpu_memory_gib: {each}` and `tensor_parallel_size: {count}`, on {node.name}"
+    return f"`gpus: {count}`, `gpu_memory_gib: {each}` and `tensor_parallel_size: {count}`, on {node.name}"
 
 
-def _full(model: ModelConfig, placed: Placed, node: NodeConfig, cards: Sequence[Card]) -> Problem:
-    if model.cards == 1:
-        most = max((card.free for card in cards), default=0.0)
-        why = f"needs {placed.gib:g} GiB; the emptiest card of {node.name} has {max(most, 0):.1f} left"
+def _full(model: ModelConfig, placed: Placed, node: NodeConfig, gpus: Sequence[GPU]) -> Problem:
+    if model.gpus == 1:
+        most = max((gpu.free for gpu in gpus), default=0.0)
+        why = f"needs {placed.gib:g} GiB; the emptiest GPU of {node.name} has {max(most, 0):.1f} left"
         lacks = placed.gib - most
     else:
-        why = f"needs {_counted(model.cards)} of one machine, whole; no {node.name} has so many left"
+        why = f"needs {_counted(model.gpus)} of one machine, whole; no {node.name} has so many left"
         lacks = 0.0
     helps = [f"one more node of the kind {node.name} (`count: {node.count + 1}`)"]
-    awake = {other.model for card in cards for other in card.models if other.gib >= lacks and not other.sleeps}
+    awake = {other.model for gpu in gpus for other in gpu.models if other.gib >= lacks and not other.sleeps}
     if others := " or ".join(sorted(awake - {model.name})):
         itself = "" if placed.sleeps else f"{model.name} and for "
         helps.append(f"`min_replicas: 0` for {itself}{others}, so that they take turns")
@@ -232,5 +232,5 @@ def _gib(model: ModelConfig) -> float:
     return model.gpu_memory_gib or 0
 
 
-def _counted(cards: int) -> str:
-    return "one card" if cards == 1 else f"{cards} cards"
+def _counted(gpus: int) -> str:
+    return "one GPU" if gpus == 1 else f"{gpus} GPUs"

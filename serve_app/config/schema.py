@@ -1,7 +1,7 @@
 """The schema of a profile's `args`: values only, and the names that Serve's deployments have."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,7 +16,7 @@ class Traits:
     """What a profile says of a model, for the selector."""
 
     good_at: frozenset[Category] = frozenset()
-    price: float = 0.0  # of a call, in any unit
+    cost: float = 0.0  # of a call, in any unit; credits are another thing
     largest: int | None = None  # longest side in pixels, or new tokens
 
 
@@ -27,6 +27,8 @@ DAY_S = 86400.0
 
 
 class Strict(BaseModel):
+    """A section of a profile: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -34,49 +36,66 @@ class ModelConfig(Strict):
     """One model that exists. The first of a capability is the default, the next ones are its fallbacks."""
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="The deployment's name too, unless it shares one"
+        pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="Also of its deployment, unless it has a host"
     )
     backend: str = Field(description="A name of `deployments.BACKENDS`, or `package.module:Class`")
     gpu_memory_gib: float | None = Field(
-        default=None, gt=0, le=1024, description="Of one card, all of a replica's process; its share follows from it"
+        default=None,
+        gt=0,
+        le=1024,
+        description="GPU memory in GiB that one replica may use per GPU; Ray's GPU fraction is derived from it",
     )
-    cards: int = Field(
+    gpus: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Of one machine, which each replica has whole; `gpu_memory_gib` is of each. For weights that "
-        "`tensor_parallel_size` divides",
+        description="GPUs of one machine that each replica has to itself, for weights that `tensor_parallel_size` "
+        "divides; `gpu_memory_gib` is per GPU",
     )
     node: str | None = Field(
-        default=None, description="Kind of node it runs on; the smallest card that takes it if not"
+        default=None, description="Name of a kind of node in `nodes`; by default the smallest GPU that is large enough"
     )
-    cpus: float | None = Field(default=None, gt=0, le=1024, description="For Ray, beside a card; the backend's if not")
-    shares: str | None = Field(
-        default=None, description="The model in whose replicas it lives; they take turns in memory"
+    cpus: float | None = Field(
+        default=None,
+        gt=0,
+        le=1024,
+        description="Cores that Ray keeps for a replica with a GPU; by default the backend's",
     )
-    most_loaded: int = Field(
-        default=1, ge=1, le=64, description="Of a model that others share: how many are in memory at once, it included"
+    host: str | None = Field(
+        default=None,
+        description="The model whose deployment it shares (model multiplexing); both have the same backend",
     )
-    user_config: dict[str, Any] = Field(default={}, description="Backend's options of one that shares; else below")
+    max_loaded: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Models of a shared deployment that are in memory at once, the host among them",
+    )
+    user_config: dict[str, Any] = Field(
+        default={}, description="The backend's options of a model with a host; others have theirs under `deployments`"
+    )
     good_at: list[Category] = Field(default=[], description="For `model: auto`: kinds of prompts; none: any")
-    price: float = Field(default=0, ge=0, description="For `model: auto`: what a call costs, in any unit")
+    cost: float = Field(default=0, ge=0, description="For `model: auto`: what a call costs, in any unit")
     largest: int | None = Field(
         default=None, ge=1, description="For `model: auto`: longest side in pixels, or new tokens, that it makes"
     )
 
     @property
     def traits(self) -> Traits:
-        return Traits(frozenset(self.good_at), self.price, self.largest)
+        return Traits(frozenset(self.good_at), self.cost, self.largest)
 
 
 class NodeConfig(Strict):
-    """A kind of machine with GPUs, for `medley plan` and for the shares of cards."""
+    """A kind of machine: where models are placed, and a group of workers in the cluster's manifest."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     count: int = Field(default=1, ge=1, le=10_000, description="How many of them there are")
-    cards: int = Field(default=0, ge=0, le=64, description="GPUs of each")
-    card_gib: float = Field(default=0, ge=0, le=1024, description="Memory of each GPU that models may use")
+    gpus: int = Field(default=0, ge=0, le=64, description="GPUs of each")
+    gpu_gib: float = Field(default=0, ge=0, le=1024, description="Memory of each GPU that models may use")
     accelerator: str | None = Field(default=None, description="Ray's label for its GPU, such as A100; any if not given")
+    cpus: int = Field(default=8, ge=1, le=1024, description="Cores of each, for `medley manifest`")
+    memory_gib: float = Field(default=32, gt=0, le=65_536, description="Memory of each, for `medley manifest`")
+    node_selector: dict[str, str] = Field(default={}, description="Kubernetes labels of these machines")
 
 
 class GatewayConfig(Strict):
@@ -104,7 +123,9 @@ class JobsConfig(Strict):
     workers_lost: int = Field(default=5, ge=1, le=100, description="Workers a job may lose before it is given up")
     timeout_s: float = Field(default=3600, gt=0, le=7 * 86400, description="Longest a job may run, retries included")
     keep_days: float = Field(default=7, gt=0, le=3650, description="How long ended jobs and artifacts are kept")
-    prices: dict[str, int] = Field(default={}, description="Credits a run of a graph costs; others cost none")
+    prices: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={}, description="Credits that a run of a graph costs, by the graph's name; others cost none"
+    )
     step_cache_mb: float = Field(default=0, ge=0, description="Answers of like steps kept for reuse; 0: none")
     cached_price: float = Field(default=0.1, ge=0, le=1, description="Share of the price for a step from the cache")
     private_webhooks: list[str] = Field(default=[], description="host or host:port that webhooks may reach privately")
@@ -118,7 +139,7 @@ class AppConfig(Strict):
     """The `args` of a profile's application."""
 
     models: list[ModelConfig] = Field(min_length=1, description="In order of preference within a capability")
-    nodes: list[NodeConfig] = Field(default=[], description="Machines with GPUs")
+    nodes: list[NodeConfig] = Field(default=[], description="Kinds of machines")
     graphs: list[str] = Field(default=["graphs"], description="`package` with a list GRAPHS, or `package.module:graph`")
     gateway: GatewayConfig = GatewayConfig()
     jobs: JobsConfig = JobsConfig()

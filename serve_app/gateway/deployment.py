@@ -19,7 +19,7 @@ from ..identity import Identity, acting_as
 from ..jobs.dispatch import Dispatch
 from ..jobs.runtime import open_runner
 from ..models.registry import bind_models
-from ..models.stream_receiver import Inbox
+from ..models.stream_receiver import StreamReceiver
 from .http_app import http_app
 from .service import Service
 from .sync_run import SyncRun
@@ -37,10 +37,10 @@ class Gateway:
     def __init__(self, config: AppConfig, handles: dict[str, Any], worker: Any) -> None:
         self.config = config
         node = ray.util.get_node_ip_address()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        # Where Ray speaks TLS the items of streams go with it, over Serve: an inbox speaks none.
+        # Where Ray speaks TLS the items of streams go with it, over Serve: an stream receiver speaks none.
         secret = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
-        self._inbox = None if secret else Inbox(str(node))  # pyright: ignore[reportUnknownArgumentType]
-        graphs, models = load_graphs(config.graphs), bind_models(config, handles, self._inbox)
+        self._receiver = None if secret else StreamReceiver(str(node))  # pyright: ignore[reportUnknownArgumentType]
+        graphs, models = load_graphs(config.graphs), bind_models(config, handles, self._receiver)
         runner = open_runner(config, graphs, models, f"gateway-{serve.get_replica_context().replica_tag}")
         jobs = Dispatch(runner, worker.work.remote)
         self.service = Service(config, graphs, models, jobs)
@@ -56,8 +56,8 @@ class Gateway:
 
     async def __del__(self) -> None:
         await self.service.jobs.stop()
-        if self._inbox is not None:
-            await self._inbox.close()
+        if self._receiver is not None:
+            await self._receiver.close()
 
     async def profile(self) -> AppConfig:
         """The profile's `args`, for clients that come over a handle."""

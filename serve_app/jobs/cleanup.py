@@ -11,7 +11,7 @@ from ..storage.tables import deliveries, events, jobs, now, webhooks
 from ..webhooks.endpoints import OWN
 from .step_cache import trim
 
-AT_ONCE = 200
+BATCH_SIZE = 200
 
 
 def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
@@ -26,7 +26,7 @@ def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
             artifacts.delete_job_here(user, job_id)  # the bytes first: without the row nobody would find them again
             database.write_here(_delete, job_id)
         gone += len(expired)
-    while some := artifacts.expire_here(AT_ONCE):
+    while some := artifacts.expire_here(BATCH_SIZE):
         gone += some
     database.write_here(_forget, config.keep_s)
     if config.step_cache_mb:
@@ -35,7 +35,7 @@ def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
 
 
 def _expired(connection: Connection) -> list[tuple[str, str]]:
-    query = select(jobs.c.id, jobs.c.user_id).where(jobs.c.expires_at < now()).limit(AT_ONCE)
+    query = select(jobs.c.id, jobs.c.user_id).where(jobs.c.expires_at < now()).limit(BATCH_SIZE)
     return [(row.id, row.user_id) for row in connection.execute(query)]
 
 

@@ -22,10 +22,10 @@ from ..storage.tables import events, jobs
 from .job import ENDED, Event
 
 log = logging.getLogger("ray.serve")
-LOOK_S = 0.02  # between two looks at SQLite's counter of changes
+POLL_S = 0.02  # between two looks at SQLite's counter of changes
 LISTEN_S = 5.0  # PostgreSQL: everything is read this often too, in case a message was lost with a connection
 MOST_WAITING = 10_000  # events for one follower that does not take them
-AT_ONCE = 5_000  # events in one read
+BATCH_SIZE = 5_000  # events in one read
 
 
 class _Close(Enum):
@@ -156,7 +156,7 @@ class Tail:
             for job_id in ended:
                 for follower in served[job_id]:
                     self._give(follower, _Close.ENDED)
-            if len(found) == AT_ONCE:
+            if len(found) == BATCH_SIZE:
                 self._tell(None)
 
     def _give(self, follower: _Follower, item: "Event | _Close") -> None:
@@ -174,13 +174,13 @@ class Tail:
             last = None
             while not self._ended.is_set():
                 if self._idle.is_set():
-                    time.sleep(LOOK_S)
+                    time.sleep(POLL_S)
                     continue
                 version = connection.exec_driver_sql("PRAGMA data_version").scalar()
                 if version != last:
                     last = version
                     self._tell_from_thread(None)
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
 
         while not self._ended.is_set():
             try:
@@ -226,6 +226,6 @@ def _read(connection: Connection, seen: dict[str, int]) -> list[Event]:
         select(events.c.job_id, events.c.seq, events.c.kind, events.c.data)
         .join(wanted, (events.c.job_id == wanted.c.job_id) & (events.c.seq > wanted.c.seq))
         .order_by(events.c.job_id, events.c.seq)
-        .limit(AT_ONCE)
+        .limit(BATCH_SIZE)
     )
     return [Event(row.job_id, row.seq, row.kind, row.data) for row in connection.execute(query)]

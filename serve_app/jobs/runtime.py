@@ -20,7 +20,7 @@ from .job import CLEANUP, WEBHOOK
 from .runner import Runner
 
 log = logging.getLogger("ray.serve")
-PATIENCE_S = 120.0  # with a database that starts at the same time
+STARTUP_TIMEOUT_S = 120.0  # with a database that starts at the same time
 REVISION = Method(streams=False, by_reference=False, returns=str, sampled=False)
 
 
@@ -38,7 +38,7 @@ def open_database(settings: Settings) -> Database:
             database.upgrade()
             return database
         except StorageUnavailable as error:
-            if time.monotonic() - began > PATIENCE_S:
+            if time.monotonic() - began > STARTUP_TIMEOUT_S:
                 raise
             log.warning("waiting for the database: %s", error)
             time.sleep(1)

@@ -13,7 +13,7 @@ from ..models.registry import bind_models
 from .runtime import open_runner
 
 log = logging.getLogger("ray.serve")
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 class Worker:
@@ -44,7 +44,7 @@ class Worker:
     async def _hand_over_when_draining(self) -> None:
         """Serve lets a replica finish its calls before it ends it; a job may take an hour, so it is handed over."""
         while not draining():  # noqa: ASYNC110  # nobody sets an event for it
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         await self._runner.stop()
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger("ray.serve")
 NAME, NAMESPACE = "callbacks", "medley"
 MOST_TOLD = 1000  # tasks that nobody waits for yet; beyond it the oldest is forgotten
 MOST_AT_ONCE = 10_000  # waits and tellings
-PATIENCE_S = 5.0  # of a gateway with the board
+BOARD_TIMEOUT_S = 5.0  # of a gateway with the board
 
 Tell = Callable[[str], Awaitable[None]]
 
@@ -95,7 +95,7 @@ def listen(backend: Any) -> None:
 async def tell(task: str) -> None:
     """Put a task that has ended up on the board."""
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(BOARD_TIMEOUT_S):
             board: Any = await asyncio.to_thread(ray.get_actor, NAME, NAMESPACE)
             await board.tell.remote(task)
     except ValueError:  # there is no board: nobody waits

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 FAILURES = 3  # in a row, then it rests
-REST_S = 30.0
+COOLDOWN_S = 30.0
 
 
 class Named(Protocol):
@@ -18,7 +18,7 @@ class Named(Protocol):
 N = TypeVar("N", bound=Named)
 
 
-class Breaker:
+class CircuitBreaker:
     """Remembers which models failed, and puts those that rest behind the others.
 
     A model whose `method` failed `failures` times in a row rests from it for `rest_s` seconds: it is asked after all
@@ -33,7 +33,7 @@ class Breaker:
     """
 
     def __init__(
-        self, failures: int = FAILURES, rest_s: float = REST_S, clock: Callable[[], float] = time.monotonic
+        self, failures: int = FAILURES, rest_s: float = COOLDOWN_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._most, self._rest_s, self._clock = failures, rest_s, clock
         self._failed: dict[tuple[str, str], int] = {}  # by model and method; empty while all is well

@@ -1,25 +1,49 @@
 """A model in this process behind the same calls as a Serve handle: for unit tests, and for trying a backend alone."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+from deployments.capabilities import capabilities_of
 from deployments.progress import following
+
+from .methods import methods_of
 
 
 class LocalHandle:
-    """`handle.options(...).remote(...)` over a plain object that offers a capability."""
+    """`handle.options(...).remote(...)` over a plain object that offers a capability.
+
+    A call is held against the capability's signature: a fake that takes any keyword would hide a misspelt one.
+    """
 
     def __init__(self, model: Any, method: str = "", stream: bool = False) -> None:
         self._model, self._method, self._stream = model, method, stream
 
-    def options(self, *, method_name: str, stream: bool, **how_it_travels: Any) -> "LocalHandle":
+    def options(self, *, method_name: str, stream: bool, **transport: Any) -> "LocalHandle":
         return LocalHandle(self._model, method_name, stream)
 
     def remote(self, *args: Any, **kwargs: Any) -> "LocalResponse | LocalStream":
+        """
+        Raises:
+            TypeError: the capability's method has no such argument.
+        """
         if self._method == "followed":
+            self._check(args[0], args[1:], kwargs)
             return LocalStream(following(getattr(self._model, args[0])(*args[1:], **kwargs)))
+        self._check(self._method, args, kwargs)
         answer = getattr(self._model, self._method)(*args, **kwargs)
         return LocalStream(answer) if self._stream else LocalResponse(answer)
+
+    def _check(self, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        for capability in capabilities_of(type(self._model)):
+            signature = methods_of(capability).get(method)
+            if signature is None:
+                continue
+            known = signature.parameters
+            if len(args) > len(known):
+                raise TypeError(f"{capability.__name__}.{method} takes at most {len(known)} arguments")
+            if unknown := sorted(set(kwargs) - set(known[len(args) :])):
+                raise TypeError(f"{capability.__name__}.{method} has no argument {unknown[0]!r}")
 
 
 class LocalResponse:

@@ -25,7 +25,9 @@ class Method:
 
 
 FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
-POSTED = Method(streams=False, by_reference=False, returns=int, sampled=False)  # a stream that goes to an inbox
+POSTED = Method(
+    streams=False, by_reference=False, returns=int, sampled=False
+)  # a stream that goes to an stream receiver
 
 
 @functools.cache

@@ -12,13 +12,13 @@ from deployments.capabilities import CAPABILITIES, capabilities_of, lacking
 from deployments.errors import ModelUnavailable
 
 from ..config.loading import load_backend
-from ..config.multiplexing import sharers
+from ..config.multiplexing import multiplexed
 from ..config.schema import AppConfig, ModelConfig, Traits
 from ..errors import UnknownName
-from .circuit_breaker import Breaker
+from .circuit_breaker import CircuitBreaker
 from .methods import FOLLOWED, POSTED, Method
 from .selection import ranked, wanted
-from .stream_receiver import Arriving, Inbox
+from .stream_receiver import ReceivedStream, StreamReceiver
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,9 @@ class Model:
     traits: Traits = field(default_factory=Traits)
     lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
     host: str | None = None  # whose replicas it lives in with others (a host lives in its own); None: alone
-    inbox: Inbox | None = field(default=None, repr=False)  # where streams of small items arrive; None: over Serve
+    receiver: StreamReceiver | None = field(
+        default=None, repr=False
+    )  # where streams of small items arrive; None: over Serve
     _callers: dict[str, Callable[..., Any]] = field(default_factory=dict[str, Callable[..., Any]], repr=False)
 
     @property
@@ -43,13 +45,13 @@ class Model:
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
         """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
-        inbox = self.inbox if how.streams and not how.by_reference else None
-        if inbox is not None and not inbox.is_reached_by(self.name):
-            inbox = None
-        key = method if inbox is None else f"{method} by inbox"
+        receiver = self.receiver if how.streams and not how.by_reference else None
+        if receiver is not None and not receiver.is_reached_by(self.name):
+            receiver = None
+        key = method if receiver is None else f"{method} by stream receiver"
         found = self._callers.get(key)
         if found is None:
-            found = self._callers[key] = self._posted(inbox, method, how) if inbox else self._remote(method, how)
+            found = self._callers[key] = self._posted(receiver, method, how) if receiver else self._remote(method, how)
         return found
 
     def _remote(self, method: str, how: Method) -> Callable[..., Any]:
@@ -65,11 +67,13 @@ class Model:
         )
         return handle.remote
 
-    def _posted(self, inbox: Inbox, method: str, how: Method) -> Callable[..., Arriving]:
+    def _posted(self, receiver: StreamReceiver, method: str, how: Method) -> Callable[..., ReceivedStream]:
         post, read = self._remote("posted", POSTED), TypeAdapter(how.returns).validate_json
 
-        def arriving(*args: Any, **kwargs: Any) -> Arriving:
-            return Arriving(inbox, read, lambda address, number: post(address, number, method, *args, **kwargs))
+        def arriving(*args: Any, **kwargs: Any) -> ReceivedStream:
+            return ReceivedStream(
+                receiver, read, lambda address, number: post(address, number, method, *args, **kwargs)
+            )
 
         return arriving
 
@@ -81,9 +85,9 @@ class Model:
 class Models:
     """The table of a profile's models, and which of them rest from failing."""
 
-    def __init__(self, models: Iterable[Model], breaker: Breaker | None = None) -> None:
+    def __init__(self, models: Iterable[Model], breaker: CircuitBreaker | None = None) -> None:
         self.all = tuple(models)
-        self.breaker = breaker or Breaker()
+        self.breaker = breaker or CircuitBreaker()
         self.calls: Counter[str] = Counter()  # that each model works on now, of those made here
         self._by_name = {model.name: model for model in self.all}
         self._offering = {
@@ -128,30 +132,30 @@ class Models:
         return model
 
 
-def bind_models(config: AppConfig, handles: Mapping[str, Any], inbox: Inbox | None = None) -> Models:
+def bind_models(config: AppConfig, handles: Mapping[str, Any], receiver: StreamReceiver | None = None) -> Models:
     """The profile's models over handles (or plain objects that act like them), one a deployment, by its name."""
-    hosts = sharers(config.models)
+    hosts = multiplexed(config.models)
     return Models(
         _model(
             model,
-            handles[model.shares or model.name],
-            model.shares or (model.name if model.name in hosts else None),
-            inbox,
+            handles[model.host or model.name],
+            model.host or (model.name if model.name in hosts else None),
+            receiver,
         )
         for model in config.models
     )
 
 
-def _model(model: ModelConfig, handle: Any, host: str | None, inbox: Inbox | None) -> Model:
+def _model(model: ModelConfig, handle: Any, host: str | None, receiver: StreamReceiver | None) -> Model:
     backend = load_backend(model.backend)
     return Model(
         model.name,
         model.backend,
         capabilities_of(backend),
         handle,
-        tells_progress=getattr(backend, "tells_progress", False),
+        tells_progress=backend.tells_progress,
         traits=model.traits,
         lacks=lacking(backend),
         host=host,
-        inbox=inbox,
+        receiver=receiver,
     )

@@ -63,7 +63,7 @@ def wanted(arguments: Mapping[str, Any]) -> Wanted:
 
 def ranked(candidates: Sequence[Candidate], asked: Wanted, calls: Mapping[str, int]) -> list[Choice]:
     """The candidates, the best first. `calls` is how many each works on."""
-    dearest = max((one.traits.price for one in candidates), default=0.0)
+    dearest = max((one.traits.cost for one in candidates), default=0.0)
     choices = [_judged(one, asked, calls.get(one.name, 0), dearest) for one in candidates]
     return sorted(choices, key=lambda choice: (not choice.fits, -choice.points))
 
@@ -74,9 +74,9 @@ def _judged(model: Candidate, asked: Wanted, calls: int, dearest: float) -> Choi
         points, why = points + GOOD_AT_IT, [f"good at {asked.category}"]
     elif not traits.good_at:
         points, why = points + SAYS_NOTHING, ["for anything"]
-    if traits.price:
-        points += DEAREST * traits.price / dearest
-        why.append(f"costs {traits.price:g}")
+    if traits.cost:
+        points += DEAREST * traits.cost / dearest
+        why.append(f"costs {traits.cost:g}")
     if calls:
         points += max(MOST_FOR_CALLS, A_CALL * calls)
         why.append(f"works on {calls}")

@@ -15,20 +15,20 @@ from ..errors import reason_of
 
 T = TypeVar("T")
 
-LOOK_S = 5.0  # that a call waits before it is looked why, and between looks: most models start faster
+POLL_S = 5.0  # that a call waits before it is looked why, and between looks: most models start faster
 GIVEN_UP = "REPLICA_STARTUP_FAILED"  # Serve's word; one whose replica died later is started again, and waited for
 
 
 class _Seen:
-    """Serve's account of what it has given up on, by deployment; asked for at most every `LOOK_S` for all calls."""
+    """Serve's account of what it has given up on, by deployment; asked for at most every `POLL_S` for all calls."""
 
     def __init__(self) -> None:
         self._reasons = dict[str, str]()
-        self._read_at = -LOOK_S
+        self._read_at = -POLL_S
 
     async def reason(self, deployment: str) -> str:
         """Why it cannot start; "" if it runs, or may yet."""
-        if time.monotonic() - self._read_at >= LOOK_S:
+        if time.monotonic() - self._read_at >= POLL_S:
             self._read_at = time.monotonic()
             self._reasons = await asyncio.to_thread(_given_up)
         return self._reasons.get(deployment, "")
@@ -52,13 +52,13 @@ async def unless_it_cannot_start(deployment: str, answer: Awaitable[T]) -> T:
             reason = await _seen.reason(deployment)
             if reason:
                 return bound.reschedule(loop.time())
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     def begin() -> None:
         nonlocal looking
         looking = loop.create_task(look())
 
-    timer = loop.call_later(LOOK_S, begin)
+    timer = loop.call_later(POLL_S, begin)
     try:
         async with bound:
             return await answer

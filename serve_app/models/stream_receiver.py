@@ -16,25 +16,25 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..errors import InboxUnreachable
+from ..errors import ReceiverUnreachable
 
 LATE_S = 10.0  # the longest an item may come after the answer that counts it
 TOKEN_S = 5.0  # in which a new connection has to say the token
-REST_S = 60.0  # for which a model whose replicas found no way here streams over Serve
+COOLDOWN_S = 60.0  # for which a model whose replicas found no way here streams over Serve
 
 # A connection over which nothing comes is asked whether it lives: else one that a firewall forgot is silent for long.
 ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 
 class Address(NamedTuple):
-    """Of an inbox. Who knows the token, which every connection begins with, may put items into it."""
+    """Of an stream receiver. Who knows the token, which every connection begins with, may put items into it."""
 
     host: str
     port: int
     token: str
 
 
-class Inbox:
+class StreamReceiver:
     """That of one process.
 
     Args:
@@ -44,7 +44,7 @@ class Inbox:
     def __init__(self, host: str) -> None:
         self._host, self._token = host, secrets.token_urlsafe(32)
         self._opening: asyncio.Task[asyncio.Server] | None = None
-        self._streams = dict[int, Arriving]()
+        self._streams = dict[int, ReceivedStream]()
         self._numbers = itertools.count(1)
         self._unreachable = dict[str, float]()  # models whose replicas find no way here, and until when that holds
 
@@ -61,7 +61,7 @@ class Inbox:
             server = await asyncio.shield(self._opening)
         except OSError as error:
             self._opening = None
-            raise InboxUnreachable(f"nothing can listen on {self._host}: {error}") from None
+            raise ReceiverUnreachable(f"nothing can listen on {self._host}: {error}") from None
         return Address(self._host, server.sockets[0].getsockname()[1], self._token)
 
     async def close(self) -> None:
@@ -74,9 +74,9 @@ class Inbox:
 
     def give_up(self, model: str) -> None:
         """Its replicas find no way here: for a while its streams come over Serve."""
-        self._unreachable[model] = time.monotonic() + REST_S
+        self._unreachable[model] = time.monotonic() + COOLDOWN_S
 
-    def expect(self, stream: "Arriving") -> int:
+    def expect(self, stream: "ReceivedStream") -> int:
         """The number that items for this stream come with."""
         number = next(self._numbers)
         self._streams[number] = stream
@@ -106,8 +106,8 @@ def keep_alive(transport: Any) -> None:
 class _Sender(asyncio.Protocol):
     """A replica's connection: a line with the token, then a line for each item, the stream's number and JSON."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox, self._known, self._rest = inbox, False, b""
+    def __init__(self, receiver: StreamReceiver) -> None:
+        self._receiver, self._known, self._rest = receiver, False, b""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -119,8 +119,8 @@ class _Sender(asyncio.Protocol):
         for line in lines:
             if self._known:
                 number, _, item = line.partition(b" ")
-                self._inbox.take(int(number), item)
-            elif self._inbox.knows(line):
+                self._receiver.take(int(number), item)
+            elif self._receiver.knows(line):
                 self._known = True
                 self._patience.cancel()
             else:
@@ -133,7 +133,7 @@ class _Sender(asyncio.Protocol):
         self._patience.cancel()
 
 
-class Arriving:
+class ReceivedStream:
     """A stream of items, as Serve's own is one: iterated over once, and cancelled on the replica by `cancel`.
 
     Args:
@@ -141,8 +141,10 @@ class Arriving:
         ask: makes the call, which posts the items to an address under a number and answers how many there were.
     """
 
-    def __init__(self, inbox: Inbox, read: Callable[[bytes], Any], ask: Callable[[Address, int], Any]) -> None:
-        self._inbox, self._read, self._ask = inbox, read, ask
+    def __init__(
+        self, receiver: StreamReceiver, read: Callable[[bytes], Any], ask: Callable[[Address, int], Any]
+    ) -> None:
+        self._receiver, self._read, self._ask = receiver, read, ask
         self._number = 0
         self._response: Any = None
         self._answer: asyncio.Task[None] | None = None
@@ -152,7 +154,7 @@ class Arriving:
         self._changed: asyncio.Future[None] | None = None
         self._timers = list[asyncio.TimerHandle]()
 
-    def __aiter__(self) -> "Arriving":
+    def __aiter__(self) -> "ReceivedStream":
         return self
 
     async def __anext__(self) -> Any:
@@ -161,8 +163,8 @@ class Arriving:
             what the call raises, after the items that came before.
         """
         if self._answer is None:
-            address = await self._inbox.address()
-            self._number = self._inbox.expect(self)
+            address = await self._receiver.address()
+            self._number = self._receiver.expect(self)
             self._response = self._ask(address, self._number)
             self._answer = asyncio.create_task(self._await_answer())
         while not self._waiting:
@@ -197,7 +199,7 @@ class Arriving:
             self._fail(error)
         else:
             if self._came != self._sent:
-                late = InboxUnreachable("a part of the answer was lost on its way")
+                late = ReceiverUnreachable("a part of the answer was lost on its way")
                 self.fail_at(asyncio.get_running_loop().time() + LATE_S, late)
             self._wake()
 
@@ -211,6 +213,6 @@ class Arriving:
             self._changed.set_result(None)
 
     def _let_go(self) -> None:
-        self._inbox.forget(self._number)
+        self._receiver.forget(self._number)
         for timer in self._timers:
             timer.cancel()

@@ -1,12 +1,12 @@
 """A profile as a KubeRay RayService: `serveConfigV2` is the profile itself, so there is one source of it."""
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import yaml
 
 from ..config.profile import Profile
+from ..config.schema import NodeConfig
 from .ray_environment import SPEED
 
 # In a cluster every node shares these: the key, the database, the bucket and what signs URLs.
@@ -17,25 +17,8 @@ ENVIRONMENT = "medley-environment"
 IMAGE = "medley:0.1.0"  # built from cluster/images; set yours with kustomize's `images:`
 
 
-@dataclass(frozen=True)
-class NodeGroup:
-    """One kind of node: its name, size and GPU, and how many there may be."""
-
-    name: str
-    cpus: int
-    memory: str
-    most: int
-    least: int = 0
-    accelerator: str | None = None  # Ray's name of it, which profiles ask for with `label_selector`
-    node_selector: str | None = None  # the cloud's name of it
-
-
-NODE_GROUPS = [
-    NodeGroup("a100", cpus=12, memory="96Gi", most=4, accelerator="A100", node_selector="nvidia-a100-80gb"),
-    NodeGroup("t4", cpus=4, memory="16Gi", most=8, accelerator="T4", node_selector="nvidia-tesla-t4"),
-    # One CPU node is always there for the gateway; everything else appears when it is asked for.
-    NodeGroup("cpu", cpus=8, memory="32Gi", most=8, least=1),
-]
+# One CPU node is always there for the gateway and the workers; every other node appears when it is needed.
+CPU_NODES = NodeConfig(name="cpu", count=8, cpus=8, memory_gib=32)
 
 
 class _Block(str):
@@ -51,7 +34,7 @@ yaml.SafeDumper.add_representer(_Block, _literal)
 
 
 def rayservice(profile: Profile) -> str:
-    """The manifest as YAML: the head schedules nothing, each node type is a worker group that scales to zero."""
+    """The manifest as YAML. The head schedules nothing; each kind of node is a group of workers, GPU nodes from zero."""
     document: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
@@ -65,7 +48,7 @@ def rayservice(profile: Profile) -> str:
                 "enableInTreeAutoscaling": True,
                 "autoscalerOptions": {"version": "v2", "idleTimeoutSeconds": 300},
                 "headGroupSpec": _head(),
-                "workerGroupSpecs": [_workers(group) for group in NODE_GROUPS],
+                "workerGroupSpecs": [_workers(node) for node in nodes_of(profile)],
             },
         },
     }
@@ -78,20 +61,27 @@ def _head() -> dict[str, Any]:
     return {"rayStartParams": {"num-cpus": "0"}, "template": {"spec": {"containers": [container]}}}
 
 
-def _workers(group: NodeGroup) -> dict[str, Any]:
-    resources = {"cpu": str(group.cpus), "memory": group.memory}
-    pod: dict[str, Any] = {}
+def nodes_of(profile: Profile) -> list[NodeConfig]:
+    """The profile's kinds of nodes, and `CPU_NODES` where it names none without GPUs."""
+    nodes = list(profile.app.nodes)
+    return nodes if any(not node.gpus for node in nodes) else [*nodes, CPU_NODES]
+
+
+def _workers(node: NodeConfig) -> dict[str, Any]:
+    resources = {"cpu": str(node.cpus), "memory": f"{node.memory_gib:g}Gi"}
+    pod: dict[str, Any] = {"nodeSelector": node.node_selector} if node.node_selector else {}
     labels: dict[str, Any] = {}
-    if group.accelerator:
-        resources["nvidia.com/gpu"] = "1"
-        pod["nodeSelector"] = {"cloud.google.com/gke-accelerator": group.node_selector}
+    if node.gpus:
+        resources["nvidia.com/gpu"] = str(node.gpus)
         pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-        labels["labels"] = {"ray.io/accelerator-type": group.accelerator}
+    if node.accelerator:
+        labels["labels"] = {"ray.io/accelerator-type": node.accelerator}
+    least = 0 if node.gpus else 1
     return {
-        "groupName": group.name,
-        "replicas": group.least,
-        "minReplicas": group.least,
-        "maxReplicas": group.most,
+        "groupName": node.name,
+        "replicas": least,
+        "minReplicas": least,
+        "maxReplicas": node.count,
         "rayStartParams": {},
         **labels,
         "template": {"spec": {"containers": [_container("ray-worker", resources)], **pod}},

@@ -1,4 +1,4 @@
-"""Memory that nothing uses any more, given back to the card and to the system."""
+"""Memory that nothing uses any more, given back to the GPU and to the system."""
 
 import ctypes
 import gc
@@ -6,7 +6,7 @@ import sys
 
 
 def give_back() -> None:
-    """Collect what is unreachable, then hand free memory back: torch's to its card, glibc's to the system.
+    """Collect what is unreachable, then hand free memory back: torch's to its GPU, glibc's to the system.
 
     Both keep what was freed for their own next use otherwise, so a process would stay as large as it ever was. Serve
     hides from the collector (`gc.freeze`) what a replica has when it starts, its first weights among it; those too are

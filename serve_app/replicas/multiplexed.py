@@ -1,6 +1,6 @@
 """Several models in the replicas of one deployment, taking turns in memory.
 
-A replica has a backend instance for each model that is in memory, at most `most_loaded` of them. A call says which
+A replica has a backend instance for each model that is in memory, at most `max_loaded` of them. A call says which
 model it is for by Serve's multiplexed model id. Serve keeps the order of use and unloads the least recently used
 *before* it loads the next; that waits until the calls in the old one have ended and its memory is free, so there is
 never more in memory than was said.
@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from ray import serve
 
 from deployments.capabilities import capabilities_of
-from deployments.engine import check_card
+from deployments.engine import check_gpu
 from deployments.errors import MedleyError, ModelUnavailable, OutOfMemory
 from deployments.progress import following
 
@@ -31,15 +31,15 @@ from ..errors import InvalidConfig
 from ..models.callback_board import listen
 from ..models.methods import methods_of
 from ..models.stream_receiver import Address
-from .gpu import loading_alone, see_no_other_s_card
+from .gpu import hide_other_gpus, loading_alone
 from .memory import give_back
 from .replica import revision_of, show_ray
-from .stream_sender import Outbox
+from .stream_sender import StreamSender
 
 log = logging.getLogger("ray.serve")
 
-REST_S = 30.0  # after a failed load: another try turns out a model that works
-PATIENCE_S = (
+COOLDOWN_S = 30.0  # after a failed load: another try turns out a model that works
+RELEASE_PAUSES_S = (
     0.0,
     0.05,
     0.2,
@@ -47,32 +47,32 @@ PATIENCE_S = (
 )  # between looks whether an unloaded model is gone; a failed call may hold it a moment
 
 
-def shelf(
+def multiplexed_replica(
     backend: type[Any],
     host: str,
-    sharers: Mapping[str, Mapping[str, Any]],
-    most_loaded: int,
-    sees_cards: bool = True,
+    multiplexed: Mapping[str, Mapping[str, Any]],
+    max_loaded: int,
+    sees_gpus: bool = True,
 ) -> type[Any]:
     """The class to deploy for `host` and those that live in its replicas.
 
     Args:
         sharers: the `user_config` of each, by name.
-        most_loaded: models in memory at once, the host among them; 1 or more.
+        max_loaded: models in memory at once, the host among them; 1 or more.
         sees_cards: whether they may use any GPU of their machine.
 
     Raises:
         InvalidConfig: the backend does not take the options of a sharer.
     """
-    options = {name: _options(backend, name, given) for name, given in sharers.items()}
+    options = {name: _options(backend, name, given) for name, given in multiplexed.items()}
 
-    class Replica(Shelf):
+    class Replica(MultiplexedReplica):
         def __init__(self) -> None:
-            if not sees_cards:
-                see_no_other_s_card()
+            if not sees_gpus:
+                hide_other_gpus()
             super().__init__(backend, host, options)
 
-        @serve.multiplexed(max_num_models_per_replica=most_loaded)
+        @serve.multiplexed(max_num_models_per_replica=max_loaded)
         async def loaded(self, name: str) -> Loaded:
             return await self.load(name)
 
@@ -120,7 +120,7 @@ class Loaded:
             await self._idle.wait()
         gone, last = weakref.ref(self.backend), [self.backend]
         self.backend = None
-        for pause_s in PATIENCE_S:
+        for pause_s in RELEASE_PAUSES_S:
             await asyncio.sleep(pause_s)
             await asyncio.to_thread(_let_go, last)
             if gone() is None:
@@ -147,20 +147,20 @@ class _Failed:
     until: float
 
 
-class Shelf:
+class MultiplexedReplica:
     """What the replica of a shared deployment does besides its backend's capabilities."""
 
     loaded: Any  # Serve's, a function: the model of a name, loaded if it was not, the oldest unloaded before
 
-    def __init__(self, backend: type[Any], host: str, sharers: Mapping[str, Any]) -> None:
+    def __init__(self, backend: type[Any], host: str, multiplexed: Mapping[str, Any]) -> None:
         self._backend, self._host = backend, host
-        self._options: dict[str, Any] = dict(sharers)  # the host's come with `reconfigure`
-        self._names = frozenset((host, *sharers))
+        self._options: dict[str, Any] = dict(multiplexed)  # the host's come with `reconfigure`
+        self._names = frozenset((host, *multiplexed))
         self._in_memory = weakref.WeakValueDictionary[str, Loaded]()
         self._taking = dict[str, asyncio.Task[Loaded]]()  # what calls wait for, and how many
         self._callers = Counter[str]()
         self._failed = dict[str, _Failed]()
-        self._outbox = Outbox()
+        self._sender = StreamSender()
         show_ray()
 
     async def reconfigure(self, options: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ class Shelf:
 
     def check_health(self) -> None:
         """Raises if a model in memory cannot answer: its process is of no use to the others either."""
-        check_card()
+        check_gpu()
         for loaded in list(self._in_memory.values()):
             if loaded.backend is not None:
                 loaded.backend.check_health()
@@ -200,9 +200,9 @@ class Shelf:
         return await asyncio.to_thread(revision_of, self._backend, self._options[name])
 
     async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
-        """A stream whose items go to an inbox; returns how many there were."""
+        """A stream whose items go to an stream receiver; returns how many there were."""
         async with self.in_use(self.asked()) as loaded:
-            return await self._outbox.post(address, number, getattr(loaded.backend, method)(*args, **kwargs))
+            return await self._sender.post(address, number, getattr(loaded.backend, method)(*args, **kwargs))
 
     async def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """A call of `method` as those see it who want to know how far it is."""
@@ -256,7 +256,7 @@ class Shelf:
         """Load the model of a name.
 
         Raises:
-            ModelUnavailable: it cannot be loaded. It is not tried again for `REST_S` seconds.
+            ModelUnavailable: it cannot be loaded. It is not tried again for `COOLDOWN_S` seconds.
         """
         backend, options = self._backend(), self._options[name]
         listen(backend)
@@ -267,7 +267,7 @@ class Shelf:
             if not isinstance(error, MedleyError):
                 log.exception("model %s cannot be loaded", name)
             kind = OutOfMemory if isinstance(error, OutOfMemory) else ModelUnavailable
-            self._failed[name] = failed = _Failed(kind, f"cannot be loaded: {error}", time.monotonic() + REST_S)
+            self._failed[name] = failed = _Failed(kind, f"cannot be loaded: {error}", time.monotonic() + COOLDOWN_S)
         else:
             self._failed.pop(name, None)
             stamp = await asyncio.to_thread(revision_of, self._backend, options)
@@ -290,7 +290,7 @@ class Shelf:
 
 
 def _call(method: str) -> Callable[..., Any]:
-    async def call(self: Shelf, *args: Any, **kwargs: Any) -> Any:
+    async def call(self: MultiplexedReplica, *args: Any, **kwargs: Any) -> Any:
         async with self.in_use(self.asked()) as loaded:
             return await getattr(loaded.backend, method)(*args, **kwargs)
 
@@ -298,7 +298,7 @@ def _call(method: str) -> Callable[..., Any]:
 
 
 def _stream(method: str) -> Callable[..., Any]:
-    async def stream(self: Shelf, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    async def stream(self: MultiplexedReplica, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async with (
             self.in_use(self.asked()) as loaded,
             aclosing(getattr(loaded.backend, method)(*args, **kwargs)) as items,

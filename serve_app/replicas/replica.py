@@ -1,4 +1,4 @@
-"""A backend as Serve wants it, one model to a deployment; `shelf.py` has several."""
+"""A backend as Serve wants it, one model to a deployment; `multiplexed_replica.py` has several."""
 
 # What a backend is made of is known only where it is used.
 # pyright: reportUnknownMemberType=false
@@ -13,17 +13,17 @@ from typing import Any, cast
 import ray
 
 from deployments.backend import weights_path
-from deployments.engine import check_card
+from deployments.engine import check_gpu
 from deployments.progress import following
 
 from ..models.callback_board import listen
 from ..models.stream_receiver import Address
-from .gpu import loading_alone, see_no_other_s_card
+from .gpu import hide_other_gpus, loading_alone
 from .memory import give_back
-from .stream_sender import Outbox
+from .stream_sender import StreamSender
 
 
-def replica(backend: type[Any], sees_cards: bool = True) -> type[Any]:
+def replica(backend: type[Any], sees_gpus: bool = True) -> type[Any]:
     """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict.
 
     Args:
@@ -32,11 +32,11 @@ def replica(backend: type[Any], sees_cards: bool = True) -> type[Any]:
 
     class Replica(backend):
         def __init__(self) -> None:
-            if not sees_cards:
-                see_no_other_s_card()
+            if not sees_gpus:
+                hide_other_gpus()
             super().__init__()
             show_ray()
-            self._outbox = Outbox()
+            self._sender = StreamSender()
             self._revision = ""
             listen(self)
 
@@ -50,7 +50,7 @@ def replica(backend: type[Any], sees_cards: bool = True) -> type[Any]:
                 await asyncio.to_thread(give_back)
 
         def check_health(self) -> None:
-            check_card()
+            check_gpu()
             super().check_health()
 
         async def revision(self) -> str:
@@ -58,8 +58,8 @@ def replica(backend: type[Any], sees_cards: bool = True) -> type[Any]:
             return self._revision
 
         async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
-            """A stream whose items go to an inbox; returns how many there were."""
-            return await self._outbox.post(address, number, getattr(self, method)(*args, **kwargs))
+            """A stream whose items go to an stream receiver; returns how many there were."""
+            return await self._sender.post(address, number, getattr(self, method)(*args, **kwargs))
 
         def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             """A call of `method` as those see it who want to know how far it is."""

@@ -1,4 +1,4 @@
-"""How a replica posts the items of its streams into the inboxes of those who asked (`inbox.py`)."""
+"""How a replica posts the items of its streams into the stream receivers of those who asked (`receiver.py`)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,58 +9,62 @@ from pydantic import BaseModel
 
 from deployments.errors import ModelUnavailable
 
-from ..errors import InboxUnreachable
+from ..errors import ReceiverUnreachable
 from ..models.stream_receiver import Address, keep_alive
 
 CONNECT_S = 2.0
 
 
-class Outbox:
+class StreamSender:
     """The connections of one process."""
 
     def __init__(self) -> None:
-        self._ways = dict[Address, asyncio.Task[_Way]]()
+        self._connections = dict[Address, asyncio.Task[_Connection]]()
 
     async def post(self, address: Address, number: int, items: AsyncIterator[BaseModel]) -> int:
         """Post each item as it comes; returns how many there were.
 
         Raises:
-            InboxUnreachable: there is no way to the inbox.
+            InboxUnreachable: there is no way to the stream receiver.
             ModelUnavailable: the way broke; there will be another for the next stream.
         """
         sent, mark = 0, b"%d " % number
         async with aclosing(cast(Any, items)):
-            way = await self._way(address)
+            connection = await self._connection(address)
             async for item in items:
                 # pydantic's own way from a model to bytes; its public one makes a text first
-                way.send(mark + item.__pydantic_serializer__.to_json(item, exclude_defaults=True) + b"\n")
+                connection.send(mark + item.__pydantic_serializer__.to_json(item, exclude_defaults=True) + b"\n")
                 sent += 1
         return sent
 
-    async def _way(self, address: Address) -> "_Way":
-        task = self._ways.get(address)
+    async def _connection(self, address: Address) -> "_Connection":
+        task = self._connections.get(address)
         if task is None or _is_lost(task):
-            self._ways = {where: way for where, way in self._ways.items() if not _is_lost(way)}
-            task = self._ways[address] = asyncio.create_task(_connect(address))
+            self._connections = {
+                where: connection for where, connection in self._connections.items() if not _is_lost(connection)
+            }
+            task = self._connections[address] = asyncio.create_task(_connect(address))
         return await asyncio.shield(task)
 
 
-def _is_lost(way: "asyncio.Task[_Way]") -> bool:
-    return way.done() and (way.cancelled() or way.exception() is not None or way.result().lost)
+def _is_lost(connection: "asyncio.Task[_Connection]") -> bool:
+    return connection.done() and (
+        connection.cancelled() or connection.exception() is not None or connection.result().lost
+    )
 
 
-async def _connect(address: Address) -> "_Way":
+async def _connect(address: Address) -> "_Connection":
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, way = await loop.create_connection(lambda: _Way(address.token), address.host, address.port)
+            _, connection = await loop.create_connection(lambda: _Connection(address.token), address.host, address.port)
     except (OSError, TimeoutError) as error:
-        raise InboxUnreachable(f"{address.host} is not reached: {error or type(error).__name__}") from None
-    return way
+        raise ReceiverUnreachable(f"{address.host} is not reached: {error or type(error).__name__}") from None
+    return connection
 
 
-class _Way(asyncio.Protocol):
-    """A connection to an inbox. Lines given in one turn of the event loop leave in one write."""
+class _Connection(asyncio.Protocol):
+    """A connection to an stream receiver. Lines given in one turn of the event loop leave in one write."""
 
     def __init__(self, token: str) -> None:
         self._lines, self.lost = [token.encode() + b"\n"], False

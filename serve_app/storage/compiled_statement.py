@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
-AT_ONCE = 8  # rows in one statement: each number of them is compiled on its own
+BATCH_SIZE = 8  # rows in one statement: each number of them is compiled on its own
 
 
 class Statement:
@@ -59,8 +59,8 @@ class InsertNew:
         self._of: dict[int, Statement] = {}
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows[start : start + AT_ONCE]
+        for start in range(0, len(rows), BATCH_SIZE):
+            some = rows[start : start + BATCH_SIZE]
             if len(some) not in self._of:
                 self._of[len(some)] = Statement(functools.partial(self._build, len(some)))
             values = {f"{name}_{i}": row[name] for i, row in enumerate(some) for name in self._names}

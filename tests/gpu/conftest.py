@@ -1,4 +1,4 @@
-"""A card to measure on, and the backends' tiny weights. Without a card, all of it is skipped."""
+"""A GPU to measure on, and the backends' tiny weights. Without a GPU, all of it is skipped."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..backends.conftest import (  # noqa: F401  (fixtures)
     load,
     options_of,
     painter_weights,
-    part_of_the_card,
+    part_of_the_gpu,
     sam2_weights,
     voices_weights,
     whisper_weights,
@@ -26,5 +26,5 @@ def cuda() -> Any:
     import torch
 
     if not torch.cuda.is_available():
-        pytest.skip("there is no GPU here: these tests are of a card's memory and speed")
+        pytest.skip("there is no GPU here: these tests are of a GPU's memory and speed")
     return torch.cuda

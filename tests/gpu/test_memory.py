@@ -1,4 +1,4 @@
-"""A card is shared: each keeps to its part of it, gives back what it does not use, and survives asking too much."""
+"""A GPU is shared: each keeps to its part of it, gives back what it does not use, and survives asking too much."""
 
 import asyncio
 import gc
@@ -17,10 +17,10 @@ from deployments.errors import OutOfMemory
 
 from ..backends.harness import LOADED, need, need_module
 from ..backends.weights import write_whisper
-from .card import CONTEXT_GIB, taken_gib
+from .gpu import CONTEXT_GIB, taken_gib
 
 pytestmark = pytest.mark.asyncio
-# Backends whose memory of a card torch counts; the test's cutout has no network.
+# Backends whose memory of a GPU torch counts; the test's cutout has no network.
 ON_A_CARD = [name for name in LOADED if name not in ("cutout", "faster_whisper", "pocketsphinx")]
 GREEDY = """
 import torch
@@ -35,14 +35,14 @@ try:
 except RuntimeError as error:
     print(type(failure(error, "the model failed")).__name__)
 """
-SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the card in blocks of so many
+SMALLEST_RESERVE = 2 * 2**20  # bytes: torch takes memory from the GPU in blocks of so many
 SAVED = 2**19  # bytes, of 11 MB: the starter painter has 1.5 million weights in layers that are quantised
 WHISPER_GIB = 0.6  # at least, of six layers of the large Whisper's size in float32
 ROOM = 128 * 2**20  # bytes: enough for a picture of 64 x 64, not for one of 2048 x 2048
 
 
 def greedy(part: float) -> list[str]:
-    """What a process says that takes 2 % of the card, then 10 %, when this part of it is declared."""
+    """What a process says that takes 2 % of the GPU, then 10 %, when this part of it is declared."""
     import torch
 
     declared = str(part * torch.cuda.get_device_properties(0).total_memory / GIB)
@@ -88,7 +88,7 @@ async def test_unloading_gives_the_memory_back(name: str, fresh: Any, cuda: Any)
 
 
 async def until_free(cuda: Any, gib: float) -> None:
-    """Wait until no more of the card is taken: processes and engines need a moment to end."""
+    """Wait until no more of the GPU is taken: processes and engines need a moment to end."""
     async with asyncio.timeout(30):
         while taken_gib(cuda) > gib:
             await asyncio.sleep(0.2)
@@ -150,7 +150,7 @@ async def test_a_saving_leaves_less_on_the_card_between_calls(saving: dict[str, 
 
 @pytest.fixture
 def little_room(cuda: Any) -> Iterator[Any]:
-    """`little_room()`: from then on this process gets `ROOM` more of the card and no more."""
+    """`little_room()`: from then on this process gets `ROOM` more of the GPU and no more."""
 
     def limit() -> None:
         _settled(cuda)

@@ -1,4 +1,4 @@
-"""What a card is for: many at once. Each takes less time together than one after the other."""
+"""What a GPU is for: many at once. Each takes less time together than one after the other."""
 
 import asyncio
 import time

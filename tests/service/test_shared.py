@@ -40,10 +40,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         {
             "name": "twin",
             "backend": "transformers",
-            "shares": "writer",
+            "host": "writer",
             "user_config": {**OPTIONS, "weights": weights["twin"]},
         },
-        {"name": "broken", "backend": "transformers", "shares": "writer", "user_config": missing},
+        {"name": "broken", "backend": "transformers", "host": "writer", "user_config": missing},
     ]
     application["deployments"] = [
         {"name": "gateway", "ray_actor_options": {"num_cpus": 0.2}},

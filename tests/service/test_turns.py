@@ -1,4 +1,4 @@
-"""Two models on a card that holds one of them: each has it in turn. Ray is told of the card; the models are real."""
+"""Two models on a GPU that holds one of them: each has it in turn. Ray is told of the GPU; the models are real."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ import yaml
 
 from .live import Live, profile_document, started
 
-CARD = {"name": "here", "cards": 1, "card_gib": 7.5}
+NODE = {"name": "here", "gpus": 1, "gpu_gib": 7.5}
 NEEDED = 7  # GiB, as in configs/gpu-8gb.yaml
 ASLEEP_SOON = {
     "min_replicas": 0,
@@ -29,7 +29,7 @@ def one_card(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     document = profile_document()
     application = document["applications"][0]
     application["args"] = {
-        "nodes": [CARD],
+        "nodes": [NODE],
         "models": [
             {"name": "writer", "backend": "transformers", "gpu_memory_gib": NEEDED, "cpus": 0.3},
             {"name": "painter", "backend": "diffusers", "gpu_memory_gib": NEEDED, "cpus": 0.3},

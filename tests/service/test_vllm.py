@@ -44,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A Medley with a model that another shares the replicas of, one of them in memory at once."""
-    with running(tmp_path_factory, {"name": "brief", "shares": "writer", "user_config": WRITER | BRIEF}) as live:
+    with running(tmp_path_factory, {"name": "brief", "host": "writer", "user_config": WRITER | BRIEF}) as live:
         yield live
 
 
@@ -76,26 +76,26 @@ GROUP = {
 }
 DIVIDED = {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}
 # vLLM's platform for CPUs does not say which of Ray's resources its processes take. This one does.
-CARDS = """
+GPUS = """
 from vllm.platforms.cpu import CpuPlatform
 
 
-class Cards(CpuPlatform):
+class GPUs(CpuPlatform):
     ray_device_key = "GPU"
 
 
 def platform():
-    return "medley_cards.Cards"
+    return "medley_gpus.GPUs"
 """
 
 
 def two_cards_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without GPUs: Ray is told that there are two, and vLLM's engine for CPUs takes them."""
-    (folder / "medley_cards.py").write_text(CARDS)
-    about = folder / "medley_cards-1.dist-info"
+    (folder / "medley_gpus.py").write_text(GPUS)
+    about = folder / "medley_gpus-1.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medley-cards\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[vllm.platform_plugins]\nmedley_cards = medley_cards:platform\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medley-GPUs\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[vllm.platform_plugins]\nmedley_gpus = medley_cards:platform\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 2}))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
@@ -103,7 +103,7 @@ def two_cards_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """A Medley whose model is divided among two cards of a placement group."""
+    """A Medley whose model is divided among two GPUs of a placement group."""
     import torch
 
     if torch.cuda.device_count() == 1:

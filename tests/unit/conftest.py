@@ -13,8 +13,8 @@ from serve_app.storage.database import Database
 from tests.jobs.work import GRAPHS
 
 from .fakes import Ears, Speaker, Tools
+from .multiplexing import in_serve as in_serve
 from .services import Author, Make, Served, Services
-from .shelves import in_serve as in_serve
 
 
 @pytest.fixture(scope="session")

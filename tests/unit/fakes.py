@@ -123,6 +123,11 @@ class Ears(SpeechToText):
         segments = [Segment(start=0.0, end=1.5, text=self.text)]
         return Transcript(text=self.text, language=language or "en", seconds=1.5, segments=segments)
 
+    async def stream(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> AsyncIterator[Transcript]:
+        yield await self.transcribe(audio, language=language, translate=translate, word_times=word_times)
+
 
 class Speaker(TextToSpeech):
     """Says everything as the same recording."""

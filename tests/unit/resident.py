@@ -13,7 +13,7 @@ import psutil
 from deployments.language.transformers import TransformersLanguage
 from tests.backends.weights import CHAT, byte_tokenizer, llama, write_language_model
 
-from .shelves import made, pretend_to_be_in_serve, said
+from .multiplexing import made, pretend_to_be_in_serve, said
 
 
 def resident_mb() -> float:
@@ -45,8 +45,8 @@ def write_large(folder: Path) -> Path:
 async def measured(folder: Path) -> dict[str, Any]:
     options = {"max_tokens": 2, "threads": 1}
     write_language_model(folder / "host")
-    sharers = {name: {"weights": str(write_large(folder / name)), **options} for name in ("a", "b")}
-    replica = made(TransformersLanguage, sharers)
+    multiplexed = {name: {"weights": str(write_large(folder / name)), **options} for name in ("a", "b")}
+    replica = made(TransformersLanguage, multiplexed)
     await replica.reconfigure({"weights": str(folder / "host"), **options})
     for name in ("a", "host"):  # what the engine takes for its first use stays
         await said(replica, name)

@@ -21,7 +21,7 @@ from deployments.callbacks import CALLBACK_PATH, MOST_BODY, TOLERANCE_S, ended_t
 from serve_app.gateway.http_app import http_app
 from serve_app.models import callback_board
 from serve_app.models.callback_board import MOST_TOLD, Board, SharedBoard, tell
-from serve_app.replicas.multiplexed import shelf
+from serve_app.replicas.multiplexed import multiplexed_replica
 from serve_app.replicas.replica import replica
 
 from .services import KEY, USERS, Keys, Served, connect
@@ -106,7 +106,7 @@ async def test_what_is_not_signed_now_is_refused(
     headers = made()
     answer = await sent(app, {name: value.encode("latin-1") for name, value in headers.items()})  # type: ignore[misc]
     assert answer.status_code == 401, answer.text
-    assert answer.json()["type"].endswith("/bad-signature")
+    assert answer.json()["type"].endswith("/invalid-signature")
     assert told == []
     assert SECRET not in answer.text + caplog.text
 
@@ -278,7 +278,7 @@ async def test_replicas_listen_where_a_provider_calls_back(in_serve: None, monke
     assert isinstance(replica(freepik)().callbacks, SharedBoard)
     assert not hasattr(replica(other)(), "callbacks")
     monkeypatch.setenv("FREEPIK_API_KEY", "key")
-    shared: Any = shelf(freepik, "host", {}, 1)()
+    shared: Any = multiplexed_replica(freepik, "host", {}, 1)()
     await shared.reconfigure({})
     async with shared.in_use("host") as loaded:
         assert isinstance(loaded.backend.callbacks, SharedBoard)

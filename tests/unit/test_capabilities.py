@@ -51,7 +51,7 @@ HEARD = Transcript(
 )
 SPOKEN = Audio(b"RIFF...", "audio/wav")
 WHOLES = [(Delta, REPLY), (Transcript, HEARD), (Audio, SPOKEN)]
-CHARM = {"charm": Annotated[float | None, Field(ge=0, le=1, description="How much of it")]}
+CHARM = ("charm", Annotated[float | None, Field(ge=0, le=1, description="How much of it")])
 
 
 def item_of(stream: Callable[..., Any]) -> Any:
@@ -156,7 +156,7 @@ def test_what_a_backend_has_not_learned_is_refused_by_name() -> None:
 
 async def test_one_more_option_of_a_language_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """That every backend refuses it until it has learned it, `tests/backends/test_language.py` says."""
-    monkeypatch.setitem(ChatOptions.__annotations__, *next(iter(CHARM.items())))
+    monkeypatch.setitem(ChatOptions.__annotations__, *CHARM)
     assert parameters_of(Language.chat)["charm"] == parameters_of(Language.stream)["charm"] == float | None
     spec = importlib.util.spec_from_file_location("chat_with_charm", Path(chat.function.__code__.co_filename))
     assert spec and spec.loader
@@ -167,5 +167,5 @@ async def test_one_more_option_of_a_language_model_is_one_line(monkeypatch: pyte
     assert schema["description"] == "How much of it"
     request = module.ChatRequest.model_validate({"messages": [{"role": "user", "content": "hi"}], "charm": 0.5})
     writer = Writer()
-    await module.chat.function(request, writer)
+    assert [piece async for piece in module.chat(request, writer)]
     assert writer.options == [{"charm": 0.5}]

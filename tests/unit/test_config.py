@@ -220,8 +220,9 @@ def test_backends_are_found_by_short_name_and_by_place() -> None:
         ("espeek", "Did you mean 'espeak'?"),
         ("nowhere:Model", "'nowhere:Model' cannot be imported"),
         ("bench.echo:Ecko", "'bench.echo:Ecko' cannot be imported"),
-        ("bench.echo:chain", "offers no capability"),
-        ("pathlib:Path", "offers no capability"),
+        ("bench.echo:chain", "is no backend: it must be a class that inherits deployments.backend.Backend"),
+        ("pathlib:Path", "is no backend"),
+        ("deployments.backend:Backend", "offers no capability"),
         (":Model", "':Model' cannot be imported"),
     ],
 )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from serve_app.app import deployment as made
 from serve_app.cli.main import app as cli
 from serve_app.config.profile import load_profile
-from serve_app.provisioning.manifest import NODE_GROUPS, rayservice
+from serve_app.provisioning.manifest import nodes_of, rayservice
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "cluster" / "rayservice.yaml"
@@ -47,7 +47,15 @@ def test_every_node_type_a_model_asks_for_exists() -> None:
         if deployment.ray_actor_options
     } - {None}
     assert asked == {"A100", "T4"}
-    assert asked <= {group.accelerator for group in NODE_GROUPS}
+    assert asked <= {node.accelerator for node in nodes_of(load_profile(CLUSTER))}
+
+
+def test_worker_groups_are_the_profiles_nodes() -> None:
+    groups = document()["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    found = {group["groupName"]: (group["minReplicas"], group["maxReplicas"]) for group in groups}
+    assert found == {node.name: (0 if node.gpus else 1, node.count) for node in load_profile(CLUSTER).app.nodes}
+    starter = yaml.safe_load(rayservice(load_profile(ROOT / "serve_config.yaml")))["spec"]["rayClusterConfig"]
+    assert [group["groupName"] for group in starter["workerGroupSpecs"]] == ["cpu"]
 
 
 def test_the_head_takes_no_work_and_gpu_nodes_come_only_when_asked_for() -> None:

@@ -387,6 +387,15 @@ async def test_a_local_model_is_called_like_a_handle() -> None:
     assert PICTURE.media_type == "image/png"
 
 
+@pytest.mark.parametrize(("method", "arguments"), [("chat", {"temprature": 0}), ("stream", {"temprature": 0})])
+async def test_a_fake_refuses_an_argument_that_the_capability_lacks(method: str, arguments: dict[str, Any]) -> None:
+    answer = getattr(Calls(models(LocalHandle(Writer()))).model("writer", Language), method)(HELLO, **arguments)
+    with pytest.raises(ModelFailed, match="TypeError"):
+        _ = [item async for item in answer] if method == "stream" else await answer
+    with pytest.raises(TypeError, match=f"Language.{method} has no argument 'temprature'"):
+        LocalHandle(Writer(), method).remote(HELLO, **arguments)
+
+
 class Endless(Language):
     """Never answers, and writes one word before it falls silent."""
 

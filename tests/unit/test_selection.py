@@ -58,8 +58,8 @@ class Candidate:
     traits: Traits
 
 
-def traits(*good_at: Any, price: float = 0, largest: int | None = None) -> Traits:
-    return Traits(frozenset(good_at), price, largest)
+def traits(*good_at: Any, cost: float = 0, largest: int | None = None) -> Traits:
+    return Traits(frozenset(good_at), cost, largest)
 
 
 def names(candidates: list[Traits], asked: Wanted, **calls: int) -> list[str]:
@@ -73,8 +73,8 @@ def names(candidates: list[Traits], asked: Wanted, **calls: int) -> list[str]:
         ([traits(), traits()], Wanted(), {}, ["m1", "m2"]),  # the profile's order
         ([traits("logo"), traits("food")], Wanted("food"), {}, ["m2", "m1"]),
         ([traits("logo"), traits()], Wanted("food"), {}, ["m2", "m1"]),  # rather one for anything
-        ([traits(price=4), traits(price=1)], Wanted(), {}, ["m2", "m1"]),
-        ([traits("food", price=4), traits(price=1)], Wanted("food"), {}, ["m1", "m2"]),  # worth its price
+        ([traits(cost=4), traits(cost=1)], Wanted(), {}, ["m2", "m1"]),
+        ([traits("food", cost=4), traits(cost=1)], Wanted("food"), {}, ["m1", "m2"]),  # worth its cost
         ([traits(), traits()], Wanted(), {"m1": 1}, ["m2", "m1"]),
         ([traits("food"), traits()], Wanted("food"), {"m1": 2}, ["m1", "m2"]),
         ([traits("food"), traits()], Wanted("food"), {"m1": 7}, ["m2", "m1"]),
@@ -88,7 +88,7 @@ def test_the_order(candidates: list[Traits], asked: Wanted, calls: dict[str, int
 
 
 def test_why_is_said() -> None:
-    (choice,) = ranked([Candidate("m", traits("food", price=2, largest=64))], Wanted("food", 128), {"m": 3})
+    (choice,) = ranked([Candidate("m", traits("food", cost=2, largest=64))], Wanted("food", 128), {"m": 3})
     assert choice.why == ("good at food", "costs 2", "works on 3", "makes 64, 128 is asked")
     assert choice.points == 2 - 1 - 0.75
     assert not choice.fits

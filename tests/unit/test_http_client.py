@@ -156,7 +156,7 @@ def test_a_refusal_ends_the_following(status: int, pauses: list[float]) -> None:
 
 
 def test_a_service_that_stays_away_is_given_up(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(http, "RECONNECT_TIMEOUT_S", 0.0)
     with pytest.raises(NoAnswer, match="did not answer"):
         list(Flaky(httpx.ConnectError("refused")).remote().follow("job_1"))
 

@@ -12,16 +12,16 @@ from deployments import backend
 from deployments.capabilities import Delta, Language, Message, Reply
 from deployments.errors import InvalidInput, ModelUnavailable
 from serve_app.errors import ModelFailed, RunTimedOut
-from serve_app.models import stream_receiver as inbox_module
+from serve_app.models import stream_receiver as receiver_module
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import Model, Models
-from serve_app.models.stream_receiver import Address, Arriving, Inbox
-from serve_app.replicas import stream_sender as outbox_module
+from serve_app.models.stream_receiver import Address, ReceivedStream, StreamReceiver
+from serve_app.replicas import stream_sender as sender_module
 from serve_app.replicas.replica import replica
-from serve_app.replicas.stream_sender import Outbox
+from serve_app.replicas.stream_sender import StreamSender
 
+from .multiplexing import Watched, asking, made
 from .runs import Calls
-from .shelves import Watched, asking, made
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -57,8 +57,8 @@ class Speller(Language):
 
 
 @pytest.fixture
-async def inbox() -> AsyncIterator[Inbox]:
-    made = Inbox("127.0.0.1")
+async def receiver() -> AsyncIterator[StreamReceiver]:
+    made = StreamReceiver("127.0.0.1")
     yield made
     await made.close()
 
@@ -69,20 +69,20 @@ def speller() -> Any:
 
 
 @pytest.fixture
-def table(inbox: Inbox, speller: Any) -> Models:
-    return Models([Model("m1", "fake", (Language,), LocalHandle(speller), inbox=inbox)])
+def table(receiver: StreamReceiver, speller: Any) -> Models:
+    return Models([Model("m1", "fake", (Language,), LocalHandle(speller), receiver=receiver)])
 
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What leaves at once, of every connection."""
-    seen, leave = list[bytes](), outbox_module._Way._leave
+    seen, leave = list[bytes](), sender_module._Connection._leave
 
     def watched(way: Any) -> None:
         seen.append(b"".join(way._lines))
         leave(way)
 
-    monkeypatch.setattr(outbox_module._Way, "_leave", watched)
+    monkeypatch.setattr(sender_module._Connection, "_leave", watched)
     return seen
 
 
@@ -120,35 +120,35 @@ async def test_an_error_comes_after_what_was_said_before_it(table: Models) -> No
     assert await spell(table, "abc") == "abc"
 
 
-async def test_leaving_a_stream_ends_it_on_the_replica(table: Models, speller: Any, inbox: Inbox) -> None:
+async def test_leaving_a_stream_ends_it_on_the_replica(table: Models, speller: Any, receiver: StreamReceiver) -> None:
     async with aclosing(spelled(table, "ab.")) as deltas:
         assert [(await anext(deltas)).text, (await anext(deltas)).text] == ["a", "b"]
     await until(lambda: speller.ended == ["ab."])
-    assert not inbox._streams
+    assert not receiver._streams
 
 
-async def test_a_stream_ends_when_its_time_is_over(table: Models, speller: Any, inbox: Inbox) -> None:
+async def test_a_stream_ends_when_its_time_is_over(table: Models, speller: Any, receiver: StreamReceiver) -> None:
     said = list[str]()
     with pytest.raises(RunTimedOut, match=r"0\.2 s"):
         async for delta in spelled(table, "ab.", longest_s=0.2):
             said.append(delta.text)
     assert said == ["a", "b"]
     await until(lambda: speller.ended == ["ab."])
-    assert not inbox._streams
+    assert not receiver._streams
 
 
-async def test_nothing_is_kept_of_a_stream_that_ended(table: Models, inbox: Inbox) -> None:
+async def test_nothing_is_kept_of_a_stream_that_ended(table: Models, receiver: StreamReceiver) -> None:
     assert await spell(table, "ab", longest_s=100) == "ab"
-    assert not inbox._streams
+    assert not receiver._streams
     timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-    assert not any(timer._callback.__qualname__.startswith("Arriving") for timer in timers)
+    assert not any(timer._callback.__qualname__.startswith("ReceivedStream") for timer in timers)
 
 
 @pytest.mark.parametrize("first", [b"wrong\n1 {}\n", b"\n", b"x" * 2000, "☂\n".encode()])
-async def test_who_does_not_know_the_token_is_cut_off(inbox: Inbox, first: bytes) -> None:
-    address = await inbox.address()
-    stream = Arriving(inbox, bytes.decode, lambda address, number: None)
-    assert inbox.expect(stream) == 1
+async def test_who_does_not_know_the_token_is_cut_off(receiver: StreamReceiver, first: bytes) -> None:
+    address = await receiver.address()
+    stream = ReceivedStream(receiver, bytes.decode, lambda address, number: None)
+    assert receiver.expect(stream) == 1
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(first)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
@@ -157,20 +157,20 @@ async def test_who_does_not_know_the_token_is_cut_off(inbox: Inbox, first: bytes
     writer.close()
 
 
-async def test_who_says_nothing_is_cut_off(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "TOKEN_S", 0.05)
-    address = await inbox.address()
+async def test_who_says_nothing_is_cut_off(receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "TOKEN_S", 0.05)
+    address = await receiver.address()
     reader, writer = await asyncio.open_connection(address.host, address.port)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await asyncio.wait_for(reader.readexactly(1), 5)
     writer.close()
 
 
-async def test_who_knows_it_stays(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "TOKEN_S", 0.05)
-    address = await inbox.address()
-    stream = Arriving(inbox, bytes.decode, lambda address, number: None)
-    number = inbox.expect(stream)
+async def test_who_knows_it_stays(receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "TOKEN_S", 0.05)
+    address = await receiver.address()
+    stream = ReceivedStream(receiver, bytes.decode, lambda address, number: None)
+    number = receiver.expect(stream)
     _, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(address.token.encode() + b"\n%d he" % number)
     await asyncio.sleep(0.2)
@@ -187,47 +187,47 @@ async def test_where_there_is_no_way_streams_come_over_serve(
     async def connect(address: Address) -> Any:
         nonlocal tried
         tried += 1
-        raise outbox_module.InboxUnreachable("a policy forbids it")
+        raise sender_module.ReceiverUnreachable("a policy forbids it")
 
-    monkeypatch.setattr(outbox_module, "_connect", connect)
+    monkeypatch.setattr(sender_module, "_connect", connect)
     assert await spell(table, "abc") == "abc"
     assert await spell(table, "def") == "def"
     assert tried == 1
     monkeypatch.undo()
-    monkeypatch.setattr(inbox_module.time, "monotonic", lambda: real() + inbox_module.REST_S + 1)
+    monkeypatch.setattr(receiver_module.time, "monotonic", lambda: real() + receiver_module.COOLDOWN_S + 1)
     assert await spell(table, "ghi") == "ghi"
-    assert vars(speller)["_outbox"]._ways  # by its inbox again
+    assert vars(speller)["_sender"]._connections  # by its stream receiver again
 
 
 async def test_where_nothing_can_listen_streams_come_over_serve(speller: Any) -> None:
-    nowhere = Inbox("192.0.2.1")  # an address of documentation, which no interface has
-    table = Models([Model("m1", "fake", (Language,), LocalHandle(speller), inbox=nowhere)])
+    nowhere = StreamReceiver("192.0.2.1")  # an address of documentation, which no interface has
+    table = Models([Model("m1", "fake", (Language,), LocalHandle(speller), receiver=nowhere)])
     assert await spell(table, "abc") == "abc"
     assert not nowhere.is_reached_by("m1")
     await nowhere.close()
 
 
 async def test_an_address_where_nobody_listens_is_said() -> None:
-    nobody = Inbox("127.0.0.1")
+    nobody = StreamReceiver("127.0.0.1")
     address = await nobody.address()
     await nobody.close()
-    with pytest.raises(outbox_module.InboxUnreachable, match=r"127\.0\.0\.1 is not reached"):
-        await Outbox().post(address, 1, Speller().stream([Message(role="user", content="a")]))
+    with pytest.raises(sender_module.ReceiverUnreachable, match=r"127\.0\.0\.1 is not reached"):
+        await StreamSender().post(address, 1, Speller().stream([Message(role="user", content="a")]))
 
 
 async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_another(
-    table: Models, inbox: Inbox, speller: Any
+    table: Models, receiver: StreamReceiver, speller: Any
 ) -> None:
     deltas = spelled(table, "a" + "b" * 31_000)
     assert (await anext(deltas)).text == "a"
-    (way,) = vars(speller)["_outbox"]._ways.values()
+    (way,) = vars(speller)["_sender"]._connections.values()
     way.result()._transport.abort()
     with pytest.raises(ModelUnavailable, match="the connection to who asked is lost"):
         async for _ in deltas:
             pass
     assert await spell(table, "abc") == "abc"
-    assert inbox.is_reached_by("m1")
-    (other,) = vars(speller)["_outbox"]._ways.values()
+    assert receiver.is_reached_by("m1")
+    (other,) = vars(speller)["_sender"]._connections.values()
     assert other is not way
     assert not other.result().lost
 
@@ -235,7 +235,7 @@ async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_a
 async def test_a_whole_answer_may_be_read_as_slowly_as_one_likes(
     table: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_module, "LATE_S", 0.05)
+    monkeypatch.setattr(receiver_module, "LATE_S", 0.05)
     said = list[str]()
     async for delta in spelled(table, "abc", longest_s=0.3):  # it is all here before its time is over
         said.append(delta.text)
@@ -243,47 +243,53 @@ async def test_a_whole_answer_may_be_read_as_slowly_as_one_likes(
     assert said == ["a", "b", "c"]
 
 
-async def test_what_cannot_be_read_leaves_nothing_behind(table: Models, inbox: Inbox, speller: Any) -> None:
+async def test_what_cannot_be_read_leaves_nothing_behind(table: Models, receiver: StreamReceiver, speller: Any) -> None:
     stream = spelled(table, "ab.", longest_s=100)
     await anext(stream)
-    ((number, arriving),) = inbox._streams.items()
+    ((number, arriving),) = receiver._streams.items()
     arriving._read = Delta.model_validate_json
-    inbox.take(number, b"{")
+    receiver.take(number, b"{")
     with pytest.raises(ModelFailed):
         async for _ in stream:
             pass
     await until(lambda: speller.ended == ["ab."])
-    assert not inbox._streams
+    assert not receiver._streams
 
 
 async def test_items_lost_on_their_way_are_an_error_and_no_wait_without_end(
-    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_module, "LATE_S", 0.05)
+    monkeypatch.setattr(receiver_module, "LATE_S", 0.05)
 
     async def forgetful(address: Address, number: int) -> int:
-        inbox.take(number, b"one")
+        receiver.take(number, b"one")
         return 2
 
     said = list[str]()
     with pytest.raises(ModelUnavailable, match="lost on its way"):
-        async for item in Arriving(inbox, bytes.decode, lambda *where: asyncio.ensure_future(forgetful(*where))):
+        async for item in ReceivedStream(
+            receiver, bytes.decode, lambda *where: asyncio.ensure_future(forgetful(*where))
+        ):
             said.append(item)
     assert said == ["one"]
 
 
 @pytest.mark.usefixtures("in_serve")
-async def test_models_that_take_turns_post_too(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_models_that_take_turns_post_too(receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watched, "happened", [])
-    shelf = made(Watched, {"b": {"says": "bee"}})
-    await shelf.reconfigure({"says": "host"})
-    stream = Arriving(inbox, Delta.model_validate_json, lambda *where: posted(shelf, "b", *where))
+    multiplexed_replica = made(Watched, {"b": {"says": "bee"}})
+    await multiplexed_replica.reconfigure({"says": "host"})
+    stream = ReceivedStream(
+        receiver, Delta.model_validate_json, lambda *where: posted(multiplexed_replica, "b", *where)
+    )
     assert "".join([delta.text async for delta in stream]) == "bee"
 
 
-def posted(shelf: Any, name: str, address: Address, number: int) -> "asyncio.Future[int]":
+def posted(multiplexed_replica: Any, name: str, address: Address, number: int) -> "asyncio.Future[int]":
     with asking(name):
-        return asyncio.ensure_future(shelf.posted(address, number, "stream", [Message(role="user", content="x")]))
+        return asyncio.ensure_future(
+            multiplexed_replica.posted(address, number, "stream", [Message(role="user", content="x")])
+        )
 
 
 async def until(true: Any) -> None:

@@ -14,7 +14,7 @@ from deployments.errors import MedleyError, ModelUnavailable, OutOfMemory
 from deployments.progress import Progress
 from serve_app.replicas import multiplexed as module
 
-from .shelves import Watched, asking, made, said
+from .multiplexing import Watched, asking, made, said
 
 pytestmark = pytest.mark.usefixtures("in_serve")
 SHARERS = {"b": {"says": "bee"}, "c": {"says": "sea"}}
@@ -43,7 +43,7 @@ async def test_they_take_turns_and_the_old_one_is_gone_before_the_next_is_loaded
 
 
 async def test_the_least_recently_used_goes_first_and_the_host_is_counted() -> None:
-    replica = made(Watched, SHARERS, most_loaded=2)
+    replica = made(Watched, SHARERS, max_loaded=2)
     await replica.reconfigure({"says": "host"})
     for name in ("b", "host", "c", "b"):
         await said(replica, name)
@@ -120,7 +120,7 @@ async def test_a_failed_load_is_the_error_of_that_call_and_not_tried_again_at_on
         replica.check_health()
     assert Watched.happened.count("+host") == 2  # turned out by the first try, and by no second one
     Watched.refuses.clear()
-    monkeypatch.setattr(module, "REST_S", 0.0)
+    monkeypatch.setattr(module, "COOLDOWN_S", 0.0)
     replica._failed.clear()
     assert await said(replica, "b") == "bee"
     Watched.refuses["sea"] = OutOfMemory("full")
@@ -149,7 +149,7 @@ async def test_a_host_that_cannot_be_loaded_does_not_start_and_keeps_its_old_opt
 
 
 async def test_a_changed_host_is_loaded_in_place_and_the_others_are_left() -> None:
-    replica = made(Watched, SHARERS, most_loaded=2)
+    replica = made(Watched, SHARERS, max_loaded=2)
     await replica.reconfigure({"says": "host"})
     await said(replica, "b")
     await replica.reconfigure({"says": "new"})

@@ -1,4 +1,4 @@
-"""What a replica has of a card: it loads onto it alone, and without a part it sees none."""
+"""What a replica has of a GPU: it loads onto it alone, and without a part it sees none."""
 
 import asyncio
 import os
@@ -35,17 +35,17 @@ SOON_S = 30
 
 @pytest.fixture
 def a_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As of a replica that has a part of card 0."""
+    """As of a replica that has a part of GPU 0."""
     monkeypatch.setenv(GPU_MEMORY, "2.0")
     monkeypatch.setenv(VISIBLE, "0")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
-def beside(card: str = "0") -> subprocess.Popen[str]:
+def beside(gpu: str = "0") -> subprocess.Popen[str]:
     """Another replica that loads."""
     return subprocess.Popen(
-        [sys.executable, "-c", BESIDE], stdout=subprocess.PIPE, text=True, env=os.environ | {VISIBLE: card}
+        [sys.executable, "-c", BESIDE], stdout=subprocess.PIPE, text=True, env=os.environ | {VISIBLE: gpu}
     )
 
 
@@ -79,7 +79,7 @@ async def test_without_a_part_of_a_card_nobody_waits(a_part: None, monkeypatch: 
             pass
 
 
-HERE = [NodeConfig(name="here", cards=1, card_gib=24)]
+HERE = [NodeConfig(name="here", gpus=1, gpu_gib=24)]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ HERE = [NodeConfig(name="here", cards=1, card_gib=24)]
     [
         (ModelConfig(name="sam", backend="sam2"), HERE, False),
         (ModelConfig(name="sam", backend="sam2", gpu_memory_gib=2), HERE, True),
-        (ModelConfig(name="writer", backend="vllm"), HERE, True),  # whole cards, unless it is said otherwise
-        (ModelConfig(name="sam", backend="sam2"), [], True),  # where no cards are declared, any may be used
+        (ModelConfig(name="writer", backend="vllm"), HERE, True),  # whole GPUs, unless it is said otherwise
+        (ModelConfig(name="sam", backend="sam2"), [], True),  # where no GPUs are declared, any may be used
     ],
 )
 def test_a_model_without_a_part_sees_no_card(

@@ -1,4 +1,4 @@
-"""How full the card is, whoever fills it."""
+"""How full the GPU is, whoever fills it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A shelf outside Serve, and a backend whose loading and calls are watched."""
+"""A multiplexed replica outside Serve, and a backend whose loading and calls are watched."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from ray.serve import context
 from deployments import backend
 from deployments.capabilities import Delta, Language, Message, Reply
 from deployments.errors import MedleyError, ModelUnavailable
-from serve_app.replicas.multiplexed import shelf
+from serve_app.replicas.multiplexed import multiplexed_replica
 
 
 class Watched(Language):
@@ -86,8 +86,8 @@ def asking(name: str) -> Iterator[None]:
         asked.reset(token)
 
 
-def made(backend: type[Any], sharers: Mapping[str, Mapping[str, Any]], most_loaded: int = 1) -> Any:
-    return shelf(backend, "host", sharers, most_loaded)()
+def made(backend: type[Any], multiplexed: Mapping[str, Mapping[str, Any]], max_loaded: int = 1) -> Any:
+    return multiplexed_replica(backend, "host", multiplexed, max_loaded)()
 
 
 async def said(replica: Any, name: str, words: str = "hello") -> str:

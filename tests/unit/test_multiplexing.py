@@ -22,15 +22,15 @@ from serve_app.provisioning.weights import named
 from .fakes import ScriptedHandle
 
 WEIGHTS = {"weights": "org/coder", "revision": "a" * 40}
-WRITER = {"name": "writer", "backend": "transformers", "gpu_memory_gib": 6, "most_loaded": 2}
-CODER = {"name": "coder", "backend": "transformers", "shares": "writer", "user_config": WEIGHTS}
-POET = {"name": "poet", "backend": "transformers", "shares": "writer", "user_config": {"weights": "starter/writer"}}
+WRITER = {"name": "writer", "backend": "transformers", "gpu_memory_gib": 6, "max_loaded": 2}
+CODER = {"name": "coder", "backend": "transformers", "host": "writer", "user_config": WEIGHTS}
+POET = {"name": "poet", "backend": "transformers", "host": "writer", "user_config": {"weights": "starter/writer"}}
 TOOLS = {"name": "tools", "backend": "opencv"}
 AT = "applications[0].args.models"
 
 
 def written(folder: Path, *models: dict[str, Any], deployments: list[dict[str, Any]] | None = None) -> Path:
-    arguments = {"models": list(models), "nodes": [{"name": "box", "cards": 1, "card_gib": 8}]}
+    arguments = {"models": list(models), "nodes": [{"name": "box", "gpus": 1, "gpu_gib": 8}]}
     entries = [{"name": "writer", "user_config": {"weights": "org/writer"}}] if deployments is None else deployments
     application = {"import_path": "serve_app.app:build", "args": arguments, "deployments": entries}
     path = folder / "profile.yaml"
@@ -56,16 +56,16 @@ def test_a_sharer_has_options_and_no_deployment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("models", "said"),
     [
-        ([WRITER, CODER | {"shares": "writr"}, POET], f"{AT}[1].shares: there is no model 'writr'. Did you mean 'wri"),
-        ([WRITER, CODER | {"shares": "coder"}, POET], f"{AT}[1].shares: 'coder' cannot live in its own replicas"),
-        ([WRITER, CODER, POET | {"shares": "coder"}], f"{AT}[2].shares: 'coder' has no replicas of its own; say 'writ"),
-        ([WRITER, CODER | {"shares": "tools"}, POET, TOOLS], f"{AT}[1].backend: 'coder' lives with models of one back"),
+        ([WRITER, CODER | {"host": "writr"}, POET], f"{AT}[1].host: there is no model 'writr'. Did you mean 'wri"),
+        ([WRITER, CODER | {"host": "coder"}, POET], f"{AT}[1].host: 'coder' cannot live in its own replicas"),
+        ([WRITER, CODER, POET | {"host": "coder"}], f"{AT}[2].host: 'coder' has no replicas of its own; say 'writ"),
+        ([WRITER, CODER | {"host": "tools"}, POET, TOOLS], f"{AT}[1].backend: 'coder' lives with models of one back"),
         ([WRITER, CODER | {"gpu_memory_gib": 2}], f"{AT}[1].gpu_memory_gib: say it of 'writer'"),
         ([WRITER, CODER | {"node": "box"}], f"{AT}[1].node: say it of 'writer'"),
         ([WRITER, CODER | {"cpus": 1}], f"{AT}[1].cpus: say it of 'writer'"),
-        ([WRITER, CODER | {"most_loaded": 2}], f"{AT}[1].most_loaded: say it of 'writer'"),
-        ([WRITER], f"{AT}[0].most_loaded: no model shares the replicas of 'writer'"),
-        ([WRITER | {"most_loaded": 0}, CODER], f"{AT}[0].most_loaded: "),
+        ([WRITER, CODER | {"max_loaded": 2}], f"{AT}[1].max_loaded: say it of 'writer'"),
+        ([WRITER], f"{AT}[0].max_loaded: no model shares the replicas of 'writer'"),
+        ([WRITER | {"max_loaded": 0}, CODER], f"{AT}[0].max_loaded: "),
         (
             [WRITER | {"user_config": WEIGHTS}, CODER],
             f"{AT}[0].user_config: say it in the entry of 'writer' under `dep",
@@ -97,8 +97,8 @@ def test_a_deployment_for_a_sharer_is_refused_and_told_where_its_options_belong(
 
 def test_a_profile_that_was_not_loaded_first_is_checked_where_it_is_built() -> None:
     """Ray's own `serve deploy` asks the builder only."""
-    with pytest.raises(InvalidConfig, match=r"^args.models\[1\].shares: there is no model 'x'"):
-        build(AppConfig.model_validate({"models": [WRITER, CODER | {"shares": "x"}]}))
+    with pytest.raises(InvalidConfig, match=r"^args.models\[1\].host: there is no model 'x'"):
+        build(AppConfig.model_validate({"models": [WRITER, CODER | {"host": "x"}]}))
     with pytest.raises(InvalidConfig, match=r"^coder.user_config.wieghts: Extra inputs"):
         made = ModelConfig.model_validate(CODER | {"user_config": {"weights": "x", "wieghts": "y"}})
         deployment(ModelConfig.model_validate(without(WRITER, "gpu_memory_gib")), [], [made])
@@ -134,7 +134,7 @@ async def test_every_call_of_a_model_that_lives_with_others_says_which_it_is() -
 def test_the_plan_counts_the_deployment_once_and_names_who_shares(tmp_path: Path) -> None:
     path = written(tmp_path, WRITER, CODER, POET, TOOLS)
     found = plan(load_profile(path).app, {})
-    assert [placed.model for card in found.cards for placed in card.models] == ["writer"]
+    assert [placed.model for gpu in found.gpus for placed in gpu.models] == ["writer"]
     assert (found.problems, found.without) == ([], ["tools"])
     said = CliRunner().invoke(cli, ["plan", str(path)], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert said.exit_code == 0

@@ -1,4 +1,4 @@
-"""A Medley as its user starts it, with language, pictures and speech on one card, each in its declared part."""
+"""A Medley as its user starts it, with language, pictures and speech on one GPU, each in its declared part."""
 
 import base64
 import io
@@ -18,30 +18,30 @@ from deployments.engine import GIB
 from ..backends.harness import need
 from ..service.live import Live, profile_document, started
 from ..service.test_shared import write_weights
-from .card import CONTEXT_GIB, taken_gib
+from .gpu import CONTEXT_GIB, taken_gib
 
-WRITER = 0.3  # of the card, which vLLM takes at once
+WRITER = 0.3  # of the GPU, which vLLM takes at once
 DECLARED = {"painter": 2.0, "ears": 1.0, "left": 0.6, "cramped": 0.25}  # GiB
 ON_IT = len(DECLARED) + 2  # processes: vLLM's engine is one beside its replica
 CORES = 0.2  # of each, for Ray
-SMALLEST_GIB = 15  # of a card of 16 GB
+SMALLEST_GIB = 15  # of a GPU of 16 GB
 LARGEST = 2048  # pixels: a picture of that side takes more than the cramped painter has
 WEIGHTS_GIB = 0.11  # of each of those that take turns
 
 
 @pytest.fixture(scope="module")
-def card_gib(cuda: Any) -> float:
+def gpu_gib(cuda: Any) -> float:
     total = cuda.get_device_properties(0).total_memory / GIB
     if total < SMALLEST_GIB:
-        pytest.skip(f"the card has {total:.0f} GiB: with CUDA's contexts, six processes need {SMALLEST_GIB}")
+        pytest.skip(f"the GPU has {total:.0f} GiB: with CUDA's contexts, six processes need {SMALLEST_GIB}")
     return total
 
 
 @pytest.fixture(scope="module")
 def profile(
-    tmp_path_factory: pytest.TempPathFactory, card_gib: float, painter_weights: Path, whisper_weights: Path
+    tmp_path_factory: pytest.TempPathFactory, gpu_gib: float, painter_weights: Path, whisper_weights: Path
 ) -> Path:
-    folder = tmp_path_factory.mktemp("one-card")
+    folder = tmp_path_factory.mktemp("one-GPU")
     left, right = (write_weights(folder / name, seed) for seed, name in enumerate(("left", "right")))
     options = {
         "writer": {"weights": "starter/writer", "dtype": "float32", "enforce_eager": True},
@@ -54,9 +54,9 @@ def profile(
     document = profile_document()
     application = document["applications"][0]
     application["args"] = {
-        "nodes": [{"name": "here", "cards": 1, "card_gib": round(0.9 * card_gib, 2)}],
+        "nodes": [{"name": "here", "gpus": 1, "gpu_gib": round(0.9 * gpu_gib, 2)}],
         "models": [
-            {"name": "writer", "backend": "vllm", "gpu_memory_gib": round(WRITER * card_gib, 2), "cpus": CORES},
+            {"name": "writer", "backend": "vllm", "gpu_memory_gib": round(WRITER * gpu_gib, 2), "cpus": CORES},
             *(
                 {"name": name, "backend": backends[name], "gpu_memory_gib": gib, "cpus": CORES}
                 for name, gib in DECLARED.items()
@@ -64,7 +64,7 @@ def profile(
             {
                 "name": "right",
                 "backend": "transformers",
-                "shares": "left",
+                "host": "left",
                 "user_config": options["left"] | {"weights": str(right)},
             },
             {"name": "espeak", "backend": "espeak"},
@@ -78,7 +78,7 @@ def profile(
 
 @pytest.fixture(scope="module")
 def empty_gib(cuda: Any) -> float:
-    """Of the card that is taken while nothing of Medley runs."""
+    """Of the GPU that is taken while nothing of Medley runs."""
     return taken_gib(cuda)
 
 
@@ -115,7 +115,7 @@ def painted(answer: httpx.Response) -> Image.Image:
 
 
 def test_all_answer_and_take_no_more_than_their_parts(
-    service: Live, client: httpx.Client, profile: Path, card_gib: float, empty_gib: float, cuda: Any
+    service: Live, client: httpx.Client, profile: Path, gpu_gib: float, empty_gib: float, cuda: Any
 ) -> None:
     plan = service.medley("plan", str(profile))
     assert plan.returncode == 0 and all(name in plan.stdout for name in DECLARED), plan.stdout + plan.stderr
@@ -130,8 +130,8 @@ def test_all_answer_and_take_no_more_than_their_parts(
     assert said(client, "left")
 
     taken = taken_gib(cuda) - empty_gib
-    print(f"{taken:.2f} GiB of {card_gib:.1f} are taken")
-    assert WRITER * card_gib * 0.9 < taken < WRITER * card_gib + sum(DECLARED.values()) + ON_IT * CONTEXT_GIB
+    print(f"{taken:.2f} GiB of {gpu_gib:.1f} are taken")
+    assert WRITER * gpu_gib * 0.9 < taken < WRITER * gpu_gib + sum(DECLARED.values()) + ON_IT * CONTEXT_GIB
 
 
 def test_those_that_take_turns_leave_nothing_of_themselves(client: httpx.Client, cuda: Any) -> None:

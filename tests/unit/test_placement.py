@@ -1,4 +1,4 @@
-"""Models are packed onto cards, shares follow from declared memory, and what does not fit is explained."""
+"""Models are packed onto GPUs, shares follow from declared memory, and what does not fit is explained."""
 
 import re
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 from serve_app.app import deployment
 from serve_app.cli.main import app as cli
 from serve_app.cli.plan import drawn
-from serve_app.config.placement import Card, Placed, gpu_share, plan, share
+from serve_app.config.placement import GPU, Placed, fraction, gpu_fraction, plan
 from serve_app.config.profile import load_profile
 from serve_app.config.schema import AppConfig, ModelConfig, NodeConfig
 from serve_app.errors import InvalidConfig
 
-SMALL = NodeConfig(name="small", cards=1, card_gib=16)
-LARGE = NodeConfig(name="large", cards=2, card_gib=80, accelerator="A100")
+SMALL = NodeConfig(name="small", gpus=1, gpu_gib=16)
+LARGE = NodeConfig(name="large", gpus=2, gpu_gib=80, accelerator="A100")
 
 
 def model(name: str, gib: float | None = None, backend: str = "opencv", **more: object) -> ModelConfig:
@@ -29,14 +29,14 @@ def app(*models: ModelConfig, nodes: tuple[NodeConfig, ...] = (SMALL, LARGE)) ->
 
 
 def where(found) -> dict[str, list[str]]:
-    return {f"{card.node}/{card.number}": [p.model for p in card.models] for card in found.cards if card.models}
+    return {f"{gpu.node}/{gpu.number}": [p.model for p in gpu.models] for gpu in found.gpus if gpu.models}
 
 
 @pytest.mark.parametrize(
-    ("gib", "card", "expected"), [(8, 16, 0.5), (6, 16, 0.375), (16, 16, 1.0), (0.001, 80, 0.0001), (8, 24, 0.3333)]
+    ("gib", "gpu", "expected"), [(8, 16, 0.5), (6, 16, 0.375), (16, 16, 1.0), (0.001, 80, 0.0001), (8, 24, 0.3333)]
 )
-def test_a_share_is_in_rays_steps_and_a_card_holds_its_thirds(gib: float, card: float, expected: float) -> None:
-    assert share(gib, card) == expected
+def test_a_share_is_in_rays_steps_and_a_card_holds_its_thirds(gib: float, gpu: float, expected: float) -> None:
+    assert fraction(gib, gpu) == expected
 
 
 def test_models_go_to_the_smallest_card_that_takes_them_and_share_it() -> None:
@@ -63,13 +63,13 @@ def test_what_does_not_fit_is_explained_and_something_is_proposed() -> None:
 def test_models_that_sleep_take_turns_where_they_do_not_fit_at_once() -> None:
     models = (model("a", 8), model("b", 8), model("c", 6), model("d", 10))
     found = plan(app(*models, nodes=(SMALL,)), {"b": 0, "c": 0, "d": 0})
-    (card,) = found.cards
-    assert [p.model for p in card.models] == ["a", "b"]
-    assert [p.model for p in card.turns] == ["c"]
+    (gpu,) = found.gpus
+    assert [p.model for p in gpu.models] == ["a", "b"]
+    assert [p.model for p in gpu.turns] == ["c"]
     assert [problem.model for problem in found.problems] == [
         "d"
     ]  # beside `a`, who never sleeps, there is no room for it
-    assert "in turns with others: c 6 GiB" in drawn(card)
+    assert "in turns with others: c 6 GiB" in drawn(gpu)
 
 
 def test_every_replica_gets_its_place() -> None:
@@ -77,43 +77,43 @@ def test_every_replica_gets_its_place() -> None:
     assert [p.model for p in plan(app(model("a", 40)), {"a": 5}).problems] == ["a"]
 
 
-def divided(name: str, gib: float, cards: int) -> ModelConfig:
-    return model(name, gib, "vllm", cards=cards)
+def divided(name: str, gib: float, gpus: int) -> ModelConfig:
+    return model(name, gib, "vllm", gpus=gpus)
 
 
 def test_weights_divided_among_cards_have_them_whole_and_on_one_machine() -> None:
     pairs = LARGE.model_copy(update={"count": 2})
     found = plan(app(model("a", 30, node="large"), divided("b", 60, 2), nodes=(SMALL, pairs)), {})
     assert where(found) == {"large 1/0": ["b"], "large 1/1": ["b"], "large 2/0": ["a"]}
-    assert all(card.free == 0 for card in found.cards if card.node == "large 1")
-    # who needs cards whole comes first: with two replicas no machine is left for the others
+    assert all(gpu.free == 0 for gpu in found.gpus if gpu.node == "large 1")
+    # who needs GPUs whole comes first: with two replicas no machine is left for the others
     found = plan(app(model("a", 70), model("c", 70), divided("b", 60, 2), nodes=(pairs,)), {"b": 2})
     assert [problem.model for problem in found.problems] == ["a", "c"]
-    singles = NodeConfig(name="single", count=2, cards=1, card_gib=80)
+    singles = NodeConfig(name="single", count=2, gpus=1, gpu_gib=80)
     (problem,) = plan(app(divided("b", 60, 2), nodes=(singles,)), {}).problems
-    assert problem.why == "needs 2 cards of one machine, the largest has 1"
-    assert problem.helps == ("a node with 2 cards of 60 GiB or more in `nodes`",)
+    assert problem.why == "needs 2 GPUs of one machine, the largest has 1"
+    assert problem.helps == ("a node with 2 GPUs of 60 GiB or more in `nodes`",)
 
 
 def test_cards_taken_whole_wait_for_all_who_sleep_on_them() -> None:
     models = (model("a", 30), divided("b", 60, 2))
     (problem,) = plan(app(*models, nodes=(LARGE,)), {"b": 0}).problems
-    assert problem.why == "needs 2 cards of one machine, whole; no large has so many left"
+    assert problem.why == "needs 2 GPUs of one machine, whole; no large has so many left"
     assert problem.helps[1] == "`min_replicas: 0` for a, so that they take turns"
     found = plan(app(*models, nodes=(LARGE,)), {"a": 0, "b": 0})
     assert not found.problems
-    assert [[p.model for p in card.models] for card in found.cards] == [["b"], ["b"]]
-    assert [[p.model for p in card.turns] for card in found.cards] == [["a"], []]
+    assert [[p.model for p in gpu.models] for gpu in found.gpus] == [["b"], ["b"]]
+    assert [[p.model for p in gpu.turns] for gpu in found.gpus] == [["a"], []]
 
 
 def test_weights_too_large_for_a_card_may_be_divided_and_that_helps() -> None:
     (problem,) = plan(app(divided("b", 150, 1)), {}).problems
-    assert problem.helps[-1] == "`cards: 2`, `gpu_memory_gib: 75` and `tensor_parallel_size: 2`, on large"
+    assert problem.helps[-1] == "`gpus: 2`, `gpu_memory_gib: 75` and `tensor_parallel_size: 2`, on large"
     assert not plan(app(divided("b", 75, 2)), {}).problems
     (problem,) = plan(app(model("b", 150)), {}).problems  # whose backend divides nothing
-    assert not any("cards:" in help for help in problem.helps)
-    (problem,) = plan(app(divided("b", 200, 1)), {}).problems  # more cards than any machine has
-    assert not any("cards:" in help for help in problem.helps)
+    assert not any("gpus:" in help for help in problem.helps)
+    (problem,) = plan(app(divided("b", 200, 1)), {}).problems  # more GPUs than any machine has
+    assert not any("gpus:" in help for help in problem.helps)
 
 
 def test_a_replica_with_several_cards_asks_ray_for_all_of_each() -> None:
@@ -125,25 +125,25 @@ def test_a_replica_with_several_cards_asks_ray_for_all_of_each() -> None:
 @pytest.mark.parametrize(
     ("settings", "options", "said"),
     [
-        ({"cards": 2}, {}, "is 2, and `tensor_parallel_size: 1`"),
+        ({"gpus": 2}, {}, "is 2, and `tensor_parallel_size: 1`"),
         ({}, {"tensor_parallel_size": 2}, "is 1, and `tensor_parallel_size: 2` in the options of 'tools' divides"),
-        ({"cards": 2, "gpu_memory_gib": None}, {}, "say `gpu_memory_gib` too"),
+        ({"gpus": 2, "gpu_memory_gib": None}, {}, "say `gpu_memory_gib` too"),
     ],
 )
 def test_cards_are_as_many_as_the_weights_are_divided_among(
     tmp_path: Path, settings: dict[str, object], options: dict[str, object], said: str
 ) -> None:
     tools = {"name": "tools", "backend": "vllm", "gpu_memory_gib": 12, **settings}
-    arguments = {"models": [tools], "nodes": [{"name": "box", "cards": 2, "card_gib": 24}]}
+    arguments = {"models": [tools], "nodes": [{"name": "box", "gpus": 2, "gpu_gib": 24}]}
     entry = {"name": "tools", "user_config": {"weights": "starter/writer", **options}}
-    with pytest.raises(InvalidConfig, match=re.escape(f"applications[0].args.models[0].cards: {said}")):
+    with pytest.raises(InvalidConfig, match=re.escape(f"applications[0].args.models[0].gpus: {said}")):
         load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
 
 
 def test_a_model_in_the_replicas_of_another_is_divided_among_their_cards(tmp_path: Path) -> None:
-    host = {"name": "tools", "backend": "vllm", "gpu_memory_gib": 12, "cards": 2}
-    other = {"name": "other", "backend": "vllm", "shares": "tools", "user_config": {"weights": "starter/writer"}}
-    arguments = {"models": [host, other], "nodes": [{"name": "box", "cards": 2, "card_gib": 24}]}
+    host = {"name": "tools", "backend": "vllm", "gpu_memory_gib": 12, "gpus": 2}
+    other = {"name": "other", "backend": "vllm", "host": "tools", "user_config": {"weights": "starter/writer"}}
+    arguments = {"models": [host, other], "nodes": [{"name": "box", "gpus": 2, "gpu_gib": 24}]}
     options = {"weights": "starter/writer", "tensor_parallel_size": 2}
     entry = {"name": "tools", "user_config": options}
     said = "applications[0].args.models[1].user_config.tensor_parallel_size: is 1, and the replicas of 'tools'"
@@ -161,16 +161,16 @@ TWO = [{"CPU": 1}, {"GPU": 1}, {"GPU": 1}]
     ("settings", "entry", "said"),
     [
         (
-            {"gpu_memory_gib": 12, "cards": 2},
+            {"gpu_memory_gib": 12, "gpus": 2},
             {},
-            ": `distributed_executor_backend: ray` takes cards of a placement group",
+            ": `distributed_executor_backend: ray` takes GPUs of a placement group",
         ),
         (
             {},
             {},
-            ".placement_group_bundles: needs 2 with a whole card, one for each part of the weights of 'tools', and h",
+            ".placement_group_bundles: needs 2 with a whole GPU, one for each part of the weights of 'tools', and h",
         ),
-        ({}, {"placement_group_bundles": TWO[:2]}, ".placement_group_bundles: needs 2 with a whole card"),
+        ({}, {"placement_group_bundles": TWO[:2]}, ".placement_group_bundles: needs 2 with a whole GPU"),
         ({}, {"placement_group_bundles": TWO}, ".ray_actor_options.num_gpus: say 0"),
         (
             {},
@@ -183,7 +183,7 @@ def test_weights_divided_over_machines_have_their_cards_in_the_placement_group(
     tmp_path: Path, settings: dict[str, object], entry: dict[str, object], said: str
 ) -> None:
     tools = {"name": "tools", "backend": "vllm", **settings}
-    arguments = {"models": [tools], "nodes": [{"name": "box", "cards": 2, "card_gib": 24}]}
+    arguments = {"models": [tools], "nodes": [{"name": "box", "gpus": 2, "gpu_gib": 24}]}
     entry |= {"name": "tools", "user_config": {"weights": "starter/writer", **IN_A_GROUP}}
     with pytest.raises(InvalidConfig, match=re.escape(f"applications[0].deployments[0]{said}")):
         load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
@@ -206,7 +206,7 @@ def test_a_named_kind_of_node_is_kept() -> None:
     assert where(plan(app(model("a", 6, node="large")), {})) == {"large/0": ["a"]}
     with pytest.raises(InvalidConfig, match="Did you mean 'large'"):
         plan(app(model("a", 6, node="larg")), {})
-    with pytest.raises(InvalidConfig, match="have no cards"):
+    with pytest.raises(InvalidConfig, match="have no GPUs"):
         plan(app(model("a", 6, node="cpu"), nodes=(NodeConfig(name="cpu"),)), {})
 
 
@@ -221,14 +221,14 @@ def test_the_deployment_gets_its_share_and_the_process_is_told() -> None:
     options = deployment(model("b"), [SMALL]).ray_actor_options
     assert options and options["num_gpus"] == 0 and "runtime_env" not in options
     with pytest.raises(InvalidConfig, match="the largest has 16"):
-        gpu_share(model("a", 20), [SMALL])
+        gpu_fraction(model("a", 20), [SMALL])
     with pytest.raises(InvalidConfig, match="no node has one"):
-        gpu_share(model("a", 20), [])
+        gpu_fraction(model("a", 20), [])
 
 
 @dataclass
 class Properties:
-    """Of a card, as torch tells them."""
+    """Of a GPU, as torch tells them."""
 
     total_memory: int
 
@@ -251,14 +251,14 @@ def test_the_process_is_held_to_what_is_declared(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_drawing_is_as_long_as_it_says() -> None:
-    text = drawn(Card("n", 0, 24, [Placed("writer", 12), Placed("ears", 2)]), width=24)
+    text = drawn(GPU("n", 0, 24, [Placed("writer", 12), Placed("ears", 2)]), width=24)
     assert text.startswith("[" + "a" * 12 + "b" * 2 + "." * 10 + "]")
     assert "a writer 12 GiB (50%)" in text and "b ears 2 GiB (8%)" in text and "10.0 GiB free" in text
 
 
 def profile(folder: Path, **changes: object) -> Path:
     models = [{"name": "tools", "backend": "opencv", "gpu_memory_gib": 12}]
-    arguments = {"models": models, "nodes": [{"name": "box", "cards": 1, "card_gib": 24}]}
+    arguments = {"models": models, "nodes": [{"name": "box", "gpus": 1, "gpu_gib": 24}]}
     application = {"name": "medley", "import_path": "serve_app.app:build", "args": arguments, **changes}
     path = folder / "profile.yaml"
     path.write_text(yaml.safe_dump({"applications": [application]}))
@@ -272,15 +272,15 @@ def test_the_command_draws_and_its_status_says_whether_all_fits(tmp_path: Path) 
 
     code, text = said(str(profile(tmp_path)))
     assert code == 0 and re.search(
-        r"box, card 0, 24 GiB\n  \[a{30}\.{30}\]  a tools 12 GiB \(50%\), 12.0 GiB free", text
+        r"box, GPU 0, 24 GiB\n  \[a{30}\.{30}\]  a tools 12 GiB \(50%\), 12.0 GiB free", text
     )
     scaled = {"name": "tools", "autoscaling_config": {"min_replicas": 0, "max_replicas": 3}}
     path = str(profile(tmp_path, deployments=[scaled]))
     assert said(path)[0] == 0
     code, text = said(path, "--all")
-    assert code == 1 and "tools needs 12 GiB; the emptiest card of box has 0.0 left" in text
+    assert code == 1 and "tools needs 12 GiB; the emptiest GPU of box has 0.0 left" in text
     painter = {"name": "painter", "backend": "diffusers", "gpu_memory_gib": 30}
-    arguments = {"models": [painter], "nodes": [{"name": "box", "cards": 1, "card_gib": 24}]}
+    arguments = {"models": [painter], "nodes": [{"name": "box", "gpus": 1, "gpu_gib": 24}]}
     entry = {"name": "painter", "user_config": {"weights": "starter/painter"}}
     code, text = said(str(profile(tmp_path, args=arguments, deployments=[entry])))
     assert code == 1 and "or `savings: [model_offload]`, and less" in text
