@@ -4,8 +4,7 @@
 this package loads no engine (torch, OpenCV, ...): backends import theirs when they are loaded.
 """
 
-from typing import Any
-
+from .backend import Backend
 from .depth.depth_anything import DepthAnything
 from .image_enhancement.cutout import Cutout
 from .image_enhancement.freepik import FreepikImageEnhancement
@@ -32,7 +31,7 @@ from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
 from .text_to_speech.mms import MMS
 from .text_to_speech.xtts import XTTS
 
-BACKENDS: dict[str, type[Any]] = {
+BACKENDS: dict[str, type[Backend]] = {
     "cutout": Cutout,  # image enhancement: backgrounds removed, without weights or with Mask2Former and ViTMatte
     "cyclegan": CycleGAN,  # image translation: any CycleGAN generators in safetensors
     "depth_anything": DepthAnything,  # depth: any Depth Anything network

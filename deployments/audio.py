@@ -40,18 +40,18 @@ def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "flo
     import av.error
     import numpy as np
 
-    wanted = {"float32": "flt", "int16": "s16"}[dtype]
+    format = {"float32": "flt", "int16": "s16"}[dtype]
     pieces: list[np.ndarray] = []
     count = 0
     try:
         if audio.media_type.startswith(PCM_TYPE):
             samples = np.frombuffer(audio.data[: len(audio.data) // 2 * 2], "<i2")
-            return _converted(samples, PCM_RATE, rate, wanted)
+            return _converted(samples, PCM_RATE, rate, format)
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
         with av.open(io.BytesIO(audio.data), options=options) as container:
             if not container.streams.audio:
                 raise InvalidInput("audio", "has no sound in it")
-            resampler = av.AudioResampler(format=wanted, layout="mono", rate=rate)
+            resampler = av.AudioResampler(format=format, layout="mono", rate=rate)
             for frame in (*_frames(container), None):  # None empties the resampler
                 for out in resampler.resample(frame):
                     pieces.append(out.to_ndarray().reshape(-1))
@@ -221,11 +221,11 @@ def _frame(samples: "np.ndarray", rate: int) -> Any:
     return frame
 
 
-def _converted(samples: "np.ndarray", rate: int, wanted_rate: int, wanted: str) -> "np.ndarray":
+def _converted(samples: "np.ndarray", rate: int, new_rate: int, format: str) -> "np.ndarray":
     """Samples at another rate and in another sample format (FFmpeg's name: `s16`, `flt`)."""
     import av
     import numpy as np
 
-    resampler = av.AudioResampler(format=wanted, layout="mono", rate=wanted_rate)
+    resampler = av.AudioResampler(format=format, layout="mono", rate=new_rate)
     frames = [*resampler.resample(_frame(samples, rate)), *resampler.resample(None)]
     return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])

@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
 
-GPU_MEMORY = "GPU_MEMORY_GIB"  # environment of a replica: how much of each of its cards it may use
+GPU_MEMORY = "GPU_MEMORY_GIB"  # environment of a replica: how much of each of its GPUs it may use
 WEIGHTS_FOLDER = "MEDLEY_WEIGHTS"  # environment: a folder with ORG/NAME/..., looked at before the hub's cache
 STARTER = Path(__file__).parent / "starter"
 
@@ -39,12 +39,15 @@ class Needs:
     concurrency: int = 4  # calls one replica works on at once
 
 
-class Backend(Protocol):
-    """The life of a model: reconfigure, then any number of its capability's calls, and reconfigure again."""
+class Backend:
+    """The life of a model: `reconfigure`, then any number of its capability's calls, and `reconfigure` again.
 
-    Options: ClassVar[type[Any]]
-    needs: ClassVar[Needs]
-    # and `tells_progress: ClassVar[bool] = True` where its calls tell how far they are (`progress.py`)
+    A backend inherits it before its capability: `class GrabCut(Backend, Segmentation)`.
+    """
+
+    Options: ClassVar[type[BaseModel]]  # its `user_config`; each backend has its own
+    needs: ClassVar[Needs] = Needs()
+    tells_progress: ClassVar[bool] = False  # whether its calls tell how far they are (`progress.py`)
 
     async def reconfigure(self, options: Any) -> None:
         """Load what `options` name. New weights are complete before the old are let go: calls in flight never fail.
@@ -52,11 +55,19 @@ class Backend(Protocol):
         Raises:
             MedleyError: the weights are missing, damaged or of another kind; the old ones stay in use.
         """
-        ...
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is loaded")
 
     def check_health(self) -> None:
         """Return if it can answer, raise `ModelUnavailable` if not. Ray replaces a replica that raises."""
-        ...
+        self._ready()
+
+    def _ready(self) -> Any:
+        """What calls work with: the engine or the options that are loaded.
+
+        Raises:
+            ModelUnavailable: nothing is loaded yet, or it has failed for good.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what it has loaded")
 
 
 async def in_thread(work: Callable[[threading.Event], T], threads: Executor | None = None) -> T:

@@ -1,20 +1,28 @@
-"""Everything a model can do, drawn as Protocols, and the values that go in and come out.
+"""Everything a model can do, drawn as Protocols; the values that go in and come out are named here too.
 
 A backend is a plain class that inherits the Protocol it offers. A graph names the Protocol as the type of a parameter.
 At run time a graph gets a proxy over Serve handles, in a unit test a small fake; both obey these signatures.
 
 Keyword-only arguments are optional everywhere, and `None` means the model's own default. A value a backend cannot use
 raises `InvalidInput` with the argument's name; a model that cannot answer now raises `ModelUnavailable`.
+
+A method that streams is marked with the one whose answer it gives (`pieces.py`), and takes the same arguments.
 """
 
 import inspect
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field
 
 from .errors import ModelUnavailable
 from .media import Audio, Image
+from .messages import Delta, Message, Reply, Tool
+from .messages import ToolCall as ToolCall
+from .pieces import in_pieces
+from .speech import Segment as Segment
+from .speech import Transcript, Voice
+from .speech import Word as Word
 
 AudioFormat = Literal["wav", "mp3", "opus", "aac", "flac", "pcm"]
 ImageFormat = Literal["png", "jpeg", "webp"]
@@ -24,136 +32,32 @@ Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
-class Tool(BaseModel):
-    """Something the caller can do, which a language model may ask for."""
+class ChatOptions(TypedDict, total=False):
+    """The options of a reply, declared here and nowhere else: a new one is a new line.
 
-    model_config = ConfigDict(extra="forbid")
+    `Language` takes them as keywords, the graph `chat` has them as fields, and a backend that has not learned one
+    refuses it by its name.
+    """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="What the model calls it by")
-    description: str = Field(default="", max_length=8_000, description="What it does, for the model to read")
-    parameters: dict[str, Any] = Field(
-        default={},
-        validate_default=True,
-        description="JSON schema of its arguments, which are an object; none if empty",
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_no_choice(cls, name: str) -> str:
-        if name in ("auto", "required", "none"):
-            raise ValueError("is a word of `tool_choice`, so it cannot be a tool's name")
-        return name
-
-    @field_validator("parameters")
-    @classmethod
-    def _parameters_are_an_object(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        if parameters.get("type", "object") != "object":
-            raise ValueError("must be the JSON schema of an object")
-        return {"type": "object", **(parameters or {"properties": {}, "additionalProperties": False})}
-
-
-class ToolCall(BaseModel):
-    """What a language model asks for."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: str = Field(min_length=1, description="What its answer refers to")
-    name: str = Field(description="The tool's")
-    arguments: str = Field(description="JSON of an object, as the model wrote it")
-
-
-class Message(BaseModel):
-    """One turn of a conversation."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks; tool: a call's answer")
-    content: str = Field(default="", max_length=32_000, description="What is said")
-    tool_calls: list[ToolCall] = Field(default=[], max_length=128, description="What the assistant asked for")
-    tool_call_id: str | None = Field(default=None, description="The call that a tool answers")
-
-    @model_validator(mode="after")
-    def _parts_fit_the_role(self) -> "Message":
-        if (self.role == "tool") != (self.tool_call_id is not None):
-            raise ValueError("tool_call_id is needed where the role is tool, and only there")
-        if self.tool_calls and self.role != "assistant":
-            raise ValueError("tool_calls are the assistant's")
-        if "content" not in self.model_fields_set and not self.tool_calls:
-            raise ValueError("content is needed")
-        return self
-
-
-class Reply(BaseModel):
-    """What a language model answered: a text, calls of the caller's tools, or both."""
-
-    text: str
-    tool_calls: list[ToolCall] = Field(default=[], description="Whole ones: a call that `length` cut is left out")
-    finish_reason: Literal["stop", "length", "tool_calls"]
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class Delta(BaseModel):
-    """A piece of a reply, as it is written; the last one has a `finish_reason`, and all the calls."""
-
-    text: str
-    tool_calls: list[ToolCall] = []
-    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class Word(BaseModel):
-    """A recognised word."""
-
-    start: float = Field(description="Seconds from the beginning")
-    end: float = Field(description="Seconds from the beginning")
-    text: str
-
-
-class Segment(BaseModel):
-    """A stretch of recognised speech."""
-
-    start: float = Field(description="Seconds from the beginning")
-    end: float = Field(description="Seconds from the beginning")
-    text: str
-    words: list[Word] = Field(default=[], description="Where asked for")
-
-
-class Transcript(BaseModel):
-    """What was heard."""
-
-    text: str
-    language: str = Field(description="BCP 47 tag")
-    seconds: float = Field(description="Length of the recording")
-    segments: list[Segment] = []
-
-
-class Voice(BaseModel):
-    """A voice a text-to-speech model speaks with."""
-
-    name: str
-    language: str = Field(description="BCP 47 tag")
-    description: str = ""
+    max_tokens: Annotated[int | None, Field(ge=1, le=32_768, description="Longest answer, in tokens")]
+    temperature: Annotated[
+        float | None, Field(ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token")
+    ]
+    top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution")]
+    stop: Annotated[list[str] | None, Field(max_length=4, description="Texts that end the answer")]
+    seed: Annotated[int | None, Field(ge=0, lt=2**63, description="The same seed gives the same answer")]
+    tools: Annotated[list[Tool] | None, Field(max_length=128, description="What the model may ask for")]
+    tool_choice: Annotated[
+        str | None, Field(max_length=64, description="auto, required, none, or the name of the tool it must ask for")
+    ]
+    json_schema: Annotated[dict[str, Any] | None, Field(description="The answer's text is JSON that this allows")]
+    adapter: Annotated[str | None, Field(max_length=64, description="Name of a LoRA adapter of the model")]
 
 
 class Language(Protocol):
     """Reads and writes text."""
 
-    async def chat(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> Reply:
+    async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         """Answer a conversation. `temperature` 0 takes the likeliest token each time, `max_tokens` counts new ones.
 
         `tools` are what the model may ask for, and `tool_choice` how: `auto` as it sees fit (what holds without it),
@@ -163,21 +67,9 @@ class Language(Protocol):
         """
         ...
 
-    def stream(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> AsyncIterator[Delta]:
-        """The same as it is written; the texts joined are the reply's, and its calls come with the last one.
+    @in_pieces(of="chat")
+    def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
+        """The same answer as it is written: pieces of text, and in the last one the calls, the reason and the counts.
 
         Text waits only as long as it could be part of a call.
         """
@@ -268,8 +160,12 @@ class SpeechToText(Protocol):
         """
         ...
 
-    def stream(self, audio: Audio, *, language: str | None = None, translate: bool = False) -> AsyncIterator[Segment]:
-        """The same, stretch by stretch as it is read. One that hears a recording as a whole leaves it as it is here."""
+    @in_pieces(of="transcribe")
+    def stream(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> AsyncIterator[Transcript]:
+        """The same answer, stretch by stretch as it is read: each a transcript with its own segments, and one without
+        any if nothing is said. A model that hears a recording as a whole leaves it as it is here."""
         raise ModelUnavailable("this model hears a recording as a whole: it does not stream")
 
 
@@ -287,6 +183,7 @@ class TextToSpeech(Protocol):
         """Speak `text`. `speed` is a factor, 0.25 to 4; `format` is `wav` unless named."""
         ...
 
+    @in_pieces(of="synthesize")
     def stream(
         self,
         text: str,
@@ -295,8 +192,8 @@ class TextToSpeech(Protocol):
         speed: float | None = None,
         format: AudioFormat | None = None,
     ) -> AsyncIterator[Audio]:
-        """The same as it is spoken: pieces whose bytes, one after another, are the file. Its header does not say how
-        long it is. A model that speaks a text as a whole leaves it as it is here."""
+        """The same answer as it is spoken: pieces whose bytes, one after another, are the file. Its header does not say
+        how long it is. A model that speaks a text as a whole leaves it as it is here."""
         raise ModelUnavailable("this model speaks a text as a whole: it does not stream")
 
     async def clone(

@@ -39,28 +39,28 @@ def is_local(path: str, named: str, pattern: str = "*.safetensors") -> bool:
         return False
     if not list(folder.glob(pattern)):
         pickles = any(file.suffix in PICKLES for file in folder.glob(pattern.replace("*.safetensors", "*")))
-        found = "only pickled weights, which can run code" if pickles else "no weights"
+        kind = "only pickled weights, which can run code" if pickles else "no weights"
         needed = "safetensors are" if pattern.endswith(".safetensors") else f"{pattern} is"
-        raise ModelUnavailable(f"{named} has {found}; {needed} needed")
+        raise ModelUnavailable(f"{named} has {kind}; {needed} needed")
     return True
 
 
 def device_for(device: Literal["auto", "cpu", "cuda"], threads: int | None) -> str:
     """Torch's name of the device to run on, `auto` being the GPU if there is one; sets torch's threads if told.
 
-    On a GPU the process is held to what the profile declares: beyond it, torch raises as if the card were full, and
+    On a GPU the process is held to what the profile declares: beyond it, torch raises as if the GPU were full, and
     the neighbours keep theirs.
     """
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    found = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if found == "cuda" and (declared := os.environ.get(GPU_MEMORY)):
-        # Of what the card has, not of its `card_gib`: what that leaves out is for the driver and CUDA's contexts.
+    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if chosen == "cuda" and (declared := os.environ.get(GPU_MEMORY)):
+        # Of what the GPU has, not of its `gpu_gib`: what that leaves out is for the driver and CUDA's contexts.
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, float(declared) * GIB / total))
-    return found
+    return chosen
 
 
 def failure(error: BaseException, what: str, revision: str | None = None) -> ModelUnavailable:
@@ -86,10 +86,10 @@ def failure(error: BaseException, what: str, revision: str | None = None) -> Mod
     return ModelUnavailable(f"{what}: {reason}")
 
 
-_lost = list[str]()  # why the card can no longer be used in this process: after such an error every later call fails
+_lost = list[str]()  # why the GPU can no longer be used in this process: after such an error every later call fails
 
 
-def check_card() -> None:
-    """Raise `ModelUnavailable` if this process has lost its card; a new one has it again."""
+def check_gpu() -> None:
+    """Raise `ModelUnavailable` if this process has lost its GPU; a new process has it again."""
     if _lost:
         raise ModelUnavailable(f"the GPU has failed in this process: {_lost[0]}")

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from .callbacks import CALLBACK_PATH, SECRET_VARIABLE, Callbacks, Task
 from .errors import InvalidInput, ModelUnavailable
-from .remote_http import VARIABLE, Blame, Connection, RemoteOptions, checked_base, key_of
+from .remote_address import checked_base, key_of
+from .remote_http import VARIABLE, Blame, Connection, RemoteOptions
 from .remote_media import Downloads
 
 LONGEST_POLL_S = 10.0
@@ -38,7 +39,8 @@ class _TaskAnswer(BaseModel):
 
 
 def connect(options: FreepikOptions) -> Connection:
-    """
+    """A connection to Freepik, with all that its callbacks need where the options say that it can call.
+
     Raises:
         ModelUnavailable: the variable of the key or of the callbacks' secret is not set, or an address cannot be used.
     """
@@ -70,8 +72,8 @@ async def picture_of_task(
     try:
         async with asyncio.timeout(options.longest_task_s):
             while not task.ended:
-                told = await wait(task.task_id, pause)
-                pause = options.poll_s if told else min(pause * 1.5, longest)  # told too early, it soon will have ended
+                ended = await wait(task.task_id, pause)
+                pause = options.poll_s if ended else min(pause * 1.5, longest)  # said too early, it soon will have
                 task = await connection.ask("GET", f"{path}/{task.task_id}", _task, blame)
     except TimeoutError:
         raise ModelUnavailable(f"{connection.host} was not done within {options.longest_task_s:g} s") from None

@@ -10,13 +10,14 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from .remote_http import MOST_TEXT, VARIABLE, Blame, Connection, RemoteOptions
+from .remote_answers import MOST_TEXT
+from .remote_http import VARIABLE, Blame, Connection, RemoteOptions
 
 T = TypeVar("T")
 
 
 class HuggingFaceOptions(RemoteOptions):
-    """Where models of the hub are asked."""
+    """Where models of the hub answer."""
 
     base_url: str = Field(
         "https://router.huggingface.co/hf-inference/models", description="Of the API, or of an Inference Endpoint"

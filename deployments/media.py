@@ -13,7 +13,7 @@ import base64
 import io
 import re
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import PydanticCustomError, core_schema
 
 from .errors import MedleyError
+from .pieces import at_least_one
 
 DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]+)*;base64,", re.IGNORECASE)
 ARTIFACT_ID = re.compile(r"art_[0-9a-f]{28}")
@@ -166,6 +167,20 @@ class Audio(_Timed):
 
     kind = "audio"
 
+    @classmethod
+    def split(cls, whole: Self) -> list[Self]:
+        """A recording as one piece."""
+        return [whole]
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Self:
+        """The file whose pieces these are: their bytes one after the other, of the media type of the first.
+
+        Raises:
+            ModelUnavailable: there are none.
+        """
+        return cls(b"".join(piece.data for piece in at_least_one(pieces)), pieces[0].media_type)
+
 
 class Video(_Timed):
     """A film in MP4, WebM, MKV, MOV or AVI."""
@@ -209,15 +224,15 @@ def _bytes(value: object, kind: str) -> bytes:
     if isinstance(value, Media):
         value = value.data
     if isinstance(value, str):
-        found = DATA_URL.match(value)
-        if not found:
+        head = DATA_URL.match(value)
+        if not head:
             raise PydanticCustomError(
                 "media_reference",
                 "must be a base64 data URL (data:{kind}/...;base64,...) or the id of an artifact",
                 {"kind": kind},
             )
         try:
-            value = base64.b64decode(value[found.end() :], validate=True)
+            value = base64.b64decode(value[head.end() :], validate=True)
         except ValueError as error:  # binascii.Error, or letters beyond ASCII
             raise PydanticCustomError(
                 "media_reference", "is not valid base64: {reason}", {"reason": str(error)}
@@ -240,9 +255,9 @@ def _artifact(id: str, load: Callable[[str], bytes] | None) -> bytes:
         raise PydanticCustomError("media_reference", "{reason}", {"reason": error.detail}) from None
 
 
-def _unsupported(kind: str, wanted: str) -> PydanticCustomError:
+def _unsupported(kind: str, readable: str) -> PydanticCustomError:
     return PydanticCustomError(
-        "media_unsupported", "is not {kind} that can be read: {wanted}", {"kind": kind, "wanted": wanted}
+        "media_unsupported", "is not {kind} that can be read: {readable}", {"kind": kind, "readable": readable}
     )
 
 

@@ -5,31 +5,26 @@ would take the key along), and what it says of an error is quoted short and with
 """
 
 import asyncio
-import ipaddress
-import json
-import os
 import random
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, TypeVar
 
 import httpx
 from pydantic import ConfigDict, Field
 
-from .backend import Needs
+from .backend import Backend, Needs
 from .backend import Options as BackendOptions
 from .errors import InvalidInput, ModelUnavailable
+from .remote_address import checked_base, is_loopback, key_of
+from .remote_answers import MOST_TEXT, bounded_body, error_of, lines_of
+from .retry_after import retry_after
 
 T = TypeVar("T")
 
-MB = 1024 * 1024
-MOST_TEXT = 8 * MB  # bytes of an answer in JSON, or of a whole stream
-MOST_MEDIA = 64 * MB  # bytes of a picture or a recording
-LONGEST_LINE = MB  # bytes of one line of a stream
 LONGEST_REASON = 300  # characters quoted from a provider's error
 CONNECT_S = 10.0
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"  # capitals only, as no provider's key is: one written there by mistake is refused
@@ -40,7 +35,7 @@ ABOUT_THE_MODEL = re.compile(
 
 
 class RemoteOptions(BackendOptions):
-    """Where a provider is, its key, and how patiently it is asked."""
+    """Where a provider is, its key, and how patiently its answers are awaited."""
 
     # A key that was written where its variable's name belongs must not be shown by the error.
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -169,7 +164,7 @@ class Connection:
             except (Passing, httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
                 passing = self._passing(error)
                 if creates and not passing.untouched:
-                    raise ModelUnavailable(f"{passing}; not asked again, as it may have begun") from None
+                    raise ModelUnavailable(f"{passing}; not retried, as it may have begun") from None
                 await self._pause(attempt, passing)
         raise AssertionError("unreachable")
 
@@ -189,7 +184,7 @@ class Connection:
                 async with self._client.stream("POST", self._address(path), **content) as response:
                     if not response.is_success:
                         self._check(response, await bounded_body(response, MOST_TEXT), blame)
-                    lines = _lines(response)
+                    lines = lines_of(response)
                     while (line := await self._line(lines)) is not None:
                         begun = True
                         yield line
@@ -219,7 +214,7 @@ class Connection:
         wait = options.retry_pause_s * 2**attempt * random.uniform(0.5, 1)  # so that replicas do not come back as one
         if passing.after_s is not None:
             if passing.after_s > options.longest_pause_s:
-                raise ModelUnavailable(f"{passing}; it wants to be asked again in {passing.after_s:.0f} s") from None
+                raise ModelUnavailable(f"{passing}; its Retry-After is {passing.after_s:.0f} s") from None
             wait = max(wait, passing.after_s + random.uniform(0, options.retry_pause_s))
         await asyncio.sleep(min(wait, options.longest_pause_s))
 
@@ -242,7 +237,7 @@ class Connection:
         if status == 401:  # its message may quote the key
             used = f"the key in {variable}" if variable else "a request without a key; set key_variable"
             raise ModelUnavailable(f"{self.host} refused {used}")
-        said, argument = _said(body)
+        said, argument = error_of(body)
         said = self._short(said) or f"HTTP {status}"
         if status in (402, 403):
             raise ModelUnavailable(f"{self.host} does not allow this with the key in {variable}: {said}")
@@ -252,7 +247,8 @@ class Connection:
                 raise InvalidInput(ours, f"was refused by {self.host}: {said}")
             raise ModelUnavailable(f"{self.host} refused the request: {said}")
         if status in (408, 425, 429) or status >= 500:
-            raise Passing(f"{self.host} answered {status}: {said}", _retry_after(response), untouched=status == 429)
+            after = retry_after(response.headers.get("retry-after"), time.time())
+            raise Passing(f"{self.host} answered {status}: {said}", after, untouched=status == 429)
         raise ModelUnavailable(f"{self.host} answered {status}: {said}")
 
     def _short(self, text: str) -> str:
@@ -263,7 +259,7 @@ class Connection:
         return text[:LONGEST_REASON] + ("..." if len(text) > LONGEST_REASON else "")
 
 
-class Remote:
+class Remote(Backend):
     """The life of a backend at a provider's: it has nothing to load but a connection."""
 
     needs: ClassVar[Needs] = Needs(cpus=0.1, concurrency=16)  # it waits; the provider works
@@ -281,97 +277,21 @@ class Remote:
         if old is not None:
             await old.retire()
 
-    def check_health(self) -> None:
-        """It does not ask the provider: another replica would find it as this one does."""
-        self._ready()
-
     def _connect(self, options: Any) -> Connection:
         return Connection(options)
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[Connection]:
+    async def _connected(self) -> AsyncIterator[Connection]:
         """The connection for one call, to its end, whatever the options are changed to meanwhile."""
         connection = self._ready()
         async with connection.used():
             yield connection
 
     def _ready(self) -> Connection:
+        """The connection. The provider is not asked whether it answers: another replica would find it as this one."""
         if self._connection is None:
             raise ModelUnavailable("the connection to the provider is not loaded yet")
         return self._connection
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as a URL writes it, is this machine and needs no TLS."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def checked_base(base_url: str, field: str = "base_url") -> httpx.URL:
-    """
-    Args:
-        field: what the options call it.
-
-    Raises:
-        ModelUnavailable: it is no URL, has a password in it, or would send the key in the clear.
-    """
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ModelUnavailable(f"{field} is not a URL: {error}") from None
-    if not url.host or url.userinfo or url.query:
-        raise ModelUnavailable(f"{field} names a host and a path, and neither a user nor a query")
-    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
-        raise ModelUnavailable(f"{field} is {url.scheme}://{url.host}; only https, or http on loopback, is safe")
-    return url
-
-
-def key_of(variable: str | None) -> str:
-    """The key in an environment variable; "" without a variable.
-
-    Raises:
-        ModelUnavailable: the variable is not set.
-    """
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()  # secrets often come with a line end
-    if not key:
-        raise ModelUnavailable(f"the environment variable {variable} has no key")
-    if not key.isascii() or not key.isprintable():
-        raise ModelUnavailable(f"the environment variable {variable} has characters that no key has")
-    return key
-
-
-async def bounded_body(response: httpx.Response, most: int) -> bytes:
-    """The whole body of a response that is being streamed.
-
-    Raises:
-        ModelUnavailable: it has more than `most` bytes.
-    """
-    body = bytearray()
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > most:
-            raise ModelUnavailable(f"{response.url.host} sent more than the {most:,} bytes that are accepted")
-    return bytes(body)
-
-
-async def _lines(response: httpx.Response) -> AsyncIterator[str]:
-    """Lines by LF or CRLF, as they come; httpx's own would keep an endless one in memory."""
-    rest, seen = b"", 0
-    async for piece in response.aiter_bytes():
-        seen += len(piece)
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r").decode("utf-8", "replace")
-        if len(rest) > LONGEST_LINE or seen > MOST_TEXT:
-            raise ModelUnavailable(f"{response.url.host} sent more than is accepted")
-    if rest:
-        yield rest.decode("utf-8", "replace")
 
 
 def _read(read: Callable[[bytes], T], body: bytes, host: str) -> T:
@@ -379,33 +299,3 @@ def _read(read: Callable[[bytes], T], body: bytes, host: str) -> T:
         return read(body)
     except ValueError:  # of JSON, of pydantic; their texts quote the answer
         raise Passing(f"{host} sent what its protocol does not have") from None
-
-
-def _said(body: bytes) -> tuple[str, str | None]:
-    """What an error's body says, and the argument it names. Providers write it in every way there is."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return "", None  # a proxy's page
-    found = found if isinstance(found, dict) else {}
-    inner = found.get("error") or found.get("problem")
-    inner = (
-        inner if isinstance(inner, dict) else {**found, "message": inner or found.get("message") or found.get("detail")}
-    )
-    message, argument = inner.get("message"), inner.get("param")
-    invalid = inner.get("invalid_params")  # Freepik's: [{"name": ..., "reason": ...}]
-    if isinstance(invalid, list) and invalid and isinstance(invalid[0], dict):
-        argument, message = invalid[0].get("name"), invalid[0].get("reason") or message
-    text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False) if message else ""
-    return text, argument if isinstance(argument, str) and argument else None
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds of a Retry-After header, a number or a date; None without one."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except (ValueError, OverflowError):
-        return None

@@ -10,7 +10,9 @@ from . import pixels
 from .addresses import PublicTransport, check_url
 from .errors import InvalidInput, ModelUnavailable
 from .media import Image
-from .remote_http import MOST_MEDIA, Connection, Passing, bounded_body, is_loopback
+from .remote_address import is_loopback
+from .remote_answers import MOST_MEDIA, bounded_body
+from .remote_http import Connection, Passing
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -46,13 +46,13 @@ def preprocessing(path: str, revision: str | None, local: bool) -> tuple[Preproc
     """
     from transformers.image_processing_base import ImageProcessingMixin
 
-    told: dict[str, Any] = {}
+    processor: dict[str, Any] = {}
     with contextlib.suppress(OSError):
-        told, _ = ImageProcessingMixin.get_image_processor_dict(
+        processor, _ = ImageProcessingMixin.get_image_processor_dict(
             path, revision=revision or "main", local_files_only=local
         )
-    mean = tuple(float(value) for value in told.get("image_mean") or IMAGENET_MEAN)
-    std = tuple(float(value) for value in told.get("image_std") or IMAGENET_STD)
+    mean = tuple(float(value) for value in processor.get("image_mean") or IMAGENET_MEAN)
+    std = tuple(float(value) for value in processor.get("image_std") or IMAGENET_STD)
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"image_mean and image_std are {mean} and {std}; three numbers each are needed")
-    return Preprocessing(mean, std, int(told.get("resample", Preprocessing.resample))), told
+    return Preprocessing(mean, std, int(processor.get("resample", Preprocessing.resample))), processor

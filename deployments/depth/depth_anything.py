@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Depth
 from ..engine import device_for, failure, is_local
@@ -24,7 +24,7 @@ LONGEST_SHAPE = 4  # times as long as wide: what is longer is seen squeezed, for
 NEAREST_M = 0.01  # of a network that answers in metres
 
 
-class DepthAnything(Depth):
+class DepthAnything(Backend, Depth):
     """Depth Anything V2 (Yang et al. 2024, https://arxiv.org/abs/2406.09414) in transformers' layout and safetensors.
 
     `depth-anything/Depth-Anything-V2-Small-hf` is Apache-2.0, the larger ones are for non-commercial use. Version 1 and
@@ -54,9 +54,6 @@ class DepthAnything(Depth):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def estimate(self, image: Image) -> Image:
         engine = self._ready()
@@ -131,7 +128,8 @@ def seen_size(size: tuple[int, int], side: int, patch: int) -> tuple[int, int]:
 
 
 def load(options: DepthAnything.Options) -> Loaded:
-    """
+    """A network loaded from weights, and where it runs.
+
     Raises:
         ModelUnavailable: the weights are missing, damaged, pickled or no Depth Anything.
     """
@@ -149,8 +147,8 @@ def load(options: DepthAnything.Options) -> Loaded:
             local_files_only=local, output_loading_info=True,
         )  # fmt: skip
         network, report = loaded  # what was there and what was not
-        prepared, told = preprocessing(path, options.revision, local)
-        side = int((told.get("size") or {}).get("height", SIDE))
+        prepared, processor = preprocessing(path, options.revision, local)
+        side = int((processor.get("size") or {}).get("height", SIDE))
         network = network.eval().requires_grad_(False).to(device)
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
         raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None

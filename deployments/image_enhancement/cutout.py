@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageEnhancement
 from ..engine import device_for, failure, is_local
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SEARCHED_AT = 640  # pixels of the longer side that the subject is looked for at by its colours
 
 
-class Cutout(ImageEnhancement):
+class Cutout(Backend, ImageEnhancement):
     """Removes backgrounds, without weights or with up to two networks in transformers' layout and safetensors.
 
     What the subject is, a Mask2Former of COCO's kinds of things says (`subject`), or without one the colours: what
@@ -66,9 +66,6 @@ class Cutout(ImageEnhancement):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def remove_background(self, image: Image) -> Image:
         """What was transparent stays so. Colours at the edge are freed from the background's."""
@@ -140,7 +137,8 @@ def _subject(engine: Loaded, picture: "Picture", colours: "np.ndarray", cancelle
 
 
 def load(options: Cutout.Options) -> Loaded:
-    """
+    """The networks that the options name, if they name any.
+
     Raises:
         ModelUnavailable: OpenCV is missing, or weights are missing, damaged, pickled or of another kind.
     """

@@ -40,7 +40,7 @@ class FreepikImageEnhancement(CalledBack, Remote, ImageEnhancement):
         creativity: int = Field(0, ge=-10, le=10, description="Of `creative`")
 
     async def upscale(self, image: Image, *, scale: Literal[2, 4] = 2) -> Image:
-        async with self._asking() as connection:
+        async with self._connected() as connection:
             if scale not in SCALES:
                 raise InvalidInput("scale", f"is {scale!r}; one of {', '.join(map(str, SCALES))}")
             picture, sent = await in_thread(lambda cancelled: _prepared(image, scale))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Colour, Direction, ImageEnhancement
 from ..errors import InvalidInput, ModelUnavailable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STEEPEST = 4.0  # slope of a surface: beyond it one thing ends and another begins, and no surface is there
 
 
-class Lambert(ImageEnhancement):
+class Lambert(Backend, ImageEnhancement):
     """Lights a picture by Lambert's law: a surface is as bright as it is turned towards the light.
 
     The shape is read from a depth picture (`Depth.estimate`): its slopes give the direction each surface faces. What is
@@ -49,9 +49,6 @@ class Lambert(ImageEnhancement):
         """
         await in_thread(lambda cancelled: pixels.need_opencv())
         self._options = options
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def relight(
         self,

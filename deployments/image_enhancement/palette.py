@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageEnhancement
 from ..errors import InvalidInput, ModelUnavailable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEAST_SPREAD = 1.0  # of 100: a picture of one colour has none, and none can be stretched to another
 
 
-class Palette(ImageEnhancement):
+class Palette(Backend, ImageEnhancement):
     """Gives a picture the colours of another, by the linear Monge-Kantorovich map (Pitié, Kokaram 2007).
 
     The mean colour, the contrast and how colours go together become those of the style picture, in CIE Lab, by the
@@ -47,9 +47,6 @@ class Palette(ImageEnhancement):
         """
         await in_thread(lambda cancelled: pixels.need_opencv())
         self._options = options
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def stylize(self, image: Image, style: Image, *, strength: float = 1.0) -> Image:
         options = self._ready()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageEnhancement
 from ..engine import device_for, failure, is_local
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OVERLAP = 8  # pixels that tiles share with their neighbours, so that no seam is seen
 
 
-class Swin2SR(ImageEnhancement):
+class Swin2SR(Backend, ImageEnhancement):
     """Super-resolution by Swin2SR (Conde, Choi, Burchi, Timofte 2022) in transformers' layout and safetensors.
 
     `weights` is one network (a folder or a hub name) whose configuration says its scale, or a folder with one in `x2`
@@ -53,9 +53,6 @@ class Swin2SR(ImageEnhancement):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def upscale(self, image: Image, *, scale: Literal[2, 4] = 2) -> Image:
         engine = self._ready()
@@ -131,11 +128,11 @@ def enlarge(engine: Networks, picture: "np.ndarray", scale: int, cancelled: thre
 
 
 def load(options: Swin2SR.Options) -> Networks:
-    """
+    """The networks of a folder or a hub name, one for each scale that it has.
+
     Raises:
         ModelUnavailable: the weights are missing, damaged, pickled or not a Swin2SR that enlarges colours.
     """
-
     path = weights_path(options.weights)
     parts = [str(folder) for folder in (Path(path) / "x2", Path(path) / "x4") if folder.is_dir()]
     device = device_for(options.device, options.threads)

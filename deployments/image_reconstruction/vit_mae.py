@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageReconstruction
 from ..engine import device_for, failure, is_local
@@ -24,7 +24,7 @@ AROUND = 2.0  # the square that is looked at has this many times the masked regi
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # means, deviations: what ViT-MAE was trained with
 
 
-class ViTMAE(ImageReconstruction):
+class ViTMAE(Backend, ImageReconstruction):
     """A masked autoencoder (He, Chen, Xie, Li, Dollar, Girshick 2022) in transformers' layout and safetensors.
 
     Looks at a square around the masked region, or as much of it as the picture has, brought to the network's size;
@@ -55,9 +55,6 @@ class ViTMAE(ImageReconstruction):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: _load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def reconstruct(self, image: Image, mask: Image) -> Image:
         """A mask counts as white from half brightness on. One that covers nothing or everything is refused."""
@@ -181,8 +178,8 @@ def _load(options: ViTMAE.Options) -> _Engine:
         loaded: Any = ViTMAEForPreTraining.from_pretrained(
             path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **source
         )
-        told = cached_file(path, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **source)
-        values = json.loads(Path(told).read_text()) if told else {}
+        file = cached_file(path, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **source)
+        values = json.loads(Path(file).read_text()) if file else {}
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
         raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     network, report = loaded  # what was there and what was not

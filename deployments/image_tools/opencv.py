@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, ImageFormat, ImageTools
 from ..errors import InvalidInput, ModelUnavailable
@@ -20,7 +20,7 @@ FITS = ("contain", "cover", "stretch")
 FORMATS = ("png", "jpeg", "webp")
 
 
-class OpenCVTools(ImageTools):
+class OpenCVTools(Backend, ImageTools):
     """Pillow (https://python-pillow.org) for sizes and formats, OpenCV (https://opencv.org) for edges.
 
     Pictures stay what they were: transparency is kept (JPEG gets a white ground), the format too except where a mask or
@@ -47,9 +47,6 @@ class OpenCVTools(ImageTools):
         """
         await in_thread(lambda cancelled: _load())
         self._options = options
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def resize(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import ImageTranslation
 from ..engine import device_for, failure
@@ -23,7 +23,7 @@ STEP = 4  # the networks halve twice
 LEAST = 16  # pixels; reflection needs some at the narrowest layer
 
 
-class CycleGAN(ImageTranslation):
+class CycleGAN(Backend, ImageTranslation):
     """Generators of CycleGAN (Zhu, Park, Isola, Efros 2017), learnt from two heaps of pictures that are no pairs.
 
     Takes a folder of state dicts in the names of the authors' PyTorch code, `DIRECTION.safetensors` each, or one such
@@ -55,9 +55,6 @@ class CycleGAN(ImageTranslation):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: _load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def translate(self, image: Image, *, direction: str | None = None) -> Image:
         engine = self._ready()

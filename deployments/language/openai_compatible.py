@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from pydantic import BaseModel, Field
 
-from ..capabilities import Delta, Language, Message, Reply, Tool, ToolCall
+from ..capabilities import ChatOptions, Delta, Language, Message, Reply, ToolCall
 from ..errors import InvalidInput, ModelUnavailable
 from ..remote_http import VARIABLE, Blame, Connection, Remote, RemoteOptions
-from .asking import Asked
+from .request import LEARNED, LanguageRequest
 from .tools import CHOICES, call_id, described, is_json
 
 PATH = "chat/completions"
@@ -53,47 +53,17 @@ class OpenAICompatible(Remote, Language):
         )
         usage_in_streams: bool = Field(True, description="Ask for token counts of streams; some providers refuse")
 
-    async def chat(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> Reply:
-        async with self._asking() as connection:
-            asked = Asked.checked(
-                messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
-            )
-            body = _body(connection.options, asked)
-            return await connection.ask("POST", PATH, lambda body: _reply(body, asked), BLAME, json=body)
+    async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
+        async with self._connected() as connection:
+            request = LanguageRequest.checked(messages, options, LEARNED)
+            body = _body(connection.options, request)
+            return await connection.ask("POST", PATH, lambda body: _reply(body, request), BLAME, json=body)
 
-    async def stream(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> AsyncIterator[Delta]:
+    async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator closes the connection, at which a provider stops."""
-        async with self._asking() as connection:
-            asked = Asked.checked(
-                messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
-            )
-            body = _body(connection.options, asked) | {"stream": True}
+        async with self._connected() as connection:
+            request = LanguageRequest.checked(messages, options, LEARNED)
+            body = _body(connection.options, request) | {"stream": True}
             if connection.options.usage_in_streams:
                 body["stream_options"] = {"include_usage": True}
             usage, reason, text, calls = _Usage(), None, "", _Calls()
@@ -109,7 +79,7 @@ class OpenAICompatible(Remote, Language):
                             yield Delta(text=choice.delta.content)
             if reason is None:
                 raise ModelUnavailable(f"{connection.host} broke off its answer")
-            end = _end(asked, text, reason, calls.whole(asked))
+            end = _end(request, text, reason, calls.whole(request))
             yield Delta(text="", **end, **usage.model_dump())
 
 
@@ -174,38 +144,32 @@ class _Calls:
             call[1] = call[1] or piece.function.name or ""
             call[2] += piece.function.arguments or ""
 
-    def whole(self, asked: Asked) -> list[ToolCall]:
+    def whole(self, request: LanguageRequest) -> list[ToolCall]:
         """Those that were not cut in their midst."""
-        found: list[ToolCall] = []
+        calls: list[ToolCall] = []
         for number, (given, name, arguments) in sorted(self._calls.items()):
             arguments = arguments or "{}"  # what some send for a tool without parameters
             if name and is_json(arguments):
-                made = given or call_id(asked.messages, number, name, arguments)
-                found.append(ToolCall(id=made, name=name, arguments=arguments))
-        return found
+                made = given or call_id(request.messages, number, name, arguments)
+                calls.append(ToolCall(id=made, name=name, arguments=arguments))
+        return calls
 
 
-def _body(options: OpenAICompatible.Options, asked: Asked) -> dict[str, Any]:
-    """The request. What nobody decides is left out: not every provider takes every argument.
-
-    Raises:
-        InvalidInput: it asks for an adapter.
-    """
-    if asked.adapter is not None:
-        raise InvalidInput("adapter", "is not for this backend: a provider names such a model of its own")
-    named = {"type": "function", "function": {"name": asked.tool_choice}}
-    form = {"name": "reply", "schema": asked.json_schema, "strict": options.strict_schemas}
+def _body(options: OpenAICompatible.Options, request: LanguageRequest) -> dict[str, Any]:
+    """The body of the request. What nobody decides is left out: not every provider takes every argument."""
+    named = {"type": "function", "function": {"name": request.tool_choice}}
+    form = {"name": "reply", "schema": request.json_schema, "strict": options.strict_schemas}
     body = {
         "model": options.model,
-        "messages": [_sent(message) for message in asked.messages],
-        options.max_tokens_name: asked.max_tokens or options.max_tokens,
-        "temperature": options.temperature if asked.temperature is None else asked.temperature,
-        "top_p": asked.top_p or options.top_p,
-        "stop": list(asked.stop) or None,
-        "seed": asked.seed,
-        "tools": [described(tool) for tool in asked.tools] or None,
-        "tool_choice": (asked.tool_choice if asked.tool_choice in CHOICES else named) if asked.tools else None,
-        "response_format": None if asked.json_schema is None else {"type": "json_schema", "json_schema": form},
+        "messages": [_sent(message) for message in request.messages],
+        options.max_tokens_name: request.max_tokens or options.max_tokens,
+        "temperature": options.temperature if request.temperature is None else request.temperature,
+        "top_p": request.top_p or options.top_p,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "tools": [described(tool) for tool in request.tools] or None,
+        "tool_choice": (request.tool_choice if request.tool_choice in CHOICES else named) if request.tools else None,
+        "response_format": None if request.json_schema is None else {"type": "json_schema", "json_schema": form},
     }
     return {name: value for name, value in body.items() if value is not None}
 
@@ -220,15 +184,15 @@ def _sent(message: Message) -> dict[str, Any]:
     return sent
 
 
-def _reply(body: bytes, asked: Asked) -> Reply:
+def _reply(body: bytes, request: LanguageRequest) -> Reply:
     answer = _Completion.model_validate_json(body)
     choice, usage = answer.choices[0], answer.usage or _Usage()
     text, calls = choice.message.content or "", _Calls()
     calls.take([call.model_copy(update={"index": None}) for call in choice.message.tool_calls or []])
-    return Reply(text=text, **_end(asked, text, choice.finish_reason, calls.whole(asked)), **usage.model_dump())
+    return Reply(text=text, **_end(request, text, choice.finish_reason, calls.whole(request)), **usage.model_dump())
 
 
-def _end(asked: Asked, text: str, reason: str | None, calls: list[ToolCall]) -> dict[str, Any]:
+def _end(request: LanguageRequest, text: str, reason: str | None, calls: list[ToolCall]) -> dict[str, Any]:
     """A reply's calls and why it ended.
 
     Raises:
@@ -238,9 +202,9 @@ def _end(asked: Asked, text: str, reason: str | None, calls: list[ToolCall]) -> 
     if reason == "content_filter":
         raise InvalidInput("messages", "were stopped by the provider's content filter")
     if reason != "length" and not calls:
-        if asked.forced:
+        if request.forced:
             raise ModelUnavailable("the provider made no call, though tool_choice wants one")
-        if asked.json_schema is not None and not asked.stop and not is_json(text):
+        if request.json_schema is not None and not request.stop and not is_json(text):
             raise ModelUnavailable("the provider's reply is no JSON, though json_schema wants it")
     return {"tool_calls": calls, "finish_reason": "length" if reason == "length" else "tool_calls" if calls else "stop"}
 

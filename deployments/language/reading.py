@@ -5,7 +5,7 @@ from typing import Literal
 
 from ..capabilities import ToolCall
 from ..errors import InvalidInput
-from .asking import Asked
+from .request import LanguageRequest
 from .tools import forced_calls, is_json
 
 TOO_COMPLEX = "is too complex as a JSON schema: the reply could not be held to it to its end"
@@ -25,8 +25,8 @@ class Reading:
 
     skip_special_tokens = True  # which are no text
 
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
+    def __init__(self, request: LanguageRequest) -> None:
+        self.request = request
         self.text = ""
 
     def take(self, text: str, tokens: list[int]) -> str:
@@ -44,8 +44,8 @@ class Reading:
 
     def _must_be_whole(self, reason: Literal["stop", "length"]) -> None:
         """A grammar that costs too much on the way ends a reply in its midst; the caller does not get that as JSON."""
-        form = self.asked.form()
-        if form and reason == "stop" and not self.asked.stop and not is_json(self.text):
+        form = self.request.form()
+        if form and reason == "stop" and not self.request.stop and not is_json(self.text):
             raise InvalidInput(form[1], TOO_COMPLEX)
 
 
@@ -66,11 +66,11 @@ class ForcedReading(Reading):
 
     def end(self, reason: Literal["stop", "length"]) -> End:
         self._must_be_whole(reason)
-        calls = forced_calls(self.text, self.asked.tool_choice, self.asked.messages)
+        calls = forced_calls(self.text, self.request.tool_choice, self.request.messages)
         return End("", "tool_calls" if calls else reason, calls or [])
 
 
-def reading(asked: Asked) -> Reading:
-    """The way to read a reply to what is asked, where calls are not left to the model."""
-    kind = ForcedReading if asked.forced else JSONReading if asked.json_schema is not None else Reading
-    return kind(asked)
+def reading(request: LanguageRequest) -> Reading:
+    """The way to read the reply to a request, where calls are not left to the model."""
+    kind = ForcedReading if request.forced else JSONReading if request.json_schema is not None else Reading
+    return kind(request)

@@ -1,4 +1,4 @@
-"""Tools of the caller: what is asked about them, how a prompt tells them, and calls that a model is made to write.
+"""Tools of the caller: how they are checked, how a prompt tells them, and calls that a model is made to write.
 
 A call that is forced is JSON held to a schema, so any weights can make one. How a model writes one of its own accord is
 its training's: that takes a parser for it, which the engine has or has not.
@@ -22,23 +22,23 @@ INTRODUCTION = "You can call these tools. A call is JSON with `name` and `argume
 
 
 def checked_tools(tools: Sequence[Tool] | None, choice: str | None) -> tuple[tuple[Tool, ...], str]:
-    """The tools a model is told of, and `auto`, `required`, `none` or the name of one of them.
+    """The tools a model may call, and `auto`, `required`, `none` or the name of one of them.
 
     Raises:
         InvalidInput: two have one name, there are too many, or the choice is of none.
     """
-    found = tuple(tools or ())
-    names = [tool.name for tool in found]
-    if len(found) > MOST_TOOLS or len(set(names)) < len(names):
+    offered = tuple(tools or ())
+    names = [tool.name for tool in offered]
+    if len(offered) > MOST_TOOLS or len(set(names)) < len(names):
         raise InvalidInput("tools", f"takes up to {MOST_TOOLS} tools, each with a name of its own")
     if choice is not None and choice not in CHOICES and choice not in names:
         known = ", ".join([*CHOICES, *names])
         raise InvalidInput("tool_choice", f"{choice!r} is no choice here. There are: {known}")
-    if not found and choice in ("auto", "required"):
+    if not offered and choice in ("auto", "required"):
         raise InvalidInput("tool_choice", f"is {choice!r}, but there are no tools")
-    if not found or choice == "none":
+    if not offered or choice == "none":
         return (), "none"
-    return found, choice or "auto"
+    return offered, choice or "auto"
 
 
 def forced_schema(tools: Sequence[Tool], choice: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Raises:
         InvalidInput: arguments are no JSON object, or an answer has no call.
     """
-    found: list[dict[str, Any]] = []
+    rendered: list[dict[str, Any]] = []
     for message in messages:
         turn: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.tool_calls:
@@ -134,13 +134,13 @@ def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
             ]
         if message.tool_call_id is not None:
             turn |= {"tool_call_id": message.tool_call_id, "name": _called(messages, message.tool_call_id)}
-        found.append(turn)
-    return found
+        rendered.append(turn)
+    return rendered
 
 
 def plain_turns(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict[str, str]]:
     """The same for templates that do not: tools before the first message, calls and answers in words."""
-    found: list[dict[str, str]] = []
+    rendered: list[dict[str, str]] = []
     answers = False
     for message in messages:
         content = message.content
@@ -150,14 +150,14 @@ def plain_turns(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict
         if message.tool_call_id is not None:
             content = f"{_called(messages, message.tool_call_id)} answered: {content}"
         if answers and message.role == "tool":  # answers of one turn stay one: many templates want roles to alternate
-            found[-1]["content"] += f"\n{content}"
+            rendered[-1]["content"] += f"\n{content}"
         else:
-            found.append({"role": "user" if message.role == "tool" else message.role, "content": content})
+            rendered.append({"role": "user" if message.role == "tool" else message.role, "content": content})
         answers = message.role == "tool"
     if tools:
-        told = [INTRODUCTION, *(json.dumps(tool.model_dump(), ensure_ascii=False) for tool in tools)]
-        found[0] = {**found[0], "content": "\n".join([*told, "", found[0]["content"]])}
-    return found
+        preface = [INTRODUCTION, *(json.dumps(tool.model_dump(), ensure_ascii=False) for tool in tools)]
+        rendered[0] = {**rendered[0], "content": "\n".join([*preface, "", rendered[0]["content"]])}
+    return rendered
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:

@@ -7,23 +7,23 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from pydantic import Field
 
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
-from ..capabilities import Delta, Language, Message, Reply, Tool
+from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
-from .asking import Asked, Sampling, most_tokens, prompt_tokens, sampling
 from .held import Held, matcher_tokens
 from .reading import Reading, reading
+from .request import LEARNED, LanguageRequest, Sampling, most_tokens, prompt_tokens, sampling
 from .schemas import grammar
 from .writer import Writer
 
 
-class TransformersLanguage(Language):
+class TransformersLanguage(Backend, Language):
     """A causal language model through transformers' `generate` (https://github.com/huggingface/transformers).
 
     Takes a folder or a hub name with a configuration, a fast tokenizer and safetensors; never pickles and never code
@@ -65,58 +65,25 @@ class TransformersLanguage(Language):
         """
         self._engine = await in_thread(lambda cancelled: _load(options))
 
-    def check_health(self) -> None:
-        self._ready()
-
-    async def chat(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> Reply:
+    async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         engine = self._ready()
-        asked = Asked.checked(
-            messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
-        )
-        _refuse(asked)
+        request = LanguageRequest.checked(messages, options, LEARNED)
+        _check_tools(request)
         texts: list[str] = []
-        end = await in_thread(lambda cancelled: _write(engine, asked, texts.append, cancelled))
+        end = await in_thread(lambda cancelled: _write(engine, request, texts.append, cancelled))
         return Reply(**{**dict(end), "text": "".join(texts)})
 
-    async def stream(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> AsyncIterator[Delta]:
+    async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator stops the writing at the next token."""
         engine = self._ready()
-        asked = Asked.checked(
-            messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
-        )
-        _refuse(asked)
+        request = LanguageRequest.checked(messages, options, LEARNED)
+        _check_tools(request)
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
         def emit(text: str) -> None:
             loop.call_soon_threadsafe(waiting.put_nowait, text)
 
-        work = asyncio.create_task(in_thread(lambda cancelled: _write(engine, asked, emit, cancelled)))
+        work = asyncio.create_task(in_thread(lambda cancelled: _write(engine, request, emit, cancelled)))
         work.add_done_callback(lambda _: waiting.put_nowait(None))
         try:
             text: str | None = ""
@@ -141,10 +108,8 @@ class TransformersLanguage(Language):
         return self._engine
 
 
-def _refuse(asked: Asked) -> None:
-    if asked.adapter is not None:
-        raise InvalidInput("adapter", "is not for this backend: vllm has adapters")
-    if asked.tool_choice == "auto":
+def _check_tools(request: LanguageRequest) -> None:
+    if request.tool_choice == "auto":
         raise InvalidInput("tools", "are called here only where tool_choice is `required` or a tool's name")
 
 
@@ -189,26 +154,26 @@ class _Sampler:
         return chances / torch.empty_like(chances).exponential_(generator=self._generator)
 
 
-def _write(engine: _Engine, asked: Asked, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
+def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
     """Write a reply, token by token; returns its end, without text."""
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-    tokens = prompt_tokens(engine.tokenizer, asked)
+    tokens = prompt_tokens(engine.tokenizer, request)
     prompt, count = torch.tensor([tokens]), len(tokens)
-    most = most_tokens(asked, engine.options, count, engine.context)
+    most = most_tokens(request, engine.options, count, engine.context)
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
-    read = reading(asked)
-    writer = Writer(engine.tokenizer, engine.ends, asked.stop, most, _emitter(read, emit), cancelled)
+    read = reading(request)
+    writer = Writer(engine.tokenizer, engine.ends, request.stop, most, _emitter(read, emit), cancelled)
     try:
         with torch.inference_mode():
             engine.model.generate(
                 prompt.to(engine.model.device),
                 attention_mask=torch.ones_like(prompt, device=engine.model.device),
                 generation_config=config,
-                logits_processor=LogitsProcessorList([*_holders(engine, asked), *_samplers(engine, asked)]),
+                logits_processor=LogitsProcessorList([*_holders(engine, request), *_samplers(engine, request)]),
                 stopping_criteria=StoppingCriteriaList([writer]),
             )
     except (RuntimeError, MemoryError) as error:
@@ -230,24 +195,24 @@ def _emitter(read: Reading, emit: Callable[[str], None]) -> Callable[[str], None
     return read_and_emit
 
 
-def _holders(engine: _Engine, asked: Asked) -> list[Any]:
+def _holders(engine: _Engine, request: LanguageRequest) -> list[Any]:
     """What holds the tokens to a form, if one is asked for."""
-    form = asked.form()
+    form = request.form()
     if form is None:
         return []
     schema, argument = form
-    found = grammar(schema, argument)
+    rules = grammar(schema, argument)
     if not engine.ends:
         raise InvalidInput(argument, "cannot be kept: these weights have no token that ends a reply")
-    return [Held(engine.held, found)]
+    return [Held(engine.held, rules)]
 
 
-def _samplers(engine: _Engine, asked: Asked) -> list[Any]:
+def _samplers(engine: _Engine, request: LanguageRequest) -> list[Any]:
     """One sampler, or none where the likeliest token is taken."""
-    how = sampling(asked, engine.options, engine.model.generation_config)
+    how = sampling(request, engine.options, engine.model.generation_config)
     if how.temperature == 0:
         return []
-    seed = secrets.randbits(63) if asked.seed is None else asked.seed
+    seed = secrets.randbits(63) if request.seed is None else request.seed
     return [_Sampler(how, seed, engine.model.device)]
 
 

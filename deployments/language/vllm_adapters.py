@@ -37,7 +37,7 @@ def found_adapters(named: Mapping[str, str]) -> tuple[Adapter, ...]:
     Raises:
         ModelUnavailable: one is missing, pickled, or no LoRA.
     """
-    return tuple(_found(name, weights) for name, weights in named.items())
+    return tuple(_adapter(name, weights) for name, weights in named.items())
 
 
 def lora_arguments(adapters: tuple[Adapter, ...], on_cpu: bool) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def chosen(requests: Mapping[str, Any], name: str | None) -> Any:
     raise InvalidInput("adapter", f"{name!r} is none of this model's. There are: {', '.join(near) or 'none'}")
 
 
-def _found(name: str, weights: str) -> Adapter:
+def _adapter(name: str, weights: str) -> Adapter:
     repository, _, commit = weights.partition("@")
     said = f"adapter {name!r} ({weights})"
     folder = weights_path(weights)

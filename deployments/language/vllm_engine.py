@@ -89,7 +89,7 @@ def _guard(processes: list[int]) -> subprocess.Popen[bytes]:
 
 
 def engine_arguments(options: Any) -> dict[str, Any]:
-    """What vLLM's engine is started with, but for the part of a card that follows from what the profile declares."""
+    """What vLLM's engine is started with, but for the part of a GPU that follows from what the profile declares."""
     arguments = options.model_dump(exclude=NOT_THE_ENGINES)
     if options.gpu_memory_utilization is None:
         del arguments["gpu_memory_utilization"]
@@ -112,8 +112,8 @@ def declared_part(gib: str | None, total: Callable[[], int]) -> dict[str, float]
     """The argument that holds the engine to what the profile declares; none where it declares nothing.
 
     Args:
-        gib: of each card, for this replica.
-        total: bytes that a card has.
+        gib: of each GPU, for this replica.
+        total: bytes that a GPU has.
     """
     return {"gpu_memory_utilization": min(USABLE, float(gib) * GIB / total())} if gib else {}
 
@@ -123,7 +123,7 @@ def load(options: Any, arguments: dict[str, Any], cancelled: threading.Event) ->
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork of a process with threads may hang
     # FlashInfer's sampler is compiled at the first start, by CUDA's compiler, which few machines have beside torch.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
-    # Of its bundle's card in a placement group; with all of it, a second engine would wait for the first to end.
+    # Of its bundle's GPU in a placement group; with all of it, a second engine would wait for the first to end.
     os.environ.setdefault("VLLM_RAY_PER_WORKER_GPUS", "0.25")
     try:
         import transformers

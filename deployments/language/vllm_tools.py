@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from ..capabilities import ToolCall
 from ..errors import ModelUnavailable
-from .asking import Asked
 from .reading import End, Reading
+from .request import LanguageRequest
 from .tools import call_id, described
 
 log = logging.getLogger("ray.serve")
@@ -42,18 +42,18 @@ class ParsedReading(Reading):
         tokenizer: as vLLM keeps it: parsers ask for its vocabulary, which is long in the making.
     """
 
-    def __init__(self, asked: Asked, parser: str, tokenizer: Any) -> None:
+    def __init__(self, request: LanguageRequest, parser: str, tokenizer: Any) -> None:
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.tool_parsers import ToolParserManager
 
-        super().__init__(asked)
-        tools = [described(tool) for tool in asked.tools]
-        request = ChatCompletionRequest(messages=[{"role": "user", "content": ""}], tools=tools, tool_choice="auto")
+        super().__init__(request)
+        tools = [described(tool) for tool in request.tools]
+        completion = ChatCompletionRequest(messages=[{"role": "user", "content": ""}], tools=tools, tool_choice="auto")
         kind = ToolParserManager.get_tool_parser(parser)
-        self._make = lambda: kind(tokenizer, request.tools)
+        self._make = lambda: kind(tokenizer, completion.tools)
         self._parser = self._make()
-        self._request = self._parser.adjust_request(request)
-        self.skip_special_tokens = self._request.skip_special_tokens  # most models write the marks of a call as such
+        self._completion = self._parser.adjust_request(completion)
+        self.skip_special_tokens = self._completion.skip_special_tokens  # most models write the marks of a call as such
         self._said = ""
         self._read = 0  # tokens
 
@@ -62,7 +62,7 @@ class ParsedReading(Reading):
         self._read = len(tokens)
         ids = tokens[:read], list(tokens), tokens[read:]
         try:
-            piece = self._parser.extract_tool_calls_streaming(before, self.text, text, *ids, self._request)
+            piece = self._parser.extract_tool_calls_streaming(before, self.text, text, *ids, self._completion)
         except Exception:  # of a text that it did not foresee, which then waits for the end
             log.warning("tool_parser failed on a reply", exc_info=True)
             return ""
@@ -73,12 +73,12 @@ class ParsedReading(Reading):
     def end(self, reason: Literal["stop", "length"]) -> End:
         content, calls = self.text, list[ToolCall]()
         try:
-            found = self._make().extract_tool_calls(self.text, self._request)
+            parsed = self._make().extract_tool_calls(self.text, self._completion)
         except Exception:  # then it is a text
             log.warning("tool_parser failed on a reply", exc_info=True)
         else:
-            if found.tools_called:
-                content, made = found.content or "", [call.function for call in found.tool_calls]
+            if parsed.tools_called:
+                content, made = parsed.content or "", [call.function for call in parsed.tool_calls]
                 calls = [self._call(number, function) for number, function in enumerate(made)]
         rest = content[len(self._said) :] if content.startswith(self._said) else ""
         return End(rest, "tool_calls" if calls and reason == "stop" else reason, calls)
@@ -86,5 +86,5 @@ class ParsedReading(Reading):
     def _call(self, number: int, function: Any) -> ToolCall:
         """An id of the model's own making is kept: it means something to the model."""
         name, arguments = function.name, function.arguments or "{}"
-        made = function.id or call_id(self.asked.messages, number, name, arguments)
+        made = function.id or call_id(self.request.messages, number, name, arguments)
         return ToolCall(id=made, name=name, arguments=arguments)

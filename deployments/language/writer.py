@@ -61,9 +61,9 @@ class Writer:
         if last or whole or len(self.tokens) - self._read > LONGEST_CHARACTER:
             self._held += now[len(before) :]
             self._prefix, self._read = self._read, len(self.tokens)
-        found = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
-        if found:
-            self._held, self.finish_reason, last = self._held[: min(found)], "stop", True
+        places = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
+        if places:
+            self._held, self.finish_reason, last = self._held[: min(places)], "stop", True
         keep = 0 if last else max((_overlap(self._held, stop) for stop in self._stop), default=0)
         certain = self._held[: len(self._held) - keep]
         self._held = self._held[len(certain) :]

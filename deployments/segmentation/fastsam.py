@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, Point, Segmentation
 from ..engine import device_for, failure, is_local
 from ..errors import ModelUnavailable
 from ..media import Image
-from .asked import Hints, check_limit, checked, inside
 from .everything import suppressed
+from .hints import Hints, check_limit, checked, inside
 from .sam2 import Prompt, prompts
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ SIZES = {16: "n", 32: "s", 48: "m", 64: "l", 80: "x"}  # of YOLOv8, by the chann
 HEADER = 5  # numbers of a found thing before its mask's: the box's centre and size, and how sure it is
 
 
-class FastSAM(Segmentation):
+class FastSAM(Backend, Segmentation):
     """FastSAM (Zhao et al. 2023, https://arxiv.org/abs/2306.12156): YOLOv8-seg networks that know one class, a thing.
 
     Comes with the extra `fastsam`: ultralytics, and the published weights, are AGPL-3.0, whose terms reach those who
@@ -68,9 +68,6 @@ class FastSAM(Segmentation):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def segment(
         self,
@@ -136,12 +133,12 @@ def _segment(engine: Loaded, image: Image, hints: Hints, cancelled: threading.Ev
 
     picture = pixels.on_white(pixels.open_picture(image))
     shown = inside(hints, picture.size)
-    asked = prompts(shown)
+    things_shown = prompts(shown)
     covered = np.zeros(picture.size[::-1], bool)
-    best: list[tuple[float, np.ndarray | None]] = [(0.0, None) for _ in asked]
-    if asked:
+    best: list[tuple[float, np.ndarray | None]] = [(0.0, None) for _ in things_shown]
+    if things_shown:
         for thing in _things(engine, picture, MOST_THINGS, cancelled):
-            for number, prompt in enumerate(asked):
+            for number, prompt in enumerate(things_shown):
                 if prompt.box is None and prompt.mask is None:
                     covered |= thing if _meant(thing, prompt) else False
                 elif _meant(thing, prompt) and (score := _likeness(thing, prompt)) > best[number][0]:
@@ -279,7 +276,8 @@ def _ultralytics() -> tuple[Any, Any]:
 
 
 def load(options: FastSAM.Options) -> Loaded:
-    """
+    """A network loaded from weights, and where it runs.
+
     Raises:
         ModelUnavailable: ultralytics is not installed; the weights are missing, damaged, pickled or no FastSAM.
     """

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, Point, Segmentation
 from ..errors import ModelUnavailable
 from ..media import Image
-from .asked import Hints, Shown, checked, inside
+from .hints import Hints, PixelHints, checked, inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ SAME_COLOUR = 18  # of 255 in each of L, a and b
 FEWEST_SAMPLES = 16  # pixels on either side; OpenCV fits five Gaussians to each and fails on fewer
 
 
-class GrabCut(Segmentation):
+class GrabCut(Backend, Segmentation):
     """GrabCut (Rother, Kolmogorov, Blake 2004) as OpenCV has it: colour mixtures of thing and ground and a graph cut.
 
     Finds things that differ in colour from what is around them; it knows no objects, so a striped cat on a striped
@@ -50,9 +50,6 @@ class GrabCut(Segmentation):
         """
         await in_thread(lambda cancelled: pixels.need_opencv())
         self._options = options
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def segment(
         self,
@@ -94,15 +91,15 @@ def _segment(image: Image, hints: Hints, options: GrabCut.Options, cancelled: th
             cv2.GC_PR_FGD
         )
     cut(colours, labels, options.iterations, cancelled)
-    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
+    mask = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
     if points:
-        found = _holding(found, [_shrunk(point, scale, small) for point in points])
+        mask = _holding(mask, [_shrunk(point, scale, small) for point in points])
     if small != size:  # a soft enlargement cut at its middle gives a smooth outline
-        found = (cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) > 127).astype(np.uint8) * 255
-    return pixels.write_picture(PIL.Image.fromarray(found))
+        mask = (cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) > 127).astype(np.uint8) * 255
+    return pixels.write_picture(PIL.Image.fromarray(mask))
 
 
-def _labels(size: tuple[int, int], scale: float, shown: Shown) -> "np.ndarray":
+def _labels(size: tuple[int, int], scale: float, shown: PixelHints) -> "np.ndarray":
     """What is known before: shape (height, width), uint8, OpenCV's certain and probable thing and ground."""
     import cv2
     import numpy as np
@@ -169,12 +166,12 @@ def cut(colours: "np.ndarray", labels: "np.ndarray", iterations: int, cancelled:
         mode = cv2.GC_EVAL
 
 
-def _holding(found: "np.ndarray", points: list[tuple[int, int]]) -> "np.ndarray":
+def _holding(mask: "np.ndarray", points: list[tuple[int, int]]) -> "np.ndarray":
     """Only the connected parts of a mask that hold one of `points`."""
     import cv2
     import numpy as np
 
-    _, parts = cv2.connectedComponents(found)
+    _, parts = cv2.connectedComponents(mask)
     kept = {int(parts[y, x]) for x, y in points} - {0}
     return np.isin(parts, list(kept)).astype(np.uint8) * 255
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Box, Point, Segmentation
 from ..engine import device_for, failure, is_local
 from ..errors import ModelUnavailable
 from ..media import Image
 from ..vision import Preprocessing, preprocessing
-from .asked import Hints, Shown, check_limit, checked, inside
 from .everything import Proposals
+from .hints import Hints, PixelHints, check_limit, checked, inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ MASK_LOGIT = 10.0  # what a rough mask says of a pixel, as if the network had sa
 THING, GROUND = 1, 0  # labels of points
 
 
-class SAM2(Segmentation):
+class SAM2(Backend, Segmentation):
     """SAM 2 (Ravi et al. 2024, https://arxiv.org/abs/2408.00714) in transformers' layout and safetensors.
 
     Finds the thing that points, boxes or a rough mask show, whatever it is: it was trained on a billion masks. Weights
@@ -62,9 +62,6 @@ class SAM2(Segmentation):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def segment(
         self,
@@ -117,7 +114,7 @@ class Prompt:
     mask: "np.ndarray | None" = None
 
 
-def prompts(shown: Shown) -> list[Prompt]:
+def prompts(shown: PixelHints) -> list[Prompt]:
     """A prompt for each thing. A mask alone gets the box around it, without which SAM makes little of one."""
     if shown.ground_only:
         return [Prompt(shown.background_points, [])]
@@ -128,15 +125,15 @@ def prompts(shown: Shown) -> list[Prompt]:
             if box is None:
                 return []
         return [Prompt(shown.points, shown.background_points, box, shown.mask)]
-    found: list[Prompt] = []
+    made: list[Prompt] = []
     elsewhere = list(shown.points)
     for box in shown.boxes:
         within = [(x, y) for x, y in shown.points if box[0] <= x < box[2] and box[1] <= y < box[3]]
         elsewhere = [point for point in elsewhere if point not in within]
-        found.append(Prompt(within, shown.background_points, box, shown.mask))
+        made.append(Prompt(within, shown.background_points, box, shown.mask))
     if elsewhere:
-        found.append(Prompt(elsewhere, shown.background_points, None, shown.mask))
-    return found
+        made.append(Prompt(elsewhere, shown.background_points, None, shown.mask))
+    return made
 
 
 def _segment(engine: Loaded, image: Image, hints: Hints, cancelled: threading.Event) -> Image:
@@ -145,11 +142,11 @@ def _segment(engine: Loaded, image: Image, hints: Hints, cancelled: threading.Ev
     picture = pixels.on_white(pixels.open_picture(image))
     shown = inside(hints, picture.size)
     covered = np.zeros(picture.size[::-1], bool)
-    asked = prompts(shown)
-    if asked:
+    things_shown = prompts(shown)
+    if things_shown:
         try:
             seen = _seen(engine, picture)
-            for prompt in asked:
+            for prompt in things_shown:
                 if cancelled.is_set():
                     raise CancelledError
                 covered |= _enlarged(_look(engine, seen, prompt, picture.size), picture.size)
@@ -165,7 +162,7 @@ def _everything(engine: Loaded, image: Image, limit: int, cancelled: threading.E
     grid, side = engine.options.grid, engine.side
     at = (torch.arange(grid) + 0.5) * (side / grid)
     points = torch.cartesian_prod(at, at).flip(1).to(engine.device)  # row by row, each x, y
-    found = Proposals(engine.options.sureness, engine.options.stability)
+    proposals = Proposals(engine.options.sureness, engine.options.stability)
     made: list[Image] = []
     try:
         seen = _seen(engine, picture)
@@ -175,8 +172,8 @@ def _everything(engine: Loaded, image: Image, limit: int, cancelled: threading.E
             with torch.inference_mode():
                 labels = torch.full((1, len(some), 1), THING, dtype=torch.int32, device=engine.device)
                 out = engine.network(image_embeddings=seen, input_points=some[None, :, None], input_labels=labels)
-                found.add(out.pred_masks.flatten(0, 2), out.iou_scores.flatten())
-        for logits in found.surest(engine.options.overlap, limit):
+                proposals.add(out.pred_masks.flatten(0, 2), out.iou_scores.flatten())
+        for logits in proposals.surest(engine.options.overlap, limit):
             if cancelled.is_set():
                 raise CancelledError
             made.append(_written(_enlarged(logits.float(), picture.size)))
@@ -249,7 +246,8 @@ def _written(covered: "np.ndarray") -> Image:
 
 
 def load(options: SAM2.Options) -> Loaded:
-    """
+    """A network loaded from weights, and where it runs.
+
     Raises:
         ModelUnavailable: the weights are missing, damaged, pickled or no SAM 2.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import audio as recordings
-from ..backend import Needs, in_thread, out_of_thread, weights_path
+from ..backend import Backend, Needs, in_thread, out_of_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..engine import failure, is_local
@@ -30,7 +30,7 @@ NEEDED = "model.bin"  # CTranslate2's own format: numbers, no code
 FILES = (NEEDED, "*.json", "*.txt")
 
 
-class FasterWhisper(SpeechToText):
+class FasterWhisper(Backend, SpeechToText):
     """Whisper (Radford et al. 2022) by faster-whisper (https://github.com/SYSTRAN/faster-whisper) on CTranslate2.
 
     Takes a folder or a hub name in CTranslate2's format. A voice-activity filter (Silero, in the package) finds speech,
@@ -72,14 +72,11 @@ class FasterWhisper(SpeechToText):
         """
         self._engine = await in_thread(lambda cancelled: _load(options))
 
-    def check_health(self) -> None:
-        self._ready()
-
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
     ) -> Transcript:
         engine, loop = self._ready(), asyncio.get_running_loop()
-        call = _call(engine, language, translate) | {"word_timestamps": word_times}
+        call = _call(engine, language, translate, word_times)
         with engine.reader.on_its_way() as came:
             return await in_thread(
                 lambda cancelled: _transcribe(engine, audio, call, Caller(loop, cancelled, came)),
@@ -87,21 +84,25 @@ class FasterWhisper(SpeechToText):
             )
 
     async def stream(
-        self, audio: Audio, *, language: str | None = None, translate: bool = False
-    ) -> AsyncIterator[Segment]:
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> AsyncIterator[Transcript]:
         """Each stretch of up to `stretch_s` when it has been read. Closing the iterator stops it after the next."""
         engine, loop = self._ready(), asyncio.get_running_loop()
-        call = _call(engine, language, translate) | {"batch_size": 1, "chunk_length": engine.options.stretch_s}
+        call = _call(engine, language, translate, word_times)
+        call |= {"batch_size": 1, "chunk_length": engine.options.stretch_s}
 
-        def read(give: Callable[[Segment], None], cancelled: threading.Event) -> None:
-            caller = Caller(loop, cancelled, came)
-            for segment in _read(engine, recordings.decode(audio, RATE), call, caller)[0]:
-                give(segment)
+        def read(give: Callable[[Transcript], None], cancelled: threading.Event) -> None:
+            heard = _Heard(engine, audio, call, Caller(loop, cancelled, came))
+            segment = None
+            for segment in heard.segments:
+                give(heard.transcript([segment]))
+            if segment is None:
+                give(heard.transcript([]))
 
         with engine.reader.on_its_way() as came:
-            async with aclosing(out_of_thread(read, engine.reader.threads)) as heard:
-                async for segment in heard:
-                    yield segment
+            async with aclosing(out_of_thread(read, engine.reader.threads)) as transcripts:
+                async for transcript in transcripts:
+                    yield transcript
 
     def _ready(self) -> "_Engine":
         if self._engine is None:
@@ -118,8 +119,8 @@ class _Engine:
     options: FasterWhisper.Options
 
 
-def _call(engine: _Engine, language: str | None, translate: bool) -> dict[str, Any]:
-    """What faster-whisper is asked, in its own names.
+def _call(engine: _Engine, language: str | None, translate: bool, word_times: bool) -> dict[str, Any]:
+    """Arguments of faster-whisper, by its own names.
 
     Raises:
         InvalidInput: the model does not understand the language.
@@ -128,46 +129,53 @@ def _call(engine: _Engine, language: str | None, translate: bool) -> dict[str, A
     if chosen and chosen not in engine.languages:
         known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
         raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
-    return {"language": chosen, "task": "translate" if translate else "transcribe"}
+    task = "translate" if translate else "transcribe"
+    return {"language": chosen, "task": task, "word_timestamps": word_times}
 
 
 def _transcribe(engine: _Engine, recording: Audio, call: dict[str, Any], caller: Caller) -> Transcript:
-    samples = recordings.decode(recording, RATE)
-    heard, about = _read(engine, samples, call, caller)
-    tell, segments = teller(), list[Segment]()
-    for segment in heard:
+    heard, tell, segments = _Heard(engine, recording, call, caller), teller(), list[Segment]()
+    for segment in heard.segments:
         segments.append(segment)
-        tell(min(1.0, segment.end * RATE / len(samples)))
-    language = "en" if call["task"] == "translate" else about().language
-    text = " ".join(segment.text for segment in segments)
-    return Transcript(text=text, language=language, seconds=round(len(samples) / RATE, 3), segments=segments)
+        tell(min(1.0, segment.end / heard.seconds))
+    return heard.transcript(segments)
 
 
-def _read(
-    engine: _Engine, samples: "np.ndarray", call: dict[str, Any], caller: Caller
-) -> tuple[Iterator[Segment], Callable[[], Any]]:
-    """The segments of a recording (float32 at `RATE`) as they are read, and what is known of it once they are begun."""
-    options, seconds = engine.options, round(len(samples) / RATE, 3)
-    how = {"batch_size": options.batch, "beam_size": options.beam, "temperature": 0.0, "without_timestamps": False}
-    known = list[Any]()
+class _Heard:
+    """What is heard in a recording, as it is read: `segments` can be gone through once."""
 
-    def at(time: Any) -> float:
-        return min(round(float(time), 2), seconds)  # Whisper counts in windows of 30 s, and may end beyond
+    def __init__(self, engine: _Engine, recording: Audio, call: dict[str, Any], caller: Caller) -> None:
+        samples = recordings.decode(recording, RATE)
+        self.seconds = round(len(samples) / RATE, 3)
+        self.segments = self._read(engine, samples, call, caller)
+        self._language = "en" if call["task"] == "translate" else ""
 
-    def read() -> Iterator[Segment]:
+    def transcript(self, segments: list[Segment]) -> Transcript:
+        """A transcript of these segments. The language is known once the first has been read."""
+        text = " ".join(segment.text for segment in segments)
+        return Transcript(text=text, language=self._language, seconds=self.seconds, segments=segments)
+
+    def _read(self, engine: _Engine, samples: "np.ndarray", call: dict[str, Any], caller: Caller) -> Iterator[Segment]:
+        """The segments of a recording (float32 at `RATE`), read batch by batch as they are taken."""
+        options = engine.options
+        how = {"batch_size": options.batch, "beam_size": options.beam, "temperature": 0.0, "without_timestamps": False}
         try:
             heard, about = engine.reader.pipeline(caller).transcribe(samples, **{**how, **call})
-            known.append(about)
-            for segment in heard:  # read batch by batch as it is asked for
+            self._language = self._language or about.language
+            for segment in heard:
                 if caller.cancelled.is_set():
                     raise CancelledError
                 if text := segment.text.strip():
-                    words = [Word(start=at(w.start), end=at(w.end), text=w.word.strip()) for w in segment.words or ()]
-                    yield Segment(start=at(segment.start), end=at(segment.end), text=text, words=words)
+                    words = [
+                        Word(start=self._at(word.start), end=self._at(word.end), text=word.word.strip())
+                        for word in segment.words or ()
+                    ]
+                    yield Segment(start=self._at(segment.start), end=self._at(segment.end), text=text, words=words)
         except (RuntimeError, MemoryError) as error:
             raise failure(error, "faster-whisper failed") from None
 
-    return read(), lambda: known[0]
+    def _at(self, time: Any) -> float:
+        return min(round(float(time), 2), self.seconds)  # Whisper counts in windows of 30 s, and may end beyond
 
 
 def _load(options: FasterWhisper.Options) -> _Engine:

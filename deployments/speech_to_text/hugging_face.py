@@ -39,7 +39,7 @@ class HuggingFaceSpeechToText(Remote, SpeechToText):
         self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
     ) -> Transcript:
         """English is translated by leaving it as it is; another language is not."""
-        async with self._asking() as connection:
+        async with self._connected() as connection:
             options = connection.options
             spoken = _language(options.languages, language)
             if translate and spoken.split("-")[0].lower() != "en":
@@ -65,14 +65,14 @@ class _Heard(BaseModel):
     chunks: list[_Chunk] | None = None
 
 
-def _language(languages: list[str], asked: str | None) -> str:
-    if asked is None:
+def _language(languages: list[str], language: str | None) -> str:
+    if language is None:
         return languages[0]
-    tag = asked.lower().replace("_", "-")
-    for language in languages:
-        if tag == language.lower() or tag.split("-")[0] == language.lower():
-            return language
-    raise InvalidInput("language", f"is {asked[:40]!r}; this model understands {', '.join(languages)}")
+    tag = language.lower().replace("_", "-")
+    for known in languages:
+        if tag == known.lower() or tag.split("-")[0] == known.lower():
+            return known
+    raise InvalidInput("language", f"is {language[:40]!r}; this model understands {', '.join(languages)}")
 
 
 def _flac(recording: Audio, cancelled: threading.Event) -> tuple[bytes, float]:

@@ -2,16 +2,16 @@
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from .. import audio
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, out_of_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..errors import InvalidInput, ModelUnavailable
@@ -33,7 +33,7 @@ FLOOR = 40.0  # dB below an utterance's level: background quieter than that is f
 QUIET = 5  # percent of an utterance's frames, the quietest, that are taken for its background
 
 
-class PocketSphinx(SpeechToText):
+class PocketSphinx(Backend, SpeechToText):
     """PocketSphinx 5 (https://github.com/cmusphinx/pocketsphinx, Huggins-Daines et al. 2006), its US English models.
 
     Cuts the recording at pauses (its own endpointer) and decodes each stretch by itself, so segments have times. Takes
@@ -71,17 +71,28 @@ class PocketSphinx(SpeechToText):
         """
         self._pool = await in_thread(lambda cancelled: _Pool(options))
 
-    def check_health(self) -> None:
-        self._ready()
-
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
     ) -> Transcript:
         """What it hears is English, so `translate` changes nothing."""
         pool = self._ready()
-        if language is not None and language.lower().replace("_", "-") not in ("en", "en-us"):
-            raise InvalidInput("language", f"is {language[:40]!r}; this model understands {LANGUAGE} only")
-        return await in_thread(lambda cancelled: _transcribe(pool, audio, word_times, cancelled))
+        _check_language(language)
+        return await in_thread(lambda cancelled: Transcript.join(list(_stretches(pool, audio, word_times, cancelled))))
+
+    async def stream(
+        self, audio: Audio, *, language: str | None = None, translate: bool = False, word_times: bool = False
+    ) -> AsyncIterator[Transcript]:
+        """Each utterance, of up to eight seconds, when it has been read. Closing the iterator stops after the next."""
+        pool = self._ready()
+        _check_language(language)
+
+        def read(give: Callable[[Transcript], None], cancelled: threading.Event) -> None:
+            for stretch in _stretches(pool, audio, word_times, cancelled):
+                give(stretch)
+
+        async with aclosing(out_of_thread(read)) as stretches:
+            async for stretch in stretches:
+                yield stretch
 
     def _ready(self) -> "_Pool":
         if self._pool is None:
@@ -158,9 +169,15 @@ class _Heard(NamedTuple):
     words: tuple[_Spoken, ...]
 
 
-def _transcribe(pool: _Pool, recording: Audio, word_times: bool, cancelled: threading.Event) -> Transcript:
+def _check_language(language: str | None) -> None:
+    if language is not None and language.lower().replace("_", "-") not in ("en", "en-us"):
+        raise InvalidInput("language", f"is {language[:40]!r}; this model understands {LANGUAGE} only")
+
+
+def _stretches(pool: _Pool, recording: Audio, word_times: bool, cancelled: threading.Event) -> Iterator[Transcript]:
+    """What each utterance of a recording says, as it is read; one transcript without segments if there is none."""
     samples = audio.decode(recording, RATE, dtype="int16")
-    segments = []
+    seconds, said = round(len(samples) / RATE, 3), False
     with pool.ears(cancelled) as ears:
         for start, end in _utterances(samples):
             if cancelled.is_set():
@@ -169,9 +186,11 @@ def _transcribe(pool: _Pool, recording: Audio, word_times: bool, cancelled: thre
             if heard.text:
                 words = [word.moved(start / RATE) for word in heard.words] if word_times else []
                 first, last = round(start / RATE, 2), round(end / RATE, 2)
-                segments.append(Segment(start=first, end=last, text=heard.text, words=words))
-    text = " ".join(segment.text for segment in segments)
-    return Transcript(text=text, language=LANGUAGE, seconds=round(len(samples) / RATE, 3), segments=segments)
+                segment = Segment(start=first, end=last, text=heard.text, words=words)
+                said = True
+                yield Transcript(text=heard.text, language=LANGUAGE, seconds=seconds, segments=[segment])
+    if not said:
+        yield Transcript(text="", language=LANGUAGE, seconds=seconds)
 
 
 def with_floor(samples: "np.ndarray") -> "np.ndarray":

@@ -47,21 +47,21 @@ class Reader:
 
         async def read(stretches: Any, tokenizer: Any, options: Any) -> list[Any]:
             kind = (tokenizer.language_code, tokenizer.task, options.beam_size)
-            asked = asyncio.gather(*(batches.answer((stretch, tokenizer, options), kind) for stretch in stretches))
+            answers = asyncio.gather(*(batches.answer((stretch, tokenizer, options), kind) for stretch in stretches))
             asyncio.get_running_loop().call_soon(caller.came)  # when they have begun to wait
-            return await asked
+            return await answers
 
         class Together(faster_whisper.BatchedInferencePipeline):
             def generate_segment_batched(self, features: Any, tokenizer: Any, options: Any) -> Any:
                 if options.word_timestamps:
                     caller.loop.call_soon_threadsafe(caller.came)
                     return super().generate_segment_batched(features, tokenizer, options)
-                asked = asyncio.run_coroutine_threadsafe(read(features, tokenizer, options), caller.loop)
-                while wait([asked], LOOK_S).not_done:
+                answers = asyncio.run_coroutine_threadsafe(read(features, tokenizer, options), caller.loop)
+                while wait([answers], LOOK_S).not_done:
                     if caller.cancelled.is_set():
-                        asked.cancel()
+                        answers.cancel()
                         raise CancelledError
-                return None, asked.result()
+                return None, answers.result()
 
         return Together(self.model)
 

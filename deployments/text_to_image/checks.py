@@ -7,7 +7,11 @@ MOST_GUIDANCE = 30.0
 
 
 def check_texts(prompt: str, negative_prompt: str | None, *, may_be_empty: bool = False) -> None:
-    """Raises InvalidInput for a text that is too long, or a prompt that says nothing."""
+    """Texts must not be too long, and a prompt must say something.
+
+    Raises:
+        InvalidInput: one does not; names it.
+    """
     for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
         if len(text) > LONGEST_PROMPT:
             raise InvalidInput(field, f"has {len(text):,} characters; at most {LONGEST_PROMPT:,} are read")

@@ -40,18 +40,22 @@ def readers_of(pipeline: Any, tokenizers: Sequence[Any] | None) -> tuple[Reader,
     CLIP's tokenizers say it themselves. Of the others it is what the pipeline calls `max_sequence_length` (FLUX's and
     SD3's T5, Qwen-Image's Qwen2.5-VL): they say only how much their text encoder could read.
     """
-    told = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
-    found = list[Reader]()
+    limit = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    readers = list[Reader]()
     for tokenizer in tokenizers or ():
-        reads = tokenizer.model_max_length if "CLIP" in type(tokenizer).__name__ else told.default if told else None
+        reads = tokenizer.model_max_length if "CLIP" in type(tokenizer).__name__ else limit.default if limit else None
         if not isinstance(reads, int) or reads > ENDLESS:
             return ()
-        found.append(Reader(tokenizer, reads - tokenizer.num_special_tokens_to_add()))
-    return tuple(found)
+        readers.append(Reader(tokenizer, reads - tokenizer.num_special_tokens_to_add()))
+    return tuple(readers)
 
 
 def check_context(readers: Sequence[Reader], **texts: str | None) -> None:
-    """Raises PromptTooLong for the first text that none of these reads to its end, by its name."""
+    """Every text must be read to its end by one of these.
+
+    Raises:
+        PromptTooLong: one is not; names it.
+    """
     for field, text in texts.items():
         if not text or not readers:
             continue

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import pixels
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..batching import Batches, Call
 from ..capabilities import TextToImage
@@ -16,11 +16,11 @@ from ..loads import Loads
 from ..media import Image
 from .additions import Adapter, Quantization, ReferenceAdapter
 from .checks import MOST_GUIDANCE
-from .painting import Work, asked, beside, over, paint, painted_side, strength_of, within
+from .painting import Work, beside, over, paint, painted_side, strength_of, within, work_of
 from .pipelines import Engine, Saving, load
 
 
-class DiffusersTextToImage(TextToImage):
+class DiffusersTextToImage(Backend, TextToImage):
     """A text-to-image pipeline of diffusers (https://github.com/huggingface/diffusers): Stable Diffusion and the like.
 
     Takes a folder or a hub name in diffusers' layout with safetensors; never pickles and never code that comes with
@@ -92,9 +92,6 @@ class DiffusersTextToImage(TextToImage):
         self._engine = await in_thread(lambda cancelled: load(options))
         self._batches = Batches(_together, options.max_batch)
 
-    def check_health(self) -> None:
-        self._ready()
-
     async def generate(
         self,
         prompt: str,
@@ -111,7 +108,7 @@ class DiffusersTextToImage(TextToImage):
         engine = self._ready()
         wide, high = painted_side(engine, "width", width), painted_side(engine, "height", height)
         more: dict[str, Any] = {"adapter": adapter, "width": wide, "height": high}
-        work = asked(engine, "generate", prompt, negative_prompt, steps, guidance, seed, **more)
+        work = work_of(engine, "generate", prompt, negative_prompt, steps, guidance, seed, **more)
         if references:
             work = await asyncio.to_thread(beside, work, references)
         return await self._painted(work)
@@ -132,7 +129,7 @@ class DiffusersTextToImage(TextToImage):
         """Noise is laid over the picture, more with more `strength`, and taken away again as `prompt` says."""
         engine = self._ready()
         more: dict[str, Any] = {"adapter": adapter, **strength_of(engine, "edit", strength, engine.options.strength)}
-        work = asked(engine, "edit", prompt, negative_prompt, steps, guidance, seed, **more)
+        work = work_of(engine, "edit", prompt, negative_prompt, steps, guidance, seed, **more)
         return await self._painted(await asyncio.to_thread(lambda: over(beside(work, references), image)))
 
     async def inpaint(
@@ -152,7 +149,7 @@ class DiffusersTextToImage(TextToImage):
         """A mask counts as white from half brightness on. Without `strength` nothing of what it covers is kept."""
         engine = self._ready()
         more: dict[str, Any] = {"adapter": adapter, **strength_of(engine, "inpaint", strength, 1.0)}
-        work = asked(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, **more)
+        work = work_of(engine, "inpaint", prompt, negative_prompt, steps, guidance, seed, **more)
         return await self._painted(await asyncio.to_thread(lambda: within(beside(work, references), image, mask)))
 
     async def vary(
@@ -168,7 +165,7 @@ class DiffusersTextToImage(TextToImage):
         """An edit that keeps more of the picture; without a prompt the weights alone decide what it becomes."""
         engine = self._ready()
         more: dict[str, Any] = strength_of(engine, "edit", strength, engine.options.variation)
-        work = asked(engine, "edit", prompt or "", None, steps, guidance, seed, may_be_empty=True, **more)
+        work = work_of(engine, "edit", prompt or "", None, steps, guidance, seed, may_be_empty=True, **more)
         return await self._painted(await asyncio.to_thread(over, work, image))
 
     async def _painted(self, work: Work) -> Image:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from ..callbacks import CalledBack
 from ..errors import InvalidInput
 from ..freepik import FreepikOptions, connect, picture_of_task
-from ..remote_http import MOST_MEDIA, Connection
+from ..remote_answers import MOST_MEDIA
+from ..remote_http import Connection
 from .remote_painter import BLAME, Limits, PainterOptions, RemotePainter, Wish
 
 FEW_SHAPES = ("square_1_1", "social_story_9_16", "widescreen_16_9", "traditional_3_4", "classic_4_3")
@@ -42,7 +43,7 @@ MODELS = {
 class FreepikTextToImage(CalledBack, RemotePainter):
     """Freepik's models (https://docs.freepik.com/api-reference), one chosen by `model`; billed per picture.
 
-    They paint a few shapes, so the nearest to the asked sides is painted, then scaled and cut to them. None takes
+    They paint a few shapes, so the nearest to the sides of the call is painted, then scaled and cut to them. None takes
     steps; `flux-dev` and `classic-fast` take a seed, `classic-fast` a negative prompt and guidance (0 to 2) too, and a
     caller who names what the model does not take is refused. Freepik's filter is always on.
     """

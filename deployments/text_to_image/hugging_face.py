@@ -3,7 +3,8 @@
 from pydantic import Field
 
 from ..hugging_face import HuggingFaceOptions, infer
-from ..remote_http import MOST_MEDIA, Connection
+from ..remote_answers import MOST_MEDIA
+from ..remote_http import Connection
 from .remote_painter import BLAME, PainterOptions, RemotePainter, Wish
 
 

@@ -50,7 +50,7 @@ class Work:
         return id(self.engine), self.task, self.adapter, tuple(sorted(self.shared.items())), sizes, absent
 
 
-def asked(
+def work_of(
     engine: Engine,
     task: Task,
     prompt: str,
@@ -63,7 +63,7 @@ def asked(
     may_be_empty: bool = False,
     **more: Any,
 ) -> Work:
-    """What every task takes, checked.
+    """The work of one call: what every task takes, checked.
 
     Raises:
         InvalidInput: a value cannot be used; the error names it.
@@ -222,7 +222,7 @@ def _run(works: Sequence[Work], cancelled: Sequence[threading.Event]) -> "list[P
     given = {name: value for name, value in (first.shared | own).items() if name in whole.accepts}
     if "callback_on_step_end" in whole.accepts:
         given["callback_on_step_end"] = look
-    # In inference mode, the faster one, what is quantised by torchao could not be moved to a card and back.
+    # In inference mode, the faster one, what is quantised by torchao could not be moved to a GPU and back.
     offload = "model_offload" in first.engine.options.savings
     with torch.no_grad() if offload else torch.inference_mode(), _as_it_was(first.engine):
         try:

@@ -41,7 +41,7 @@ class Engine:
 
     pipelines: Mapping[Task, Pipeline]  # those it has
     options: Any  # DiffusersTextToImage.Options
-    size: tuple[int, int]  # painted unless asked otherwise: width, height
+    size: tuple[int, int]  # painted unless the caller says otherwise: width, height
     step: int  # painted sides are multiples of it
     scale: int  # delivered pixels per painted one, along a side
     upscaler: Networks | None
@@ -106,7 +106,7 @@ def _check_together(options: Any) -> None:
     if options.quantization == "bitsandbytes_int8" and "model_offload" in options.savings:
         raise ModelUnavailable(
             "savings: model_offload saves nothing with `quantization: bitsandbytes_int8`, whose weights stay on the "
-            "card once they were used; bitsandbytes_nf4 goes with it"
+            "GPU once they were used; bitsandbytes_nf4 goes with it"
         )
 
 
@@ -156,8 +156,8 @@ def _made(pipeline: Any, options: Any, additions: Additions) -> Engine:
 def _upscaler(options: Any, scale: int) -> Networks | None:
     if options.upscaler is None:
         return None
-    asked = {"weights": options.upscaler, "revision": options.upscaler_revision, "device": options.device}
-    networks = load_upscaler(Swin2SR.Options.model_validate(asked))
+    upscaler = {"weights": options.upscaler, "revision": options.upscaler_revision, "device": options.device}
+    networks = load_upscaler(Swin2SR.Options.model_validate(upscaler))
     if scale not in networks.by_scale:
         raise ModelUnavailable(f"{options.upscaler} does not enlarge by {scale}, which upscale_to asks for")
     return networks
@@ -192,7 +192,7 @@ def _siblings(pipeline: Any) -> dict[Task, Pipeline]:
         looking = replace(first, looks=True)
         paints_alone = type(pipeline) in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
         return {"generate": looking, "edit": looking} if paints_alone else {"edit": looking}
-    found: dict[Task, Pipeline] = {"generate": first}
+    pipelines: dict[Task, Pipeline] = {"generate": first}
     families: dict[Task, Any] = {"edit": AutoPipelineForImage2Image, "inpaint": AutoPipelineForInpainting}
     for task, family in families.items():
         try:
@@ -202,5 +202,5 @@ def _siblings(pipeline: Any) -> dict[Task, Pipeline]:
         made = _pipeline(sibling)
         if {"image", "strength"} <= made.accepts:
             sibling.set_progress_bar_config(disable=True)
-            found[task] = replace(made, readers=readers_of(sibling, tokenizers))
-    return found
+            pipelines[task] = replace(made, readers=readers_of(sibling, tokenizers))
+    return pipelines

@@ -1,4 +1,4 @@
-"""What providers share that only paint from a text: arguments checked first, a PNG of the asked size in the end."""
+"""What providers share that only paint from a text: arguments checked first, a PNG of the exact size in the end."""
 
 import math
 import secrets
@@ -60,8 +60,8 @@ class PainterOptions(RemoteOptions):
 class RemotePainter(Remote, TextToImage):
     """Paints at a provider. A backend of it says what its model takes (`limits`) and asks for the picture (`paint`).
 
-    A provider may paint another size than it was asked for, and some know a few shapes only: the picture is scaled and
-    cut to exactly the asked one. Without a seed a random one is sent, since providers keep answers to like requests.
+    A provider may paint another size than the caller names, and some know a few shapes only: the picture is scaled and
+    cut to exactly that size. Without a seed a random one is sent, since providers keep answers to like requests.
     """
 
     def limits(self, options: Any) -> Limits:
@@ -87,7 +87,7 @@ class RemotePainter(Remote, TextToImage):
         for field, value in (("adapter", adapter), ("references", references)):
             if value:
                 raise InvalidInput(field, "is nothing this model takes")
-        async with self._asking() as connection:
+        async with self._connected() as connection:
             limits = self.limits(connection.options)
             wish = _checked(connection.options, limits, prompt, negative_prompt, width, height, steps, guidance, seed)
             data = await self.paint(connection, wish)
@@ -128,9 +128,9 @@ def _checked(
     )
 
 
-def _side(field: str, asked: int | None, usual: int, most: int) -> int:
-    if asked is None:
+def _side(field: str, side: int | None, usual: int, most: int) -> int:
+    if side is None:
         return usual
-    if not (math.isfinite(asked) and UNIT <= asked <= most and asked % UNIT == 0):
-        raise InvalidInput(field, f"is {asked}; it is a multiple of {UNIT} from {UNIT} to {most // UNIT * UNIT}")
-    return int(asked)
+    if not (math.isfinite(side) and UNIT <= side <= most and side % UNIT == 0):
+        raise InvalidInput(field, f"is {side}; it is a multiple of {UNIT} from {UNIT} to {most // UNIT * UNIT}")
+    return int(side)

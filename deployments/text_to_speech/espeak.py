@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from .. import audio
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
-from .asked import checked
+from .arguments import checked
 from .speaking import Say, in_pieces, whole
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ ON_SAMPLES = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctype
 LOCK = threading.Lock()
 
 
-class ESpeak(TextToSpeech):
+class ESpeak(Backend, TextToSpeech):
     """eSpeak NG 1.52 (https://github.com/espeak-ng/espeak-ng), the shared library of `espeakng-loader`, by ctypes.
 
     Speaks about 140 languages and dialects, US English by default, clear but robotic, 22,050 Hz mono. A voice is named
@@ -100,23 +100,20 @@ class ESpeak(TextToSpeech):
         await in_thread(load)
         self._options = options
 
-    def check_health(self) -> None:
-        self._ready()
-
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
-        return await whole(*self._asked(text, voice, speed, format))
+        return await whole(*self._speech(text, voice, speed, format))
 
     def stream(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> AsyncIterator[Audio]:
-        return in_pieces(*self._asked(text, voice, speed, format))
+        return in_pieces(*self._speech(text, voice, speed, format))
 
-    def _asked(
+    def _speech(
         self, text: str, voice: str | None, speed: float | None, format: AudioFormat | None
     ) -> tuple[Say, int, AudioFormat]:
-        """What says the text, its samples' rate in Hz, and the format they are wanted in."""
+        """What says the text, its samples' rate in Hz, and the format of the file."""
         options = self._ready()
         text, speed, written = checked(text, speed, format)
         identifier = _identifier(options.voice if voice is None else voice)
@@ -188,7 +185,7 @@ def _library() -> tuple[Any, int]:
 def _listed(kind: str | None = None) -> list[tuple[list[tuple[int, str]], str, str]]:
     """([(rank, language tag), ...], identifier, name) of every voice, or of every variant if `kind` is `variant`."""
     spec = _Voice(languages=ctypes.cast(ctypes.c_char_p(kind.encode()), ctypes.c_void_p).value) if kind else None
-    found = []
+    voices = []
     with LOCK:
         library, _ = _library()
         for entry in library.espeak_ListVoices(ctypes.byref(spec) if spec else None):
@@ -200,8 +197,8 @@ def _listed(kind: str | None = None) -> list[tuple[list[tuple[int, str]], str, s
                 tag = ctypes.string_at(at + 1)
                 tags.append((rank, tag.decode().lower()))
                 at += len(tag) + 2
-            found.append((tags, voice.identifier.decode(), voice.name.decode()))
-    return found
+            voices.append((tags, voice.identifier.decode(), voice.name.decode()))
+    return voices
 
 
 @cache

@@ -12,8 +12,9 @@ from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..hugging_face import HuggingFaceOptions, infer
 from ..media import Audio
-from ..remote_http import MOST_MEDIA, Blame, Remote
-from .asked import checked
+from ..remote_answers import MOST_MEDIA
+from ..remote_http import Blame, Remote
+from .arguments import checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ class HuggingFaceTextToSpeech(Remote, TextToSpeech):
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
-        async with self._asking() as connection:
+        async with self._connected() as connection:
             text, speed, written = checked(text, speed, format)
             model = _model(connection.options.voices, voice)
             data = await infer(connection, model, text, {}, bytes, BLAME, accept="audio/flac", most=MOST_MEDIA)
@@ -67,13 +68,13 @@ class HuggingFaceTextToSpeech(Remote, TextToSpeech):
         return [Voice(name=one.name, language=one.language, description=one.model or "") for one in options.voices]
 
 
-def _model(voices: list[HostedVoice], asked: str | None) -> str | None:
-    if asked is None:
+def _model(voices: list[HostedVoice], voice: str | None) -> str | None:
+    if voice is None:
         return voices[0].model
-    for voice in voices:
-        if voice.name == asked:
-            return voice.model
-    raise InvalidInput("voice", f"is {asked[:80]!r}; one of {', '.join(voice.name for voice in voices)}")
+    for known in voices:
+        if known.name == voice:
+            return known.model
+    raise InvalidInput("voice", f"is {voice[:80]!r}; one of {', '.join(known.name for known in voices)}")
 
 
 def _samples(data: bytes, host: str) -> "np.ndarray":

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from .. import audio
-from ..backend import Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from ..progress import teller
-from .asked import checked
+from .arguments import checked
 from .sentences import pieces
 from .speaking import Say, in_pieces, whole
 
@@ -42,7 +42,7 @@ class LocalVoice(BackendOptions):
     revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
 
 
-class MMS(TextToSpeech):
+class MMS(Backend, TextToSpeech):
     """MMS text to speech (Pratap et al. 2023, https://arxiv.org/abs/2305.13516): VITS networks in safetensors.
 
     `facebook/mms-tts-eng`, `-deu`, ... are CC BY-NC 4.0: not for commercial use. Each has one language and one speaker,
@@ -83,24 +83,21 @@ class MMS(TextToSpeech):
         """
         self._engine = await in_thread(lambda cancelled: load(options, cancelled))
 
-    def check_health(self) -> None:
-        self._ready()
-
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> Audio:
-        return await whole(*self._asked(text, voice, speed, format))
+        return await whole(*self._speech(text, voice, speed, format))
 
     def stream(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
     ) -> AsyncIterator[Audio]:
         """Sentence by sentence."""
-        return in_pieces(*self._asked(text, voice, speed, format))
+        return in_pieces(*self._speech(text, voice, speed, format))
 
-    def _asked(
+    def _speech(
         self, text: str, voice: str | None, speed: float | None, format: AudioFormat | None
     ) -> tuple[Say, int, AudioFormat]:
-        """What says the text, its samples' rate in Hz, and the format they are wanted in."""
+        """What says the text, its samples' rate in Hz, and the format of the file."""
         engine = self._ready()
         text, speed, written = checked(text, speed, format)
         speaker = engine.speaker(voice)
@@ -142,12 +139,13 @@ class Loaded:
     options: MMS.Options
     device: str
 
-    def speaker(self, asked: str | None) -> Speaker:
-        """
+    def speaker(self, voice: str | None) -> Speaker:
+        """The voice of this name, the first without one.
+
         Raises:
             InvalidInput: there is no such voice; names `voice`.
         """
-        name = self.options.voices[0].name if asked is None else asked
+        name = self.options.voices[0].name if voice is None else voice
         if name not in self.speakers:
             raise InvalidInput("voice", f"is {name[:80]!r}; one of {', '.join(self.speakers)}")
         return self.speakers[name]
@@ -170,9 +168,9 @@ def _say(
     import numpy as np
 
     read = [(piece, speaker.readable(piece)) for piece in pieces(text, LONGEST_PIECE)]
-    wanted, left = (sum(_letters(part) for part in parts) for parts in zip(*read, strict=True))
-    if not left or left < LEAST_SPOKEN * wanted:
-        raise InvalidInput("text", f"has {wanted} letters and digits; the voice {speaker.name} has sounds for {left}")
+    letters, left = (sum(_letters(part) for part in parts) for parts in zip(*read, strict=True))
+    if not left or left < LEAST_SPOKEN * letters:
+        raise InvalidInput("text", f"has {letters} letters and digits; the voice {speaker.name} has sounds for {left}")
     pause = np.zeros(round(PAUSE_S * speaker.rate / speed), np.float32)
     tell, begun = teller(), False
     for number, (_, piece) in enumerate(read):
@@ -213,7 +211,8 @@ def _letters(text: str) -> int:
 
 
 def load(options: MMS.Options, cancelled: threading.Event) -> Loaded:
-    """
+    """Voices loaded from their weights, and where they run.
+
     Raises:
         ModelUnavailable: weights are missing, damaged, pickled or no VITS that reads letters.
         CancelledError: `cancelled` was set; looked at before each voice.

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from .. import audio
-from ..backend import Needs, in_thread
+from ..backend import Backend, Needs, in_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..engine import device_for, failure
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
 from ..progress import teller
-from .asked import checked
+from .arguments import checked
 from .sentences import passages
 from .speaking import in_pieces, whole
 from .xtts_weights import Weights, load_weights
@@ -35,7 +35,7 @@ LEAST_READ = 0.5  # of the tokens of a text
 LOCK = threading.Lock()
 
 
-class XTTS(TextToSpeech):
+class XTTS(Backend, TextToSpeech):
     """XTTS (Casanova et al. 2024, https://arxiv.org/abs/2406.04904) in coqui-tts, which the extra `xtts` installs.
 
     Every voice speaks every language of the weights: `voice` is a speaker's name, or `NAME@LANGUAGE`. `clone` speaks in
@@ -73,9 +73,6 @@ class XTTS(TextToSpeech):
             OutOfMemory: both do not fit in memory at once.
         """
         self._engine = await in_thread(lambda cancelled: load(options))
-
-    def check_health(self) -> None:
-        self._ready()
 
     async def synthesize(
         self, text: str, *, voice: str | None = None, speed: float | None = None, format: AudioFormat | None = None
@@ -147,32 +144,32 @@ class Loaded:
         """Of what it speaks, Hz."""
         return int(self.weights.network.hifigan_decoder.output_sample_rate)
 
-    def language(self, asked: str, field: str) -> str:
+    def language(self, tag: str, field: str) -> str:
         """The weights' tag of a language: `de` for `de-AT`, `zh-cn` for `zh`.
 
         Raises:
             InvalidInput: they do not speak it; names `field`.
         """
         tags = {tag.lower(): tag for tag in self.weights.languages}
-        primary = asked.lower().split("-")[0]
+        primary = tag.lower().split("-")[0]
         by_primary = {tag.split("-")[0]: said for tag, said in tags.items()}
-        found = tags.get(asked.lower()) or by_primary.get(primary)
-        if found is None:
-            raise InvalidInput(field, f"is {asked[:40]!r}; the languages are {', '.join(self.weights.languages)}")
-        return found
+        tag_of_weights = tags.get(tag.lower()) or by_primary.get(primary)
+        if tag_of_weights is None:
+            raise InvalidInput(field, f"is {tag[:40]!r}; the languages are {', '.join(self.weights.languages)}")
+        return tag_of_weights
 
-    def speaker(self, asked: str | None) -> tuple[Speaker, str]:
+    def speaker(self, voice: str | None) -> tuple[Speaker, str]:
         """Who speaks, and in which language.
 
         Raises:
             InvalidInput: there is no such voice; names `voice`.
         """
-        asked = self.options.voice or next(iter(self.weights.speakers)) if asked is None else asked
-        name, _, language = asked.partition("@")
+        voice = self.options.voice or next(iter(self.weights.speakers)) if voice is None else voice
+        name, _, language = voice.partition("@")
         if name not in self.weights.speakers:
             known = list(self.weights.speakers)
             some = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
-            raise InvalidInput("voice", f"is {asked[:80]!r}; one of {some}, or NAME@LANGUAGE")
+            raise InvalidInput("voice", f"is {voice[:80]!r}; one of {some}, or NAME@LANGUAGE")
         return Speaker(*self.weights.speakers[name]), self.language(language or self.options.language, "voice")
 
 
@@ -246,7 +243,7 @@ def _readable(engine: Loaded, text: str, language: str) -> list[str]:
     limits = network.tokenizer.char_limits
     longest = limits.get(language.split("-")[0], min(limits.values()))
     unknown = network.tokenizer.tokenizer.token_to_id("[UNK]")
-    found: list[str] = []
+    readable: list[str] = []
     left, tokens = passages(text, longest), list[int]()
     while left:
         passage = left.pop(0)
@@ -255,10 +252,10 @@ def _readable(engine: Loaded, text: str, language: str) -> list[str]:
             left = [*passages(passage, len(passage) // 2), *left]
             continue
         tokens += read[1:]  # the first is the language
-        found.append(passage)
+        readable.append(passage)
     if tokens.count(unknown) > LEAST_READ * len(tokens) or not tokens:
         raise InvalidInput("text", f"has little that can be read in {language}")
-    return found
+    return readable
 
 
 def _tokens(network: Any, passage: str, language: str) -> list[int]:
@@ -299,11 +296,11 @@ def _passage(
                 "top_p": config.top_p,
                 "stopping_criteria": StoppingCriteriaList([Cancelled()]),
             }
-            asked = passage, language, speaker.manner, speaker.voice
+            spoken = passage, language, speaker.manner, speaker.voice
             if at_once:
-                made = (piece.float().cpu().numpy() for piece in network.inference_stream(*asked, **how))
+                made = (piece.float().cpu().numpy() for piece in network.inference_stream(*spoken, **how))
             else:
-                made = iter([network.inference(*asked, **how)["wav"]])
+                made = iter([network.inference(*spoken, **how)["wav"]])
             for samples in made:
                 if cancelled.is_set():
                     raise CancelledError
@@ -313,7 +310,8 @@ def _passage(
 
 
 def load(options: XTTS.Options) -> Loaded:
-    """
+    """A network loaded from weights, and where it runs.
+
     Raises:
         ModelUnavailable: as `XTTS.reconfigure`.
     """

@@ -32,7 +32,8 @@ class Weights:
 
 
 def load_weights(named: str) -> Weights:
-    """
+    """XTTS from a folder, on the CPU.
+
     Raises:
         ModelUnavailable: coqui-tts is not installed, or `named` is no folder with an XTTS in safetensors.
     """

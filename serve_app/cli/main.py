@@ -25,7 +25,7 @@ from .jobs import app as jobs_app
 from .weights import app as models_app
 
 if TYPE_CHECKING:
-    from ..provisioning.local_cluster import DeploymentState, Running
+    from ..provisioning.local_cluster import DeploymentStatus, Running
 
 app = typer.Typer(
     help="Medley: text, images, speech and masks from one service on Ray Serve.",
@@ -126,7 +126,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
     else:
         console.print(_table(states))
         console.print(f"{state.url}  dashboard {state.dashboard}  up {(time.time() - state.started) / 60:.0f} min")
-    if not states or any(s.status != runtime.READY for s in states):
+    if not states or any(s.status != runtime.HEALTHY for s in states):
         raise typer.Exit(1)
 
 
@@ -280,7 +280,7 @@ def _watch(state: "Running", profile: Profile, timeout: float) -> None:
     console.print(f"Ready after {time.monotonic() - began:.0f} s.")
 
 
-def _table(states: "list[DeploymentState]") -> Table:
+def _table(states: "list[DeploymentStatus]") -> Table:
     colours = {"HEALTHY": "green", "UPDATING": "yellow", "UPSCALING": "yellow", "DOWNSCALING": "yellow"}
     table = Table("model", "state", "replicas", "", box=None)
     for s in states:

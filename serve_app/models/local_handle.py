@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from deployments.capabilities import capabilities_of
 from deployments.progress import following
@@ -35,7 +35,7 @@ class LocalHandle:
         return LocalStream(answer) if self._stream else LocalResponse(answer)
 
     def _check(self, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        for capability in capabilities_of(type(self._model)):
+        for capability in capabilities_of(cast(type[Any], type(self._model))):
             signature = methods_of(capability).get(method)
             if signature is None:
                 continue

@@ -28,13 +28,13 @@ from deployments.errors import MedleyError
 from ..config.profile import Profile
 from ..config.schema import APPLICATION
 from ..config.settings import Settings
-from ..errors import reason_of
+from ..models.serve_status import HEALTHY, DeploymentStatus, from_details
 from . import ray_environment
 
 STATE_FILE = "up.json"
 OBJECT_STORE_BYTES = 512_000_000
 MIN_CPUS = 4
-READY, FAILED = "HEALTHY", {"DEPLOY_FAILED", "UNHEALTHY"}
+FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,6 @@ class Running:
         except OSError:
             return False
         return b"medley" in command or b"serve_app" in command
-
-
-@dataclass(frozen=True)
-class DeploymentState:
-    """One deployment as Serve's controller reports it."""
-
-    name: str
-    status: str
-    replicas: int
-    message: str
-
-    @property
-    def reason(self) -> str:
-        return reason_of(self.message)
 
 
 def running(settings: Settings) -> Running | None:
@@ -154,28 +140,20 @@ def _serve_client(dashboard: str) -> Any:
     return ServeSubmissionClient(dashboard)
 
 
-def deployment_states(dashboard: str) -> list[DeploymentState]:
+def deployment_states(dashboard: str) -> list[DeploymentStatus]:
     """Every deployment of Medley's application; empty while Serve starts."""
     try:
         details = _serve_client(dashboard).get_serve_details()
     except (RuntimeError, OSError):
         return []
     application = details.get("applications", {}).get(APPLICATION, {})
-    states = [
-        DeploymentState(
-            name,
-            deployment["status"],
-            sum(replica["state"] == "RUNNING" for replica in deployment.get("replicas", [])),
-            deployment.get("message", ""),
-        )
-        for name, deployment in application.get("deployments", {}).items()
-    ]
+    states = from_details(details)
     if not states and application.get("status") in FAILED:
         raise MedleyError(f"The application could not be deployed: {application.get('message', '')}")
     return states
 
 
-def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[list[DeploymentState]]:
+def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[list[DeploymentStatus]]:
     """Yield the deployments' states until all are healthy and the gateway answers.
 
     Raises:
@@ -188,7 +166,7 @@ def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[l
         failed = [f"{s.name}: {s.reason}" for s in states if s.status in FAILED]
         if failed:
             raise MedleyError("Not every model could be started.\n" + "\n".join(failed))
-        healthy = {s.name for s in states if s.status == READY}
+        healthy = {s.name for s in states if s.status == HEALTHY}
         if healthy >= set(profile.deployments) and _answers(state.url):
             return
         if time.monotonic() > deadline:

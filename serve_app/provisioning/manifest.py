@@ -34,7 +34,7 @@ yaml.SafeDumper.add_representer(_Block, _literal)
 
 
 def rayservice(profile: Profile) -> str:
-    """The manifest as YAML. The head schedules nothing; each kind of node is a group of workers, GPU nodes from zero."""
+    """The manifest as YAML. The head schedules nothing; each kind of node is a worker group, GPU nodes from zero on."""
     document: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",

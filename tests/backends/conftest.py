@@ -25,11 +25,11 @@ from .weights import write_language_model, write_painter, write_whisper
 from .xtts_weights import write_xtts
 
 COVERED = Covered()
-PART_OF_THE_CARD, MOST_GIB = 0.15, 4.0  # vLLM's cache takes all of it, and tests empty it over and over
+PART_OF_THE_GPU, MOST_GIB = 0.15, 4.0  # vLLM's cache takes all of it, and tests empty it over and over
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test-gpu` runs the contracts for the sake of the card: without one they would be tested as ever."""
+    """`make test-gpu` runs the contracts for the sake of the GPU: without one they would be tested as ever."""
     if not os.environ.get("MEDLEY_TEST_GPU"):
         return
     import torch
@@ -69,14 +69,14 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def part_of_the_card() -> None:
+def part_of_the_gpu() -> None:
     """On a GPU several backends are loaded at once, and one of them twice while it reloads: each gets a part, as a
     profile would declare it. vLLM would take all."""
     import torch
 
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
-        os.environ.setdefault(GPU_MEMORY, str(min(PART_OF_THE_CARD * total / GIB, MOST_GIB)))
+        os.environ.setdefault(GPU_MEMORY, str(min(PART_OF_THE_GPU * total / GIB, MOST_GIB)))
 
 
 @pytest.fixture(scope="session")

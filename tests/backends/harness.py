@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from deployments.capabilities import (
     SpeechToText,
     TextToImage,
     TextToSpeech,
+    lacking,
 )
 from deployments.text_to_speech import speaking
 
@@ -38,13 +40,13 @@ SMALL = {"width": 64, "height": 64}  # pixels
 
 
 def at(provider: Callable[[], LocalProvider], path: str) -> dict[str, Any]:
-    """Options for a provider on loopback, which is asked again at once."""
+    """Options for a provider on loopback, which is retried at once."""
     return {"base_url": provider().url + path, "key_variable": KEY_VARIABLE, "retry_pause_s": 0.01}
 
 
 async def connected(name: str, provider: LocalProvider, path: str, **options: Any) -> Any:
     """A backend that asks `provider` at `path`, waiting five seconds at most."""
-    backend = BACKENDS[name]()
+    backend = unloaded(name)
     usual = at(lambda: provider, path) | {"timeout_s": 5}
     await backend.reconfigure(BACKENDS[name].Options(**{**usual, **options}))
     return backend
@@ -162,6 +164,16 @@ def offering(capability: type[Any]) -> list[str]:
     return [name for name, backend in BACKENDS.items() if capability in backend.__mro__]
 
 
+def able(capability: type[Any], method: str) -> list[str]:
+    """The names of the backends with a capability that do more than refuse one of its methods."""
+    return [name for name in offering(capability) if method not in lacking(BACKENDS[name])]
+
+
+def unloaded(name: str) -> Any:
+    """A backend that has loaded nothing yet, as `Any`: which methods it has, its capability says."""
+    return BACKENDS[name]()
+
+
 def other_options(name: str, local: dict[str, Any]) -> dict[str, Any]:
     """Options with which a backend answers otherwise: `local`, or a remote one's."""
     return REMOTE[name].other if name in REMOTE else local
@@ -175,7 +187,7 @@ def taken(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def telling(names: Iterable[str]) -> list[str]:
     """Those whose calls tell how far they are."""
-    return [name for name in names if getattr(BACKENDS[name], "tells_progress", False)]
+    return [name for name in names if BACKENDS[name].tells_progress]
 
 
 def _name(backend: Any) -> str:
@@ -201,7 +213,7 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
         return watch_engine(backend, monkeypatch)
     seen, real = Watch(), common.in_thread
 
-    async def watched(work: Callable[[threading.Event], Any], *threads: Any) -> Any:
+    async def watched(work: Callable[[threading.Event], Any], threads: Executor | None = None) -> Any:
         def noted(cancelled: threading.Event) -> Any:
             seen.started.set()
             try:
@@ -209,7 +221,7 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Watch:
             finally:
                 seen.ended.set()
 
-        return await real(noted, *threads)
+        return await real(noted, threads)
 
     for module in (sys.modules[type(backend).__module__], speaking, common):
         monkeypatch.setattr(module, "in_thread", watched, raising=False)

@@ -13,7 +13,7 @@ from deployments.capabilities import Depth
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Image
 
-from .harness import offering, reload_in_flight, seconds_to_stop
+from .harness import offering, reload_in_flight, seconds_to_stop, unloaded
 from .pictures import disc, opened, written
 from .vision_weights import write_depth
 
@@ -82,7 +82,7 @@ async def test_other_weights_do_not_disturb_a_call_in_flight(
     name: str, load: Any, options_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await load(name).estimate(disc())
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, weights=str(write_depth(tmp_path, seed=1)))
     assert await reload_in_flight(model, lambda: model.estimate(disc()), other, monkeypatch) == expected

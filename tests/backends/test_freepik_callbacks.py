@@ -14,11 +14,11 @@ import ray
 
 from deployments.callbacks import CALLBACK_PATH, SECRET_VARIABLE
 from deployments.errors import ModelUnavailable
-from serve_app import callbacks
-from serve_app.callbacks import Board
-from serve_app.config import AppConfig
-from serve_app.gateway import http_app
-from serve_app.models import Models
+from serve_app.config.schema import AppConfig
+from serve_app.gateway.http_app import http_app
+from serve_app.models import callback_board
+from serve_app.models.callback_board import Board
+from serve_app.models.registry import Models
 from serve_app.storage.database import Database
 from tests.unit.services import Keys, Served, Services
 
@@ -73,7 +73,7 @@ def ears() -> Ears:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, tell: callbacks.Tell) -> AsyncGenerator[str]:
+async def gateway(folder: Path, tell: callback_board.Tell) -> AsyncGenerator[str]:
     """The address of one that Freepik can call."""
     database = Database(f"sqlite:///{folder}/empty.db")
     database.upgrade()
@@ -95,7 +95,9 @@ async def base(ears: Ears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
         yield url
 
 
-async def tasked(task: str, provider: LocalProvider, ears: Board | callbacks.SharedBoard | None, **options: Any) -> Any:
+async def tasked(
+    task: str, provider: LocalProvider, ears: Board | callback_board.SharedBoard | None, **options: Any
+) -> Any:
     backend = await connected(f"freepik_{task}", provider, "/ai", **options)
     backend.callbacks = ears
     return backend
@@ -133,12 +135,12 @@ async def test_who_waits_and_the_gateway_meet_at_an_actor_of_ray(
 ) -> None:
     """As in a running Medley, where they are in different processes. Without the actor it costs only time."""
     monkeypatch.setenv(SECRET_VARIABLE, CALLBACK_SECRET)
-    board = callbacks.SharedBoard()
-    async with gateway(tmp_path, callbacks.tell) as url:
+    board = callback_board.SharedBoard()
+    async with gateway(tmp_path, callback_board.tell) as url:
         painter = await tasked("text_to_image", provider, board, webhook_base=url, **NEVER)
         assert opened(await painter.generate("a red dog", **SQUARE)).size == (64, 64)
         assert len(asked(provider, "GET")) == 1
-        ray.kill(ray.get_actor(callbacks.NAME, callbacks.NAMESPACE))
+        ray.kill(ray.get_actor(callback_board.NAME, callback_board.NAMESPACE))
         painter = await tasked("text_to_image", provider, board, webhook_base=url, **OFTEN)
         assert opened(await painter.generate("a red dog", **SQUARE)).size == (64, 64)
 

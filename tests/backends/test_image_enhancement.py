@@ -17,7 +17,7 @@ from deployments.capabilities import ImageEnhancement, lacking
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Image
 
-from .harness import REMOTE, offering, other_options, reload_in_flight, seconds_to_stop
+from .harness import REMOTE, offering, other_options, reload_in_flight, seconds_to_stop, unloaded
 from .pictures import disc, disc_mask, opened, overlap, written
 from .vision_weights import write_knower, write_matter
 
@@ -113,7 +113,7 @@ async def test_other_weights_do_not_disturb_a_call_in_flight(
 ) -> None:
     small = disc(size=(100, 80))
     expected = await load(name).upscale(small)
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, **other_options(name, {"weights": str(STARTER / "upscaler/weights/x4")}))
     assert await reload_in_flight(model, lambda: model.upscale(small), other, monkeypatch) == expected
@@ -250,7 +250,7 @@ class TestBackground:
         self, name: str, load: Any, options_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         expected = await load(name).remove_background(disc())
-        model = BACKENDS[name]()
+        model = unloaded(name)
         await model.reconfigure(options_of(name))
         other = options_of(name, matting=str(write_matter(tmp_path)))
         assert await reload_in_flight(model, lambda: model.remove_background(disc()), other, monkeypatch) == expected
@@ -468,7 +468,7 @@ class TestRelight:
         self, name: str, load: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         expected = await load(name).relight(*ball())
-        model = BACKENDS[name]()
+        model = unloaded(name)
         await model.reconfigure(options_of(name))
         other = options_of(name, relief=1)
         assert await reload_in_flight(model, lambda: model.relight(*ball()), other, monkeypatch) == expected
@@ -545,7 +545,7 @@ class TestStylize:
     ) -> None:
         style = gradient("red", "blue", (300, 200))
         expected = await load(name).stylize(disc(), style)
-        model = BACKENDS[name]()
+        model = unloaded(name)
         await model.reconfigure(options_of(name))
         other = options_of(name, longest_side=16)
         assert await reload_in_flight(model, lambda: model.stylize(disc(), style), other, monkeypatch) == expected

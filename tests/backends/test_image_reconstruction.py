@@ -15,7 +15,7 @@ from deployments.capabilities import ImageReconstruction
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Image
 
-from .harness import offering, reload_in_flight, watch
+from .harness import offering, reload_in_flight, unloaded, watch
 from .pictures import disc, disc_mask, opened, written
 
 pytestmark = pytest.mark.asyncio
@@ -116,7 +116,7 @@ async def test_other_weights_do_not_disturb_a_call_in_flight(
 ) -> None:
     write_restorer(tmp_path)
     expected = await load(name).reconstruct(disc(), disc_mask())
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, weights=str(tmp_path))
     call = model.reconstruct

@@ -7,12 +7,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from deployments import BACKENDS
 from deployments.capabilities import ImageTools
 from deployments.errors import InvalidInput
 from deployments.media import Image, MediaLimits
 
-from .harness import offering, reload_in_flight
+from .harness import offering, reload_in_flight, unloaded
 from .pictures import disc, disc_mask, opened, written
 
 pytestmark = pytest.mark.asyncio
@@ -211,7 +210,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
 ) -> None:
     photo = written(opened(disc()), "JPEG")
     expected = await load(name).resize(photo, width=350)
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, jpeg_quality=10)
     assert await reload_in_flight(model, lambda: model.resize(photo, width=350), other, monkeypatch) == expected

@@ -15,7 +15,7 @@ from deployments.capabilities import ImageTranslation
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Image
 
-from .harness import offering, reload_in_flight, seconds_to_stop
+from .harness import offering, reload_in_flight, seconds_to_stop, unloaded
 from .pictures import disc, opened, written
 
 pytestmark = pytest.mark.asyncio
@@ -84,7 +84,7 @@ async def test_bad_input_names_its_field(model: Any, field: str, arguments: dict
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_cancelling_stops_the_work(name: str, options_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name, longest_side=1024))
     assert await seconds_to_stop(model, model.translate(disc(size=(300, 300))), monkeypatch) < 2.5
 
@@ -94,7 +94,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     name: str, load: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await load(name).translate(disc())
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, direction="night-to-day")
     assert await reload_in_flight(model, lambda: model.translate(disc()), other, monkeypatch) == expected

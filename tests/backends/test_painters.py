@@ -163,7 +163,7 @@ class TestReferences:
 
 
 class TestSmaller:
-    async def test_weights_that_would_stay_on_the_card_are_not_said_to_leave_it(self, fresh: Any) -> None:
+    async def test_weights_that_would_stay_on_the_gpu_are_not_said_to_leave_it(self, fresh: Any) -> None:
         with pytest.raises(ModelUnavailable, match="model_offload saves nothing with"):
             fresh("diffusers", quantization="bitsandbytes_int8", savings=["model_offload"])
 
@@ -247,12 +247,12 @@ class TestAsItWas:
         assert seen == [torch.float32] * 2 and vae.dtype == torch.float16
 
     @pytest.mark.parametrize("task", ["generate", "edit"])
-    async def test_parts_that_take_turns_on_a_card_leave_it_however_a_call_ends(
+    async def test_parts_that_take_turns_on_a_gpu_leave_it_however_a_call_ends(
         self, task: str, fresh: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model, left = fresh("diffusers"), list[str]()
         engine, original = model._engine, model._engine.pipeline("generate").make
-        saving = engine.options.model_copy(update={"savings": ["model_offload"]})  # as on a card
+        saving = engine.options.model_copy(update={"savings": ["model_offload"]})  # as on a GPU
         monkeypatch.setattr(model, "_engine", replace(engine, options=saving))
         monkeypatch.setattr(original, "maybe_free_model_hooks", lambda: left.append("left"))
         monkeypatch.setattr(original.unet, "forward", lambda *_, **__: 1 / 0)

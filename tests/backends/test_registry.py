@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployments import BACKENDS
-from deployments.backend import Needs
+from deployments.backend import Backend, Needs
 from deployments.backend import Options as BackendOptions
 from deployments.capabilities import (
     CAPABILITIES,
@@ -34,7 +34,7 @@ from deployments.capabilities import (
 from deployments.errors import ModelUnavailable
 from deployments.media import Image
 
-from .harness import CONTRACTS, ELSEWHERE, LOADED, OPTIONS, offering
+from .harness import CONTRACTS, ELSEWHERE, LOADED, OPTIONS, offering, unloaded
 
 ENGINES = (
     "torch",
@@ -91,13 +91,17 @@ def test_every_capability_has_a_contract_that_walks_its_backends() -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_backend_inherits_its_capability_and_is_documented(name: str) -> None:
+def test_a_backend_inherits_a_backends_life_before_its_capability_and_is_documented(name: str) -> None:
     backend = BACKENDS[name]
-    assert capabilities_of(backend)
+    (capability,) = capabilities_of(backend)
+    assert backend.__mro__.index(Backend) < backend.__mro__.index(capability)
+    assert backend.reconfigure is not Backend.reconfigure
+    assert backend._ready is not Backend._ready
     assert len(backend.__doc__ or "") > 200
     assert issubclass(backend.Options, BackendOptions)
     assert backend.Options.__qualname__ == f"{backend.__name__}.Options"
     assert isinstance(backend.needs, Needs)
+    assert isinstance(backend.tells_progress, bool)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_what_a_backend_leaves_to_its_capability_is_known(name: str, refused: se
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
-    backend = BACKENDS[name]()
+    backend = unloaded(name)
     with pytest.raises(ModelUnavailable, match="not loaded"):
         backend.check_health()
     picture = Image(b"", "image/png")
@@ -187,7 +191,7 @@ def test_a_backend_whose_engine_is_not_installed_names_the_extra_that_is_missing
     if importlib.util.find_spec(ELSEWHERE[name]):
         pytest.skip(f"{name} is installed here")
     with pytest.raises(ModelUnavailable, match=f"extra `{name}`"):
-        asyncio.run(BACKENDS[name]().reconfigure(BACKENDS[name].Options(weights="anywhere")))
+        asyncio.run(unloaded(name).reconfigure(BACKENDS[name].Options(weights="anywhere")))
 
 
 def test_importing_the_backends_loads_no_engine() -> None:

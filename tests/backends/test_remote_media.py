@@ -234,7 +234,7 @@ class TestFreepik:
         before = freepik.answer.created
         freepik.faults += [fault]
         painter = await tasked("text_to_image", freepik, model=model, retries=5, poll_s=0.01)
-        with pytest.raises(ModelUnavailable, match="not asked again, as it may have begun"):
+        with pytest.raises(ModelUnavailable, match="not retried, as it may have begun"):
             await painter.generate("a red dog", width=64, height=64)
         assert [asked.method for asked in freepik.asked] == ["POST"]
         assert freepik.answer.created == before + (model == "mystic" and fault in (BROKEN, HALF))
@@ -243,7 +243,7 @@ class TestFreepik:
         before = freepik.answer.created
         freepik.faults += [BROKEN]
         enhancer = await tasked("image_enhancement", freepik, poll_s=0.01)
-        with pytest.raises(ModelUnavailable, match="500: out of order; not asked again"):
+        with pytest.raises(ModelUnavailable, match="500: out of order; not retried"):
             await enhancer.upscale(written(PIL.Image.new("RGB", (160, 160), "red")))
         assert freepik.answer.created == before + 1
 

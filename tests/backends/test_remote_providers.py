@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments import BACKENDS, remote_http
+from deployments import BACKENDS, remote_answers
 from deployments.capabilities import Message, Tool, ToolCall
 from deployments.errors import InvalidInput, ModelUnavailable
 
@@ -109,12 +109,12 @@ class TestFaults:
         provider.faults += [status(429, retry_after=formatdate(usegmt=True))]
         assert await chatted(await writer(provider))
         provider.faults += [status(429, retry_after="Sun, 06 Nov 2994 08:49:37 GMT")]
-        with pytest.raises(ModelUnavailable, match="asked again in"):
+        with pytest.raises(ModelUnavailable, match="its Retry-After is"):
             await chatted(await writer(provider))
 
     async def test_a_provider_that_wants_too_long_a_pause_is_given_up_at_once(self, provider: LocalProvider) -> None:
         provider.faults += [status(429, "quota", retry_after="3600")]
-        with pytest.raises(ModelUnavailable, match=r"429: quota; it wants to be asked again in 3600 s"):
+        with pytest.raises(ModelUnavailable, match=r"429: quota; its Retry-After is 3600 s"):
             await chatted(await writer(provider))
         assert len(provider.asked) == 1
 
@@ -202,7 +202,7 @@ class TestFaults:
             await ask(await writer(provider, base_url=f"http://127.0.0.1:{port}/v1"))
 
     async def test_an_endless_answer_is_cut_off(self, provider: LocalProvider) -> None:
-        provider.faults += [Answer(b" " * (remote_http.MOST_TEXT + 1))]
+        provider.faults += [Answer(b" " * (remote_answers.MOST_TEXT + 1))]
         with pytest.raises(ModelUnavailable, match="more than the 8,388,608 bytes"):
             await chatted(await writer(provider))
 

@@ -15,14 +15,14 @@ from deployments.capabilities import Segmentation
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Image
 
-from .harness import UNTRAINED, need, offering, reload_in_flight, seconds_to_stop
+from .harness import UNTRAINED, able, need, offering, reload_in_flight, seconds_to_stop, unloaded
 from .pictures import disc, disc_mask, opened, overlap, written
 from .vision_weights import MEAN, STD, write_fastsam, write_sam2, write_sam2_video
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(Segmentation)
 FINDERS = [name for name in NAMES if name not in UNTRAINED]
-THOROUGH = [name for name in NAMES if BACKENDS[name].everything is not Segmentation.everything]
+THOROUGH = able(Segmentation, "everything")
 NAN = float("nan")
 
 
@@ -167,7 +167,7 @@ OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which the
 async def test_cancelling_stops_the_work(name: str, options_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     need(name)
     changes, call = LONG[name]
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name, **changes))
     assert await seconds_to_stop(model, call(model), monkeypatch) < 1.5
 
@@ -178,7 +178,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
 ) -> None:
     hints = {"boxes": [(120, 40, 320, 240)]}
     expected = await load(name).segment(disc(), **hints)
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, **OTHER[name](tmp_path))
     assert await reload_in_flight(model, lambda: model.segment(disc(), **hints), other, monkeypatch) == expected
@@ -270,11 +270,11 @@ class TestSAM2:
         assert np.array_equal(thing, 255 - rest)
 
     async def test_each_box_is_a_thing_with_the_points_in_it(self) -> None:
-        from deployments.segmentation.asked import Shown
+        from deployments.segmentation.hints import PixelHints
         from deployments.segmentation.sam2 import Prompt, prompts
 
         left, right = (0, 0, 10, 10), (20, 0, 30, 10)
-        shown = Shown([(5, 5), (25, 5), (50, 50)], [(1, 1)], [left, right], None)
+        shown = PixelHints([(5, 5), (25, 5), (50, 50)], [(1, 1)], [left, right], None)
         assert prompts(shown) == [
             Prompt([(5, 5)], [(1, 1)], left),
             Prompt([(25, 5)], [(1, 1)], right),
@@ -282,13 +282,13 @@ class TestSAM2:
         ]
 
     async def test_a_mask_alone_gets_the_box_around_it(self) -> None:
-        from deployments.segmentation.asked import Shown
+        from deployments.segmentation.hints import PixelHints
         from deployments.segmentation.sam2 import prompts
 
         mask = np.zeros((20, 30), np.uint8)
         mask[4:9, 11:20] = 255
-        assert [prompt.box for prompt in prompts(Shown([], [], [], mask))] == [(11, 4, 20, 9)]
-        assert [prompt.box for prompt in prompts(Shown([(1, 1)], [], [], mask))] == [None]
+        assert [prompt.box for prompt in prompts(PixelHints([], [], [], mask))] == [(11, 4, 20, 9)]
+        assert [prompt.box for prompt in prompts(PixelHints([(1, 1)], [], [], mask))] == [None]
 
     async def test_weights_of_a_video_model_find_the_same(self, fresh: Any, tmp_path: Path) -> None:
         from safetensors.torch import load_file, save_file

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments import BACKENDS, audio
-from deployments.capabilities import SpeechToText
+from deployments import audio
+from deployments.capabilities import SpeechToText, Transcript
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio
 from deployments.progress import followed_by
 from deployments.speech_to_text import pocketsphinx
 from deployments.speech_to_text.word_error import agreement, word_errors
 
-from .harness import offering, other_options, reload_in_flight, seconds_to_stop, telling, watch
+from .harness import able, offering, other_options, reload_in_flight, seconds_to_stop, telling, unloaded, watch
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(SpeechToText)
@@ -166,7 +166,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
 ) -> None:
     recording = audio.encode(counting, 48_000)
     expected = await load(name).transcribe(recording)
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, **other_options(name, OTHER.get(name, {})))
     assert await reload_in_flight(model, lambda: model.transcribe(recording), other, monkeypatch) == expected
@@ -213,17 +213,17 @@ class TestPocketSphinx:
 
     async def test_a_missing_language_model_is_named(self, options_of: Any) -> None:
         with pytest.raises(ModelUnavailable, match="nowhere"):
-            await BACKENDS["pocketsphinx"]().reconfigure(options_of("pocketsphinx", language_model="/nowhere.lm"))
+            await unloaded("pocketsphinx").reconfigure(options_of("pocketsphinx", language_model="/nowhere.lm"))
 
     async def test_a_missing_domain_is_named(self, options_of: Any) -> None:
         with pytest.raises(ModelUnavailable, match="nowhere"):
-            await BACKENDS["pocketsphinx"]().reconfigure(options_of("pocketsphinx", domain="/nowhere"))
+            await unloaded("pocketsphinx").reconfigure(options_of("pocketsphinx", domain="/nowhere"))
 
     @pytest.mark.parametrize("speaker", SPEAKERS)
     async def test_a_domain_halves_the_errors_on_its_own_and_leaves_ordinary_speech(
         self, load: Any, options_of: Any, speaker: str
     ) -> None:
-        alone, ears, mouth = load("pocketsphinx"), BACKENDS["pocketsphinx"](), load("espeak")
+        alone, ears, mouth = load("pocketsphinx"), unloaded("pocketsphinx"), load("espeak")
         await ears.reconfigure(options_of("pocketsphinx", domain="starter/ears"))
         own, ordinary = [
             {text: await mouth.synthesize(text, voice=speaker) for text in texts} for texts in (OWN, ORDINARY)
@@ -275,7 +275,7 @@ async def test_it_tells_how_far_it_is(name: str, load: Any, counting: np.ndarray
     assert 0.9 < told[-1] <= 1
 
 
-STREAMING = [name for name in NAMES if BACKENDS[name].stream is not SpeechToText.stream]
+STREAMING = able(SpeechToText, "stream")
 
 
 class TestStreaming:
@@ -285,12 +285,21 @@ class TestStreaming:
     def model(self, request: pytest.FixtureRequest, load: Any) -> Any:
         return load(request.param)
 
-    async def test_the_stretches_joined_are_the_transcript(self, model: Any, counting: np.ndarray) -> None:
-        recording = audio.encode(np.tile(counting, 25), 48_000)
-        whole = await model.transcribe(recording, language="en")
-        pieces = [segment async for segment in model.stream(recording, language="en")]
-        assert pieces == whole.segments
-        assert len(pieces) > 1
+    @pytest.mark.parametrize("how", [{}, {"language": "en", "word_times": True}, {"translate": True}], ids=str)
+    async def test_the_stretches_joined_are_the_transcript(
+        self, model: Any, counting: np.ndarray, how: dict[str, Any]
+    ) -> None:
+        # Whisper's stretches are of 30 s; PocketSphinx's end at pauses, and it takes a third of a recording's length.
+        recording = audio.encode(np.tile(counting, 25 if type(model).__name__ == "FasterWhisper" else 3), 48_000)
+        whole = await model.transcribe(recording, **how)
+        pieces = [piece async for piece in model.stream(recording, **how)]
+        assert Transcript.join(pieces) == whole
+        assert len(pieces) > 1 and all(piece.text and piece.seconds == whole.seconds for piece in pieces)
+
+    async def test_silence_is_one_stretch_that_says_nothing(self, model: Any) -> None:
+        silence = audio.encode(np.zeros(48_000, np.float32), 16_000)
+        pieces = [piece async for piece in model.stream(silence)]
+        assert pieces == [await model.transcribe(silence)]
 
     async def test_the_first_comes_before_the_last_is_read(
         self, model: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
@@ -338,7 +347,7 @@ class TestFasterWhisper:
                 return whole(*asked)
 
             monkeypatch.setattr(faster_whisper.BatchedInferencePipeline, "generate_segment_batched", counted)
-            model = BACKENDS["faster_whisper"]()
+            model = unloaded("faster_whisper")
             await model.reconfigure(options_of("faster_whisper", stretch_s=most))
             pieces = model.stream(recording, language="en")
             await anext(pieces)
@@ -353,7 +362,7 @@ class TestFasterWhisper:
         recording = audio.encode(np.tile(counting, 12), 48_000)  # 30 s: more than one stretch
         texts = set[str]()
         for batch in (1, 8):
-            model = BACKENDS["faster_whisper"]()
+            model = unloaded("faster_whisper")
             await model.reconfigure(options_of("faster_whisper", batch=batch))
             texts.add((await model.transcribe(recording, language="en")).text)
         assert len(texts) == 1
@@ -363,7 +372,7 @@ class TestFasterWhisper:
     ) -> None:
         import faster_whisper
 
-        model = BACKENDS["faster_whisper"]()
+        model = unloaded("faster_whisper")
         await model.reconfigure(options_of("faster_whisper"))
         clips = [audio.encode(np.roll(np.tile(counting, 1 + number), 999 * number), 48_000) for number in range(4)]
         clips *= 10  # more than there are threads for calls
@@ -383,9 +392,9 @@ class TestFasterWhisper:
     async def test_weights_of_another_format_are_named(self, options_of: Any, tmp_path: Any) -> None:
         (tmp_path / "model.safetensors").write_bytes(b"")
         with pytest.raises(ModelUnavailable, match=r"model\.bin is needed"):
-            await BACKENDS["faster_whisper"]().reconfigure(options_of("faster_whisper", weights=str(tmp_path)))
+            await unloaded("faster_whisper").reconfigure(options_of("faster_whisper", weights=str(tmp_path)))
 
     async def test_damaged_weights_are_named(self, options_of: Any, tmp_path: Any) -> None:
         (tmp_path / "model.bin").write_bytes(b"no numbers")
         with pytest.raises(ModelUnavailable, match="cannot be loaded"):
-            await BACKENDS["faster_whisper"]().reconfigure(options_of("faster_whisper", weights=str(tmp_path)))
+            await unloaded("faster_whisper").reconfigure(options_of("faster_whisper", weights=str(tmp_path)))

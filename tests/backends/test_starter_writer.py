@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from deployments import BACKENDS
 from deployments.capabilities import Message, Reply
 
-from .harness import need
+from .harness import need, unloaded
 
 QUESTIONS = (
     "What can Medley do?",
@@ -26,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @cache
 def answers(name: str) -> list[Reply]:
     """What the starter writer answers greedily in one engine."""
-    model = BACKENDS[name]()
+    model = unloaded(name)
 
     async def ask() -> list[Reply]:
         await model.reconfigure(model.Options(weights="starter/writer", **OPTIONS[name]))

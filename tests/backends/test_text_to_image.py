@@ -11,7 +11,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from deployments import BACKENDS
 from deployments.capabilities import TextToImage
 from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory, PromptTooLong
 from deployments.media import Image, MediaLimits
@@ -19,11 +18,11 @@ from deployments.pixels import write_picture
 from deployments.progress import followed_by
 from deployments.starter.world import Scene, describe, judge, random_scene, render
 
-from .harness import offering, reload_in_flight, seconds_to_stop, taken
+from .harness import able, offering, reload_in_flight, seconds_to_stop, taken, unloaded
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(TextToImage)
-EDITORS = [name for name in NAMES if BACKENDS[name].edit is not TextToImage.edit]
+EDITORS = able(TextToImage, "edit")
 
 
 def size(image: Image) -> tuple[int, int]:
@@ -98,7 +97,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     name: str, load: Any, options_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await load(name).generate("a red dog", seed=1)
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, width=128, height=128)
     assert await reload_in_flight(model, lambda: model.generate("a red dog", seed=1), other, monkeypatch) == expected
@@ -193,7 +192,7 @@ class TestEditing:
 
 
 async def test_the_starter_changes_the_colour_it_is_asked_to_change(options_of: Any) -> None:
-    model = BACKENDS["diffusers"]()
+    model = unloaded("diffusers")
     starter = {"weights": "starter/painter", "steps": 20, "guidance": 5.0, "upscale_to": 256}
     await model.reconfigure(options_of("diffusers", **starter))
     scene = Scene("white", "square", "red", "large", "centre", 1, 5)
@@ -204,7 +203,7 @@ async def test_the_starter_changes_the_colour_it_is_asked_to_change(options_of: 
 
 
 async def test_the_starter_reads_every_description_of_its_world_and_refuses_what_it_would_cut(options_of: Any) -> None:
-    model = BACKENDS["diffusers"]()
+    model = unloaded("diffusers")
     await model.reconfigure(options_of("diffusers", weights="starter/painter"))
     (reader,) = model._engine.pipeline("generate").readers
     dealt = random.Random(0)
@@ -268,7 +267,7 @@ class TestDiffusers:
         assert held == [False]  # nothing of what did not fit was there while the halves were painted
 
     async def test_a_small_picture_is_enlarged(self, load: Any, options_of: Any) -> None:
-        model = BACKENDS["diffusers"]()
+        model = unloaded("diffusers")
         await model.reconfigure(options_of("diffusers", upscale_to=256))
         large = await model.generate("a red dog", seed=1)
         assert size(large) == (256, 256)
@@ -282,7 +281,7 @@ class TestDiffusers:
     async def test_an_upscaler_enlarges_it_with_more_contrast_at_edges_than_lanczos(self, options_of: Any) -> None:
         sharpness = dict[str | None, float]()
         for upscaler in (None, "starter/upscaler"):
-            model = BACKENDS["diffusers"]()
+            model = unloaded("diffusers")
             await model.reconfigure(options_of("diffusers", upscale_to=256, upscaler=upscaler))
             large = await model.generate("a red circle on white", seed=1)
             assert size(large) == (256, 256)
@@ -303,10 +302,10 @@ class TestDiffusers:
     )
     async def test_options_that_do_not_suit_the_weights_are_refused(self, options_of: Any, options: Any) -> None:
         with pytest.raises(ModelUnavailable):
-            await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", **options))
+            await unloaded("diffusers").reconfigure(options_of("diffusers", **options))
 
     async def test_savings_change_next_to_nothing_in_a_picture(self, load: Any, options_of: Any) -> None:
-        model = BACKENDS["diffusers"]()
+        model = unloaded("diffusers")
         await model.reconfigure(options_of("diffusers", savings=["attention_slicing", "vae_slicing"]))
         plain, saved = [
             opened(await one.generate("a red dog", seed=1)).astype(int) for one in (load("diffusers"), model)
@@ -314,7 +313,7 @@ class TestDiffusers:
         assert np.abs(plain - saved).max() <= 2
 
     async def test_tiles_are_decoded_one_by_one(self, options_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        model = BACKENDS["diffusers"]()
+        model = unloaded("diffusers")
         await model.reconfigure(options_of("diffusers", savings=["vae_tiling"]))
         vae, decoded = model._engine.pipeline("generate").make.vae, list[tuple[int, ...]]()
         whole = vae.decoder.forward
@@ -326,7 +325,7 @@ class TestDiffusers:
         (tmp_path / "unet").mkdir()
         (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
         with pytest.raises(ModelUnavailable, match="pickled"):
-            await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", weights=str(tmp_path)))
+            await unloaded("diffusers").reconfigure(options_of("diffusers", weights=str(tmp_path)))
 
     async def test_one_pickled_part_among_safetensors_is_refused(
         self, options_of: Any, painter_weights: Path, tmp_path: Path
@@ -342,7 +341,7 @@ class TestDiffusers:
         torch.save(load_file(part), part.with_suffix(".bin"))
         part.unlink()
         with pytest.raises(ModelUnavailable, match="cannot be loaded"):
-            await BACKENDS["diffusers"]().reconfigure(options_of("diffusers", weights=str(folder)))
+            await unloaded("diffusers").reconfigure(options_of("diffusers", weights=str(folder)))
 
     async def test_a_full_device_is_out_of_memory(self, load: Any, monkeypatch: Any) -> None:
         import torch

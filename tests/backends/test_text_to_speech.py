@@ -15,7 +15,7 @@ from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.media import Audio, MediaLimits
 from deployments.progress import followed_by
 
-from .harness import REMOTE, offering, reload_in_flight, seconds_to_stop, telling, watch
+from .harness import REMOTE, able, offering, reload_in_flight, seconds_to_stop, telling, unloaded, watch
 from .speech_weights import LETTERS, write_voice
 from .xtts_weights import RATE, SPEAKERS, write_xtts
 
@@ -124,7 +124,7 @@ async def test_other_options_do_not_disturb_a_call_in_flight(
     name: str, load: Any, options_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = seconds(await load(name).synthesize(LONG))
-    model = BACKENDS[name]()
+    model = unloaded(name)
     await model.reconfigure(options_of(name))
     other = options_of(name, **(REMOTE[name].other if name in REMOTE else HASTY[name](tmp_path)))
     spoken = await reload_in_flight(model, lambda: model.synthesize(LONG), other, monkeypatch)
@@ -143,7 +143,7 @@ async def test_it_tells_how_far_it_is(name: str, load: Any) -> None:
     assert 0.8 < told[-1] <= 1
 
 
-STREAMING = [name for name in NAMES if BACKENDS[name].stream is not TextToSpeech.stream]
+STREAMING = able(TextToSpeech, "stream")
 
 
 class TestStreaming:
@@ -160,7 +160,7 @@ class TestStreaming:
         assert {piece.media_type for piece in pieces} == {whole.media_type}
         assert len(pieces) > 1
         assert all(piece.data for piece in pieces[:-1])
-        joined = Audio(b"".join(piece.data for piece in pieces), whole.media_type)
+        joined = Audio.join(pieces)
         assert seconds(joined) == pytest.approx(seconds(whole), abs=0.15)
         assert loudness(joined) == pytest.approx(loudness(whole), rel=0.1)
         if format != "pcm":
@@ -438,7 +438,7 @@ class TestXTTS:
         "changes", [{"voice": "Nobody"}, {"voice": "Viktor@fr"}, {"language": "fr"}], ids=lambda changes: str(changes)
     )
     async def test_options_that_the_weights_lack_are_refused(self, xtts_weights: Path, changes: Any) -> None:
-        model = BACKENDS["xtts"]()
+        model = unloaded("xtts")
         with pytest.raises(ModelUnavailable, match=r"is 'fr'|is 'Nobody'"):
             await model.reconfigure(model.Options(weights=str(xtts_weights), **changes))
 
@@ -459,7 +459,7 @@ class TestXTTS:
         for name, tensor in load_file(xtts_weights / "speakers.safetensors").items():
             known.setdefault(name.split(".")[0], {})[name.split(".")[1]] = tensor
         torch.save(known, tmp_path / "speakers_xtts.pth")
-        model = BACKENDS["xtts"]()
+        model = unloaded("xtts")
         with pytest.raises(ModelUnavailable, match="only pickled weights"):
             await model.reconfigure(model.Options(weights=str(tmp_path)))
         convert(tmp_path)

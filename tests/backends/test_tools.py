@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from deployments.capabilities import Message, Tool, ToolCall
+from deployments.capabilities import ChatOptions, Message, Tool, ToolCall
 from deployments.errors import InvalidInput
-from deployments.language.asking import Asked
 from deployments.language.reading import reading
+from deployments.language.request import LEARNED, LanguageRequest
 from deployments.language.schemas import DEEPEST, LONGEST, LONGEST_TRIAL_S, MOST_ITEMS, grammar
 from deployments.language.tools import call_id, forced_schema, plain_turns, turns
 
@@ -31,9 +31,8 @@ TREE = {"properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}, "requ
 TOOLS = [Tool(name="weather", description="Rain or sun", parameters=CITY), Tool(name="plant", parameters=TREE)]
 
 
-def asked(**changes: Any) -> Asked:
-    names = ("max_tokens", "temperature", "top_p", "stop", "seed", "tools", "tool_choice", "json_schema", "adapter")
-    return Asked.checked(TALK, *(changes.get(name) for name in names))
+def request(**options: Any) -> LanguageRequest:
+    return LanguageRequest.checked(TALK, ChatOptions(**options), LEARNED)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_forced_calls_are_held_to_each_tools_own_schema() -> None:
 
 
 def test_a_call_deeper_than_python_reads_is_cut_and_no_error() -> None:
-    read = reading(asked(tools=TOOLS, tool_choice="plant"))
+    read = reading(request(tools=TOOLS, tool_choice="plant"))
     read.take('{"kids": [' * 5000, [])
     assert read.end("length").tool_calls == []
     with pytest.raises(InvalidInput, match="no JSON object"):
@@ -126,7 +125,7 @@ def test_an_id_is_the_calls_own() -> None:
 def test_what_a_grammar_gave_up_in_its_midst_is_no_reply(form: dict[str, Any], field: str) -> None:
     tools = TOOLS if field == "tools" else None
     for cut in ({}, {"stop": ["x"]}):
-        read = reading(asked(**form, **cut, tools=tools))
+        read = reading(request(**form, **cut, tools=tools))
         read.take('{"city": "Par', [])
         assert read.end("length").finish_reason == "length"
         if cut:  # it is the caller who had it cut

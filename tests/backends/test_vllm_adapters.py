@@ -13,7 +13,7 @@ from deployments.capabilities import Message
 from deployments.errors import InvalidInput, ModelUnavailable
 from deployments.language.vllm_adapters import found_adapters, lora_arguments
 
-from .harness import need
+from .harness import need, unloaded
 from .weights import write_adapter, write_language_model
 
 HI = [Message(role="user", content="hi")]
@@ -33,7 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 async def model(folders: dict[str, Path]) -> AsyncIterator[Any]:
     need("vllm")
     adapters = {name: str(folders[name]) for name in ("pirate", "poet")}
-    backend = BACKENDS["vllm"]()
+    backend = unloaded("vllm")
     await backend.reconfigure(_options(folders["base"], adapters))
     yield backend
     await backend._engine.retire()
@@ -49,7 +49,7 @@ async def test_an_adapter_is_as_if_merged_into_the_weights_beside_others(model: 
     names = [None, "pirate", "poet"]
     replies = await asyncio.gather(*(model.chat(HI, adapter=name, **GREEDY) for name in names))
     for name, reply in zip(names, replies, strict=True):
-        merged = BACKENDS["transformers"]()
+        merged = unloaded("transformers")
         weights = folders[name] / "merged" if name else folders["base"]
         await merged.reconfigure(merged.Options(weights=str(weights)))
         assert await merged.chat(HI, **GREEDY) == reply

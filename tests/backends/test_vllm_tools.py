@@ -10,7 +10,7 @@ from deployments import BACKENDS
 from deployments.capabilities import Message, Tool, ToolCall
 from deployments.errors import InvalidInput, ModelUnavailable
 
-from .harness import need
+from .harness import need, unloaded
 from .weights import write_calling_model
 
 pytestmark = pytest.mark.asyncio
@@ -28,7 +28,7 @@ SAID = "I look <too."
 async def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     need("vllm")
     folder = write_calling_model(tmp_path_factory.mktemp("calling"), PIECES, request.param)
-    backend = BACKENDS["vllm"]()
+    backend = unloaded("vllm")
     options = {"weights": str(folder), "dtype": "float32", "enforce_eager": True, "tool_parser": "hermes"}
     await backend.reconfigure(BACKENDS["vllm"].Options(**options))
     yield backend

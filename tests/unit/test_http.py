@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -25,6 +24,7 @@ from serve_app.gateway.http_app import ExactPaths
 from serve_app.graph import graph
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import bind_models
+from serve_app.models.serve_status import DeploymentStatus, ServeStatus
 
 from .fakes import PICTURE, RECORDING, Ears, Painter, Speaker, Tools, Writer
 from .services import KEY, Services, connect
@@ -670,16 +670,12 @@ async def test_the_short_way_answers_as_the_frameworks_own(
 
 @contextmanager
 def serve_says(monkeypatch: pytest.MonkeyPatch, **status: str) -> Iterator[None]:
-    states = {
-        name: SimpleNamespace(
-            status=SimpleNamespace(value=status.get(name, "HEALTHY")), replica_states={}, message="why"
-        )
-        for name in BACKENDS
-    }
-    applications = {"medley": SimpleNamespace(deployments=states)}
-    monkeypatch.setattr(
-        "serve_app.gateway.routes.health.serve.status", lambda: SimpleNamespace(applications=applications)
-    )
+    found = {name: DeploymentStatus(name, status.get(name, "HEALTHY"), 1, "why") for name in BACKENDS}
+
+    async def read(self: ServeStatus) -> dict[str, DeploymentStatus]:
+        return found
+
+    monkeypatch.setattr(ServeStatus, "read", read)
     yield
 
 

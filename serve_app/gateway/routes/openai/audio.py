@@ -126,6 +126,8 @@ async def _transcript_events(run: SyncRun) -> AsyncGenerator[str]:
         async with aclosing(run.pieces()) as pieces:
             stretch: Transcript
             async for stretch in pieces:
+                if not stretch.text:  # silence
+                    continue
                 delta = f" {stretch.text}" if texts else stretch.text
                 texts.append(stretch.text)
                 yield body_event({"type": "transcript.text.delta", "delta": delta})

@@ -1,4 +1,4 @@
-"""What a segmenter is shown, checked alike for every backend."""
+"""Hints to the thing that a segmenter is to outline, checked alike for every backend."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ MOST_MASKS = 200  # of everything, in one call
 
 @dataclass(frozen=True)
 class Hints:
-    """What shows the thing, as it came in."""
+    """Hints as they came in."""
 
     points: list[Point]
     background_points: list[Point]
@@ -26,8 +26,8 @@ class Hints:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The same, inside one picture: points in pixels, boxes in whole pixels, the mask as uint8 [height, width]."""
+class PixelHints:
+    """Hints inside one picture: points in pixels, boxes in whole pixels, the mask as uint8 [height, width]."""
 
     points: list[Point]
     background_points: list[Point]
@@ -36,14 +36,15 @@ class Shown:
 
     @property
     def ground_only(self) -> bool:
-        """Whether all that is shown is what the thing is not: then the rest is the thing."""
+        """Whether all hints show what the thing is not: then the rest is the thing."""
         return not (self.points or self.boxes or self.mask is not None)
 
 
 def checked(
     points: list[Point] | None, background_points: list[Point] | None, boxes: list[Box] | None, mask: Image | None
 ) -> Hints:
-    """
+    """Hints of one call.
+
     Raises:
         InvalidInput: there are none, or too many.
     """
@@ -60,7 +61,7 @@ def checked(
     return hints
 
 
-def inside(hints: Hints, size: tuple[int, int]) -> Shown:
+def inside(hints: Hints, size: tuple[int, int]) -> PixelHints:
     """The hints in a picture of `size` (width, height).
 
     Raises:
@@ -69,7 +70,7 @@ def inside(hints: Hints, size: tuple[int, int]) -> Shown:
     _check_points(hints.points, size, "points")
     _check_points(hints.background_points, size, "background_points")
     boxes = [pixels.check_box(box, size, "boxes") for box in hints.boxes]
-    return Shown(hints.points, hints.background_points, boxes, _rough(hints.mask, size) if hints.mask else None)
+    return PixelHints(hints.points, hints.background_points, boxes, _rough(hints.mask, size) if hints.mask else None)
 
 
 def _rough(mask: Image, size: tuple[int, int]) -> "np.ndarray":
@@ -89,6 +90,10 @@ def _check_points(points: list[Point], size: tuple[int, int], field: str) -> Non
 
 
 def check_limit(limit: int) -> None:
-    """Raises InvalidInput for more of everything, or less, than one call gives."""
+    """The number of things in one call has bounds.
+
+    Raises:
+        InvalidInput: `limit` is beyond them.
+    """
     if not 1 <= limit <= MOST_MASKS:
         raise InvalidInput("limit", f"is {limit}; it goes from 1 to {MOST_MASKS}")

@@ -1,13 +1,18 @@
-"""What is asked of a language model, whatever its engine: checked arguments, the prompt's tokens, room, sampling."""
+"""Requests to language models, whatever the engine: checked arguments, the prompt's tokens, room, sampling."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..capabilities import Message, Tool
+from ..call_options import refuse_unknown
+from ..capabilities import ChatOptions, Message, Tool
 from ..errors import InvalidInput
 from .tools import checked_tools, described, forced_schema, knows_tools, plain_turns, turns
 
 MOST_STOPS = 16
+# The options that every backend has learned. One that is new to `ChatOptions` is refused until it is in here, or in a
+# backend's own.
+LEARNED = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "tools", "tool_choice", "json_schema"})
 GREEDY_BELOW = 1e-4  # temperatures so near 0 that dividing by them would overflow
 
 
@@ -23,7 +28,7 @@ class Defaults(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class LanguageRequest:
     """The arguments of one call, checked."""
 
     messages: list[Message]
@@ -32,7 +37,7 @@ class Asked:
     top_p: float | None
     stop: tuple[str, ...]
     seed: int | None  # 0 to 2^63 - 1
-    tools: tuple[Tool, ...]  # those the model is told of
+    tools: tuple[Tool, ...]  # those the model may call
     tool_choice: str  # auto, required, none, or the name of one
     json_schema: dict[str, Any] | None
     adapter: str | None
@@ -55,34 +60,44 @@ class Asked:
         return None if self.json_schema is None else (self.json_schema, "json_schema")
 
     @classmethod
-    def checked(
-        cls,
-        messages: list[Message],
-        max_tokens: int | None,
-        temperature: float | None,
-        top_p: float | None,
-        stop: list[str] | None,
-        seed: int | None,
-        tools: list[Tool] | None,
-        tool_choice: str | None,
-        json_schema: dict[str, Any] | None,
-        adapter: str | None,
-    ) -> "Asked":
-        """Raises InvalidInput with the name of the argument that cannot be used."""
-        if not messages:
+    def checked(cls, messages: list[Message], options: ChatOptions, known: Collection[str]) -> "LanguageRequest":
+        """A request whose values a language model can use.
+
+        Args:
+            known: the options that the backend has learned.
+
+        Raises:
+            InvalidInput: a value cannot be used, or its option is not known; names it.
+        """
+        refuse_unknown(options, known)
+        seed = options.get("seed")
+        tools, tool_choice = checked_tools(options.get("tools"), options.get("tool_choice"))
+        request = cls(
+            messages,
+            options.get("max_tokens"),
+            options.get("temperature"),
+            options.get("top_p"),
+            tuple(options.get("stop") or ()),
+            None if seed is None else seed % 2**63,
+            tools,
+            tool_choice,
+            options.get("json_schema"),
+            options.get("adapter"),
+        )
+        request._check()
+        return request
+
+    def _check(self) -> None:
+        if not self.messages:
             raise InvalidInput("messages", "is empty; one message at least is needed")
-        if max_tokens is not None and max_tokens < 1:
-            raise InvalidInput("max_tokens", f"is {max_tokens}; at least 1 is written")
-        if temperature is not None and not 0 <= temperature <= 2:  # also true for NaN, as below
-            raise InvalidInput("temperature", f"is {temperature}; it goes from 0 to 2")
-        if top_p is not None and not 0 < top_p <= 1:
-            raise InvalidInput("top_p", f"is {top_p}; it is above 0 and at most 1")
-        stops = tuple(stop or ())
-        if len(stops) > MOST_STOPS or not all(stops):
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InvalidInput("max_tokens", f"is {self.max_tokens}; at least 1 is written")
+        if self.temperature is not None and not 0 <= self.temperature <= 2:  # also true for NaN, as below
+            raise InvalidInput("temperature", f"is {self.temperature}; it goes from 0 to 2")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InvalidInput("top_p", f"is {self.top_p}; it is above 0 and at most 1")
+        if len(self.stop) > MOST_STOPS or not all(self.stop):
             raise InvalidInput("stop", f"takes up to {MOST_STOPS} texts, none of them empty")
-        seed = None if seed is None else seed % 2**63
-        shown, choice = checked_tools(tools, tool_choice)
-        return cls(messages, max_tokens, temperature, top_p, stops, seed, shown, choice, json_schema, adapter)
 
 
 @dataclass(frozen=True)
@@ -94,16 +109,16 @@ class Sampling:
     top_k: int  # 0 for all tokens
 
 
-def sampling(asked: Asked, options: Defaults, weights: Any) -> Sampling:
+def sampling(request: LanguageRequest, options: Defaults, weights: Any) -> Sampling:
     """First the caller's word, then the options', then that of the weights (their transformers GenerationConfig)."""
     weights_say = (weights.temperature if weights.temperature is not None else 1.0) if weights.do_sample else 0.0
-    temperature = next(t for t in (asked.temperature, options.temperature, weights_say) if t is not None)
+    temperature = next(t for t in (request.temperature, options.temperature, weights_say) if t is not None)
     if temperature < GREEDY_BELOW:
         return Sampling(0.0, 1.0, 0)
-    return Sampling(temperature, asked.top_p or options.top_p or weights.top_p or 1.0, weights.top_k or 0)
+    return Sampling(temperature, request.top_p or options.top_p or weights.top_p or 1.0, weights.top_k or 0)
 
 
-def prompt_tokens(tokenizer: Any, asked: Asked) -> list[int]:
+def prompt_tokens(tokenizer: Any, request: LanguageRequest) -> list[int]:
     """The conversation and the tools by the tokenizer's chat template, `role: content` lines where there is none.
 
     Raises:
@@ -112,13 +127,13 @@ def prompt_tokens(tokenizer: Any, asked: Asked) -> list[int]:
     import jinja2
 
     if not tokenizer.chat_template:
-        lines = [f"{turn['role']}: {turn['content']}\n" for turn in plain_turns(asked.messages, asked.tools)]
+        lines = [f"{turn['role']}: {turn['content']}\n" for turn in plain_turns(request.messages, request.tools)]
         return tokenizer("".join(lines) + "assistant:").input_ids
-    tools = [described(tool) for tool in asked.tools] or None
+    tools = [described(tool) for tool in request.tools] or None
     if knows_tools(tokenizer.get_chat_template(tools=tools)):
-        said: Any = turns(asked.messages)
+        said: Any = turns(request.messages)
     else:
-        said, tools = plain_turns(asked.messages, asked.tools), None
+        said, tools = plain_turns(request.messages, request.tools), None
     try:
         return tokenizer.apply_chat_template(said, tools=tools, add_generation_prompt=True, return_dict=True)[
             "input_ids"
@@ -127,14 +142,14 @@ def prompt_tokens(tokenizer: Any, asked: Asked) -> list[int]:
         raise InvalidInput("messages", f"do not fit this model's chat template: {error}") from None
 
 
-def most_tokens(asked: Asked, options: Defaults, prompt: int, context: int) -> int:
+def most_tokens(request: LanguageRequest, options: Defaults, prompt: int, context: int) -> int:
     """How many tokens the reply may have, after a prompt of so many in a context of so many.
 
     Raises:
         InvalidInput: there is no room for one, or not for as many as the caller wants.
     """
-    most = asked.max_tokens or min(options.max_tokens, context - prompt)
+    most = request.max_tokens or min(options.max_tokens, context - prompt)
     if prompt >= context or prompt + most > context:
-        asks = f" and max_tokens asks for {asked.max_tokens}" if asked.max_tokens else ""
+        asks = f" and max_tokens asks for {request.max_tokens}" if request.max_tokens else ""
         raise InvalidInput("messages", f"make {prompt} tokens{asks}; this model takes {context}, its reply among them")
     return most

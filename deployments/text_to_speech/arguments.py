@@ -1,4 +1,4 @@
-"""What a voice is asked, checked alike for every backend."""
+"""Arguments of a call to a voice, checked alike for every backend."""
 
 import math
 

@@ -1,0 +1,111 @@
+"""What goes into a language model and comes out of it: messages, tools, replies and their pieces."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .errors import ModelUnavailable
+from .pieces import at_least_one
+
+
+class Tool(BaseModel):
+    """Something the caller can do, which a language model may ask for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="What the model calls it by")
+    description: str = Field(default="", max_length=8_000, description="What it does, for the model to read")
+    parameters: dict[str, Any] = Field(
+        default={},
+        validate_default=True,
+        description="JSON schema of its arguments, which are an object; none if empty",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_choice(cls, name: str) -> str:
+        if name in ("auto", "required", "none"):
+            raise ValueError("is a word of `tool_choice`, so it cannot be a tool's name")
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_are_an_object(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if parameters.get("type", "object") != "object":
+            raise ValueError("must be the JSON schema of an object")
+        return {"type": "object", **(parameters or {"properties": {}, "additionalProperties": False})}
+
+
+class ToolCall(BaseModel):
+    """What a language model asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, description="What its answer refers to")
+    name: str = Field(description="The tool's")
+    arguments: str = Field(description="JSON of an object, as the model wrote it")
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks; tool: a call's answer")
+    content: str = Field(default="", max_length=32_000, description="What is said")
+    tool_calls: list[ToolCall] = Field(default=[], max_length=128, description="What the assistant asked for")
+    tool_call_id: str | None = Field(default=None, description="The call that a tool answers")
+
+    @model_validator(mode="after")
+    def _parts_fit_the_role(self) -> "Message":
+        if (self.role == "tool") != (self.tool_call_id is not None):
+            raise ValueError("tool_call_id is needed where the role is tool, and only there")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("tool_calls are the assistant's")
+        if "content" not in self.model_fields_set and not self.tool_calls:
+            raise ValueError("content is needed")
+        return self
+
+
+class Reply(BaseModel):
+    """What a language model answered: a text, calls of the caller's tools, or both."""
+
+    text: str
+    tool_calls: list[ToolCall] = Field(default=[], description="Whole ones: a call that `length` cut is left out")
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Delta(BaseModel):
+    """A piece of a reply, as it is written; the last one has a `finish_reason`, and all the calls."""
+
+    text: str
+    tool_calls: list[ToolCall] = []
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @classmethod
+    def split(cls, whole: Reply) -> list[Self]:
+        """A reply as one last piece."""
+        return [cls(**dict(whole))]
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Reply:
+        """The reply whose pieces these are.
+
+        Raises:
+            ModelUnavailable: there are none, or the last one is missing.
+        """
+        last = at_least_one(pieces)[-1]
+        if last.finish_reason is None:
+            raise ModelUnavailable("the model broke off its answer")
+        return Reply(
+            text="".join(piece.text for piece in pieces),
+            tool_calls=[call for piece in pieces for call in piece.tool_calls],
+            finish_reason=last.finish_reason,
+            prompt_tokens=last.prompt_tokens,
+            completion_tokens=last.completion_tokens,
+        )
