@@ -6,7 +6,8 @@ that a reservation is one conditional update and nobody spends what they do not 
 
 from sqlalchemy import Connection, select, update
 
-from ..errors import InsufficientCredit
+from ..errors import Conflict, InsufficientCredit
+from ..storage.compiled_statement import insert_for, insert_new
 from ..storage.tables import balances, ledger, new_id, now
 
 
@@ -16,11 +17,30 @@ def balance(connection: Connection, user: str) -> int:
     return found or 0
 
 
-def grant(connection: Connection, user: str, amount: int) -> int:
-    """Add credits; returns the new balance."""
-    if not _move(connection, user, amount):
-        connection.execute(balances.insert().values(user_id=user, available=amount))
-    _enter(connection, user, None, None, "grant", amount)
+def grant(
+    connection: Connection, user: str, amount: int, source: str | None = None, external_id: str | None = None
+) -> int:
+    """Add credits; returns the new balance. A grant of the same source and external id is entered once.
+
+    Args:
+        amount: credits, 1 or more.
+        source: where the grant comes from, such as `stripe`; with an `external_id`.
+        external_id: the grant's id at its source.
+
+    Raises:
+        Conflict: that id was used for another user or amount.
+    """
+    entry = {"user_id": user, "kind": "grant", "amount": amount, "source": source, "external_id": external_id}
+    new = insert_new(connection, ledger, id=new_id("led"), created_at=now(), **entry)
+    if connection.execute(new.returning(ledger.c.id)).first():
+        change = insert_for(connection)(balances).values(user_id=user, available=amount)
+        more = {"available": balances.c.available + amount}
+        connection.execute(change.on_conflict_do_update(index_elements=[balances.c.user_id], set_=more))
+    else:
+        known = select(ledger.c.user_id, ledger.c.amount)
+        found = connection.execute(known.where(ledger.c.source == source, ledger.c.external_id == external_id)).one()
+        if tuple(found) != (user, amount):
+            raise Conflict(f"{source} {external_id} was granted before: {found.amount} credits to {found.user_id}.")
     return balance(connection, user)
 
 

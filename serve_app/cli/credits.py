@@ -27,11 +27,16 @@ LARGEST_GRANT = 10**12
 
 @app.command()
 def grant(
-    user: UserArgument, amount: Annotated[int, typer.Argument(min=1, max=LARGEST_GRANT, help="Credits to add.")]
+    user: UserArgument,
+    amount: Annotated[int, typer.Argument(min=1, max=LARGEST_GRANT, help="Credits to add.")],
+    source: Annotated[str, typer.Option(help="Where the grant comes from, such as invoice.")] = "cli",
+    external_id: Annotated[
+        str | None, typer.Option(help="Its id there: a grant with the same source and id is entered once.")
+    ] = None,
 ) -> None:
     """Add credits; says what the user has then."""
     with _database() as database:
-        left = database.write_here(ledger.grant, user, amount)
+        left = database.write_here(ledger.grant, user, amount, source, external_id)
     console.print(f"{user} has {left:,} credits.", highlight=False)
 
 

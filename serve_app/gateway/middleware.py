@@ -12,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.callbacks import CALLBACK_PATH
 from deployments.errors import MedleyError
+from deployments.media import ARTIFACT_ID
 
 from ..accounts.keys import Authenticator
 from ..errors import BodyTooLarge, Unauthorized
 from ..identity import acting_as
-from ..storage.artifacts import ID, PATH
+from ..storage.artifacts import PATH
 from .error_responses import error_response
 
 DOCUMENTS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
@@ -30,7 +31,7 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 SOCKET_PROTOCOL, SOCKET_KEY = "medley", "medley.key."  # browsers can send a WebSocket's key only as a subprotocol
 POLICY_VIOLATION = 1008
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
-ONE_ARTIFACT = re.compile(rf"{PATH}/{ID.pattern}")
+ONE_ARTIFACT = re.compile(rf"{PATH}/{ARTIFACT_ID.pattern}")
 
 
 class RequestMiddleware:

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import typing
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from deployments.errors import InvalidInput, UnsupportedMedia
@@ -29,7 +31,7 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
         InvalidRequest: a field is missing, unknown or wrong.
         BodyTooLarge: it has too many parts.
     """
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    content_type = media_type_of(request.headers.get("content-type"), "application/json")
     context: dict[str, Any] = {"limits": limits}
     if graph.takes_media:
         context["artifacts"] = artifacts.opener(request.scope["identity"].user)
@@ -54,22 +56,44 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
 
 
 async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]:
-    """A multipart form as pydantic takes it: files as bytes, JSON where the field is not text, repeats as a list."""
-    try:
-        form = await request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS)
-    except Exception as error:  # Starlette and python-multipart each raise several of their own
-        if isinstance(error, BodyTooLarge):
-            raise
-        raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
+    """A multipart form as pydantic takes it: files as bytes, JSON where the field is not text, repeats as a list.
+
+    Raises:
+        InvalidInput: it cannot be read.
+        BodyTooLarge: it has too many parts.
+    """
     fields: dict[str, Any] = {}
-    try:
+    async with opened_form(request, MAX_PARTS) as form:
         for part in form:
             name = part.removesuffix("[]")  # how many clients, OpenAI's among them, name the parts of a list
             values = [await _value(item, schema, name) for item in form.getlist(part)]
             fields[name] = values[0] if len(values) == 1 and not _is_list(schema, name, values[0]) else values
+    return fields
+
+
+@asynccontextmanager
+async def opened_form(request: Request, max_parts: int) -> AsyncGenerator[FormData]:
+    """The parts of a multipart body, as long as the block lasts.
+
+    Raises:
+        InvalidInput: it cannot be read.
+        BodyTooLarge: it is larger than the service accepts.
+    """
+    try:
+        form = await request.form(max_files=max_parts, max_fields=max_parts)
+    except Exception as error:  # Starlette and python-multipart each raise several of their own
+        if isinstance(error, BodyTooLarge):
+            raise
+        raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
+    try:
+        yield form
     finally:
         await form.close()
-    return fields
+
+
+def media_type_of(value: str | None, default: str = "") -> str:
+    """The media type of a `content-type` header, without its parameters."""
+    return (default if value is None else value).partition(";")[0].strip().lower()
 
 
 async def _value(item: UploadFile | str, schema: type[BaseModel], name: str) -> Any:

@@ -17,7 +17,7 @@ from deployments.media import Media, MediaLimits
 
 from ..storage.artifacts import Artifact, Artifacts, Folder
 
-ARTIFACT_ID = '"art_'  # how one begins in a document
+ARTIFACT_MARK = '"art_'  # how an artifact's id begins in a document
 UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # what is read back was within limits when it came in
 
 
@@ -99,7 +99,7 @@ def read(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
 
 async def load(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
     """As `read`, in a thread if media may have to be loaded."""
-    if ARTIFACT_ID in text:
+    if ARTIFACT_MARK in text:
         return await asyncio.to_thread(read, kind, text, artifacts, user)
     return read(kind, text, artifacts, user)
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
-from deployments.media import Media
+from deployments.media import ARTIFACT_ID, Media
 
 from ..config.settings import Settings
 from ..errors import NotFound, StorageUnavailable
@@ -33,7 +33,6 @@ from .secret_file import open_secret
 Folder = Literal["inputs", "outputs", "references", "temp"]
 
 FOLDERS: tuple[Folder, ...] = ("inputs", "outputs", "references", "temp")
-ID = re.compile(r"art_[0-9a-f]{28}")
 MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 PATH = "/api/v1/artifacts"
 SIGNING_KEY_FILE = "signing_key"
@@ -290,7 +289,7 @@ def _select(connection: Connection, *conditions: ColumnElement[bool], limit: int
 
 
 def _read(connection: Connection, id: str, user: str | None) -> Artifact | None:
-    if not ID.fullmatch(id):
+    if not ARTIFACT_ID.fullmatch(id):
         return None
     mine = [] if user is None else [tables.artifacts.c.user_id == user]
     return next(iter(_select(connection, tables.artifacts.c.id == id, _lives(), *mine)), None)

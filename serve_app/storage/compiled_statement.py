@@ -32,7 +32,7 @@ class Statement:
     def _for(self, connection: Connection) -> tuple[str, dict[str, Any], list[str] | None]:
         name = connection.dialect.name
         if name not in self._compiled:
-            compiled = self._build(_insert_of(connection)).compile(dialect=connection.dialect)
+            compiled = self._build(insert_for(connection)).compile(dialect=connection.dialect)
             order = list(compiled.positiontup) if compiled.positional else None
             self._compiled[name] = (compiled.string, dict(compiled.construct_params(_check=False)), order)
         return self._compiled[name]
@@ -77,9 +77,9 @@ class InsertNew:
 
 def insert_new(connection: Connection, table: Table, **values: Any) -> Any:
     """An INSERT that leaves a row that is already there as it is."""
-    return _insert_of(connection)(table).values(**values).on_conflict_do_nothing()
+    return insert_for(connection)(table).values(**values).on_conflict_do_nothing()
 
 
-def _insert_of(connection: Connection) -> Any:
+def insert_for(connection: Connection) -> Any:
     """The dialect's own `insert`: only those know what to do on a conflict."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert

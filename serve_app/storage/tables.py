@@ -6,6 +6,7 @@ Times are seconds since the epoch by the database's clock (`now()`), never a hos
 # SQLAlchemy leaves the kinds of its number and foreign-key types open.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import re
 import secrets
 import time
 from typing import Any
@@ -30,6 +31,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 metadata = MetaData()
+
+
+ID = re.compile(r"[a-z]{2,4}_[0-9a-f]{28}")  # what `new_id` makes
 
 
 def new_id(prefix: str) -> str:
@@ -228,6 +232,9 @@ ledger = Table(
     Column("kind", String(16), nullable=False),  # grant | reserve | capture | refund
     Column("amount", BigInteger, nullable=False),  # credits, never negative
     Column("created_at", Double, nullable=False),
+    Column("source", String(64)),  # of a grant from elsewhere: stripe, invoice, ...
+    Column("external_id", String(255)),  # the grant's id there
     UniqueConstraint("job_id", "submission", "kind", name="uq_ledger_job"),
     Index("ix_ledger_user", "user_id", "id"),
+    Index("ix_ledger_external", "source", "external_id", unique=True),  # where both are given: nulls differ
 )

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ from sqlalchemy import update as update_row
 
 from deployments.addresses import PublicTransport, check_url
 from deployments.errors import InvalidInput
+from deployments.retry_after import retry_after
 
 from ..storage.database import Database
 from ..storage.tables import deliveries, delivery_attempts, now, webhooks
@@ -148,31 +148,15 @@ class Deliverer:
         return wait
 
 
-def retry_after(value: str | None, at: float) -> float:
-    """The seconds of a Retry-After header, a number or a date, from 0 to a day; 0 for one that is neither.
-
-    `at` is the present, in seconds since the epoch.
-    """
-    if not value:
-        return 0.0
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(min(int(value[:12]), LONGEST_WAIT_S))
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    until = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    return min(max(until - at, 0.0), LONGEST_WAIT_S)
-
-
 def _answer(response: httpx.Response, at: float) -> _Answer:
     if response.is_success:
         return _Answer(response.status_code, None)
     error = f"answered {response.status_code}"
     if response.is_redirect:
         error += "; redirects are not followed"
-    return _Answer(response.status_code, error, retry_after(response.headers.get("retry-after"), at))
+    return _Answer(
+        response.status_code, error, min(retry_after(response.headers.get("retry-after"), at) or 0.0, LONGEST_WAIT_S)
+    )
 
 
 def _sign(secret: str, delivery: Delivery, at: float) -> str:

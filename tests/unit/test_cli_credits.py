@@ -33,6 +33,11 @@ async def test_what_is_granted_is_shown_and_can_be_spent(medley, tmp_path: Path)
     assert medley("show", "ann") == "ann has 0 credits.\n"
 
 
+def test_a_grant_from_elsewhere_is_entered_once(medley) -> None:
+    paid = ("grant", "local", "10", "--source", "invoice", "--external-id", "2026-17")
+    assert medley(*paid) == medley(*paid) == "local has 10 credits.\n"
+
+
 @pytest.mark.parametrize("amount", ["0", "-5", "many", "10000000000000"])
 def test_other_amounts_are_refused(medley, amount: str) -> None:
     assert medley("grant", "--", "local", amount).startswith("2: ")

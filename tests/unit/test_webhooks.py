@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from serve_app.gateway.routes.webhooks import router
 from serve_app.jobs import settlement
 from serve_app.storage import tables
 from serve_app.storage.database import Database
-from serve_app.webhooks import delivery, endpoints
+from serve_app.webhooks import endpoints
 from serve_app.webhooks.delivery import SCHEDULE_S, Deliverer
 from serve_app.webhooks.endpoints import Delivery, Webhook
 
@@ -281,19 +280,6 @@ async def test_retry_after_is_kept_to_where_it_is_longer(
     receiver.answers = [status(503, retry_after=value.encode().decode("latin-1"))]
     clock = time.time()
     assert await Deliverer(database, [receiver.host], lambda: clock).deliver(queue.last) == wait
-
-
-def test_retry_after_may_be_a_date() -> None:
-    at = 1_800_000_000.0
-
-    def date(seconds: float) -> str:
-        return format_datetime(datetime.fromtimestamp(at + seconds, UTC), usegmt=True)
-
-    assert delivery.retry_after(date(90), at) == 90
-    assert delivery.retry_after(date(-90), at) == 0
-    assert delivery.retry_after(date(10 * DAY), at) == DAY
-    assert delivery.retry_after("Fri, 99 Foo 2027 99:99:99 GMT", at) == 0
-    assert delivery.retry_after(None, at) == 0
 
 
 async def test_an_endless_answer_is_not_read(database: Database, receiver: Receiver, queue: Entries) -> None:

@@ -20,6 +20,7 @@ from ...errors import BodyTooLarge, Refused, Unauthorized, invalid_request
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
+from ..request_body import media_type_of, opened_form
 from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
@@ -156,30 +157,18 @@ def _matches(header: str | None, etag: str) -> bool:
 
 async def _read_upload(request: Request) -> tuple[bytes, str]:
     """The one file of the request, and the media type it claims to have."""
-    claimed = _plain(request.headers.get("content-type"))
+    claimed = media_type_of(request.headers.get("content-type"))
     if claimed == FORM:
-        try:
-            form = await request.form(max_files=2, max_fields=2)
-        except Exception as error:  # Starlette and python-multipart each raise several of their own
-            if isinstance(error, BodyTooLarge):
-                raise
-            raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
-        try:
+        async with opened_form(request, 2) as form:
             parts = form.multi_items()
             if len(parts) != 1 or parts[0][0] != "file" or not isinstance(parts[0][1], UploadFile):
                 raise InvalidInput("file", "must be a file, and the form's only field")
-            return await parts[0][1].read(), _plain(parts[0][1].content_type)
-        finally:
-            await form.close()
+            return await parts[0][1].read(), media_type_of(parts[0][1].content_type)
     if claimed != JSON and claimed.split("/")[0] not in KINDS:
         raise UnsupportedMedia(
             "content-type", f"{claimed!r} is not taken here: send a form with a file, or audio, an image, video or JSON"
         )
     return await request.body(), claimed
-
-
-def _plain(content_type: str | None) -> str:
-    return (content_type or "").partition(";")[0].strip().lower()
 
 
 def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:

@@ -29,9 +29,6 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
     jobs, database = service.jobs, service.jobs.database
 
-    async def found(request: Any, id: str) -> Job:
-        return await database.read(queue.find, request.scope["identity"].user, id)
-
     @routes.get("", summary="Your jobs, newest first")
     async def listed(request: Request) -> Response:
         """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. `limit` 1 to 100, `cursor` the page's."""
@@ -42,7 +39,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/{id}", summary="One job with its finished steps")
     async def one(request: Request, id: str) -> Response:
-        job = await found(request, id)
+        job = await _found(service, request, id)
         return JSONResponse(job_view(job, await database.read(rows.step_records, id)))
 
     @routes.post("/{id}/cancel", summary="Stop a job; what was reserved for it is given back")
@@ -58,14 +55,26 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/{id}/result", summary="The result, in the form a synchronous run answers it")
     async def result(request: Request, id: str) -> Response:
-        job = await found(request, id)
+        job = await _found(service, request, id)
         value = await result_of(jobs, service.graph(job.graph), job)
         return Response(await asyncio.to_thread(value.model_dump_json), media_type="application/json")
+
+    _add_events(routes, service)
+    return routes
+
+
+async def _found(service: Service, request: Any, id: str) -> Job:
+    """The caller's job of this id."""
+    return await service.jobs.database.read(queue.find, request.scope["identity"].user, id)
+
+
+def _add_events(routes: APIRouter, service: Service) -> None:
+    jobs = service.jobs
 
     @routes.get("/{id}/events", summary="Everything that happens to a job, as server-sent events")
     async def events(request: Request, id: str) -> Response:
         """`state`, `step`, `progress` and `log` in order, from the first one or after `Last-Event-ID`, to the end."""
-        job = await found(request, id)
+        job = await _found(service, request, id)
         after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
         return EventStream(server_sent(jobs.tail.batches(job.id, after)))
 
@@ -74,7 +83,7 @@ def router(service: Service) -> APIRouter:
         """The same events as JSON messages: {"seq", "kind", "data"}."""
         await socket.accept(subprotocol=socket.scope.get("subprotocol"))
         try:
-            job = await found(socket, id)
+            job = await _found(service, socket, id)
             after = read_last(socket.query_params.get("last_event_id"))
             gone = asyncio.create_task(until_closed(socket))
             sending = asyncio.create_task(send_all(socket, jobs.tail.follow(job.id, after)))
@@ -91,8 +100,6 @@ def router(service: Service) -> APIRouter:
         except Exception as error:
             told = foreseen(error, socket.scope["request_id"])
             await socket.close(4000 + told.status if told.status < 600 else CLOSE_INTERNAL, str(told)[:120])
-
-    return routes
 
 
 def read_filters(query: QueryParams, graphs: list[str]) -> queue.Filters:

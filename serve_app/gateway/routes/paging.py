@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.errors import InvalidInput
 
+from ...storage.tables import ID
+
 T = TypeVar("T")
 LIMIT, MOST = 20, 100
-ID = re.compile(r"[a-z]{2,4}_[0-9a-f]{28}")
 
 
 def read_page(request: Request) -> tuple[int, str | None]:

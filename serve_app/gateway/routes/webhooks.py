@@ -85,6 +85,11 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
         changed = await database.write(endpoints.rotate, _user(request), webhook_id)
         return JSONResponse({**describe(changed), "secret": changed.secret})
 
+    _add_deliveries(routes, database)
+    return routes
+
+
+def _add_deliveries(routes: APIRouter, database: Database) -> None:
     @routes.post("/{webhook_id}/test", summary="Send it a `webhook.test` event")
     async def test(request: Request, webhook_id: str) -> Response:
         queued = await database.write(settlement.send_test, _user(request), webhook_id)
@@ -100,8 +105,6 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
     async def replay(request: Request, webhook_id: str, delivery_id: str) -> Response:
         queued = await database.write(settlement.replay, _user(request), webhook_id, delivery_id)
         return JSONResponse(describe_delivery(queued), 202)
-
-    return routes
 
 
 def describe(webhook: Webhook) -> dict[str, Any]:

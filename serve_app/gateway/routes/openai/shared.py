@@ -15,7 +15,7 @@ from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
-from ...request_body import read_form
+from ...request_body import media_type_of, read_form
 from ...server_sent_events import event
 from ...service import Service
 from ...sync_run import SyncRun
@@ -60,7 +60,7 @@ async def prepare(
 
 
 async def json_body(request: Request, schema: type[B]) -> B:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
+    kind = media_type_of(request.headers.get("content-type"), "application/json")
     if kind != "application/json":
         raise UnsupportedMedia("content-type", f"{kind!r} is not taken here: send application/json")
     body = await request.body()
@@ -72,7 +72,7 @@ async def json_body(request: Request, schema: type[B]) -> B:
 
 async def form_body(request: Request, schema: type[B], media: str) -> B:
     """A multipart form; `media` is its file, for the error where the body is something else."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if media_type_of(request.headers.get("content-type")) != "multipart/form-data":
         raise UnsupportedMedia("content-type", f"send multipart/form-data with the {media}")
     return valid(schema, await read_form(request, schema))
 
