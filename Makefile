@@ -9,7 +9,7 @@ ENGINES ?= .venv-engines
 GPU_ENGINES ?= .venv-gpu-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down test test-engines test-gpu check chaos bench train-starter manifest clean
+.PHONY: help install up down test test-long test-engines test-gpu check chaos bench train-starter manifest clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -35,8 +35,11 @@ up: $(STAMP)  ## install, start, try it with a spoken sample, stay in the foregr
 down: $(STAMP)  ## end what `make up` started
 	$(BIN)/medley down
 
-test: $(TESTED)  ## all tests: unit, backends, and a live service with the starter models
+test: $(TESTED)  ## unit tests, backends, and a live service with the starter models; 25 minutes at most on two cores
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-long: $(TESTED)  ## the tests marked slow: they take long and seldom fail
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 # An environment of its own: vLLM pins torch, and its build for CPUs excludes the one for GPUs. torch comes with what it
 # needs, for that differs from build to build: where pip finds none for CPUs, it takes one that needs CUDA's libraries.
