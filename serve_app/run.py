@@ -95,6 +95,9 @@ class Executor:
         return Run(graph, call, identity, steps, self.price(graph), journal, streams)
 
 
+_END = object()  # of a graph's pieces
+
+
 class Run:
     """One execution of a graph. Either `result` or `pieces` is used, once."""
 
@@ -133,7 +136,7 @@ class Run:
         """
         self._check_paid()
         if self.graph.piece is not None:
-            return await self._steps.within(self._joined())
+            return await self._joined()
         try:
             return await self._steps.within(self.graph.function(self.call, **self._proxies()))
         finally:
@@ -149,16 +152,20 @@ class Run:
             yield await self.result()
             return
         self._check_paid()
-        self._steps.driven()
+        deadline = self._steps.deadline()
         try:
             async with aclosing(self.graph.function(self.call, **self._proxies())) as pieces:
-                async for piece in pieces:
+                while True:
+                    self._steps.driven()  # each time: a server may go on in another task
+                    piece = await deadline.next(pieces, _END)
+                    if piece is _END:
+                        return
                     if self._streams:
                         for observer in self._steps.observers:
                             observer.piece(piece)
                     yield piece
-                    self._steps.driven()  # a server may go on in another task
         finally:
+            deadline.close()
             await self._steps.end()
 
     def model(self, parameter: str, capability: type[Any], usual: str | None = None) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
@@ -221,6 +221,10 @@ class Steps:
         if left:
             await asyncio.wait(left)
 
+    def deadline(self) -> "Deadline":
+        """The run's deadline, for a stream of pieces."""
+        return Deadline(self._deadline, self._timed_out)
+
     def _start(self, name: str) -> Step:
         self._named[name] += 1
         number = self._named[name]
@@ -287,6 +291,50 @@ class Steps:
 
     def _timed_out(self) -> RunTimedOut:
         return RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.")
+
+
+class Deadline:
+    """The deadline of a stream: cancels the task that waits for the next item when the time is over. One timer serves
+    the whole stream, since one per item would cost as much as the item.
+
+    Args:
+        at: by the event loop's clock; None: never.
+        error: makes what is raised then.
+    """
+
+    __slots__ = ("_error", "_expired", "_task", "_timer")
+
+    def __init__(self, at: float | None, error: Callable[[], Exception]) -> None:
+        self._error, self._expired = error, False
+        self._task: asyncio.Task[Any] | None = None
+        self._timer = None if at is None else asyncio.get_running_loop().call_at(at, self._expire)
+
+    async def next(self, items: AsyncIterator[T], end: Any) -> T | Any:
+        """The next item, or `end`.
+
+        Raises:
+            Exception: the time is over.
+        """
+        if self._expired:
+            raise self._error()
+        self._task = asyncio.current_task()
+        try:
+            return await anext(items, end)
+        except asyncio.CancelledError:
+            if not self._expired or self._task is None or self._task.uncancel() > 0:
+                raise  # the caller's own
+            raise self._error() from None
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 _END = object()  # of a response's items

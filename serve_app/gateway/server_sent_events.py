@@ -53,9 +53,11 @@ class EventStream(StreamingResponse):
 
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         keeping = asyncio.create_task(keep_alive())
+        events: Any = self.body_iterator
         try:
-            async for text in self.body_iterator:
-                await write(str(text).encode())
+            async with contextlib.aclosing(events):  # at once, also where a client has gone during a write
+                async for text in events:
+                    await write(str(text).encode())
         finally:
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):

@@ -42,10 +42,12 @@ class SyncRun:
     ) -> None:
         self._jobs, self._graph, self._call, self._identity, self._options = jobs, graph, call, identity, options
         self._id = new_id("job")
-        self._journal = jobs.runner.journal(identity.user, self._id, graph.name)
         self._adoption: asyncio.Task[Job] | None = None
         executor = jobs.runner.executor
         self._durable = options.durable or executor.price(graph) > 0
+        # A run that never becomes a job, and whose steps no cache answers, need not remember them.
+        remembers = self._durable or options.wait_s is not None or jobs.runner.caches_steps
+        self._journal = jobs.runner.journal(identity.user, self._id, graph.name) if remembers else None
         self.run = executor.execute(graph, call, identity, options, journal=self._journal, streams=streams)
 
     async def answer(self) -> Any:
@@ -132,6 +134,7 @@ class SyncRun:
         )
 
     async def _become_job(self, answer: Callable[[], Any]) -> Job:
+        assert self._journal is not None, "a run that may become a job has a journal"
         new, inputs = await self._new_job()
         # Shielded: if the client goes away just now, the job is whole or was never there.
         self._adoption = asyncio.create_task(self._jobs.runner.adopt(new, inputs, self._journal, answer))

@@ -1,4 +1,4 @@
-"""What is no longer kept goes: ended jobs with artifacts and events, old idempotency keys, unused cache entries."""
+"""Deletion of expired data: ended jobs with artifacts and events, old idempotency keys, unused cache entries."""
 
 import json
 
@@ -15,23 +15,23 @@ BATCH_SIZE = 200
 
 
 def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
-    """Blocks. Returns how many jobs and artifacts went.
+    """Delete expired data; returns how many jobs and artifacts were deleted. Blocks.
 
     Raises:
-        StorageUnavailable: a store does not answer; what is left goes next time.
+        StorageUnavailable: a store does not answer; the next clean-up deletes the rest.
     """
-    gone = 0
+    deleted = 0
     while expired := database.read_here(_expired):
         for job_id, user in expired:
             artifacts.delete_job_here(user, job_id)  # the bytes first: without the row nobody would find them again
             database.write_here(_delete, job_id)
-        gone += len(expired)
-    while some := artifacts.expire_here(BATCH_SIZE):
-        gone += some
+        deleted += len(expired)
+    while count := artifacts.expire_here(BATCH_SIZE):
+        deleted += count
     database.write_here(_forget, config.keep_s)
     if config.step_cache_mb:
         database.write_here(trim, int(config.step_cache_mb * 1_000_000))
-    return gone
+    return deleted
 
 
 def _expired(connection: Connection) -> list[tuple[str, str]]:
@@ -48,7 +48,7 @@ def _forget(connection: Connection, keep_s: float) -> None:
     connection.execute(update(jobs).where(jobs.c.idempotency_key.is_not(None), old).values(idempotency_key=None))
     over = deliveries.c.status != "pending"
     connection.execute(delete(deliveries).where(over, deliveries.c.created_at < now() - keep_s))
-    # What a job's own URL left behind, once its deliveries are gone.
+    # The endpoints of jobs' own URLs, once their deliveries are deleted.
     unused = webhooks.c.id.not_in(select(deliveries.c.webhook_id)) & (webhooks.c.created_at < now() - keep_s)
     connection.execute(delete(webhooks).where(webhooks.c.events == json.dumps(list(OWN)), unused))
     ended = select(jobs.c.id).where(jobs.c.finished_at < now() - DAY_S)

@@ -1,7 +1,8 @@
-"""The gateway's side of jobs: create them, tell the workers, wait for an end, and see that nothing is forgotten.
+"""The gateway's side of jobs: create jobs, wake the workers, wait for jobs to end, and sweep the queue.
 
-Workers are told by a call that nobody waits for. It is a hint, the table is the truth: a sweep tells again of whatever
-is ready and has no owner. As each running job is one such call, Serve's autoscaling follows the backlog by itself.
+Workers are woken by a call that the gateway does not wait for. The call is a hint and the table is the truth: a sweep
+calls again for every job that is ready and has no owner. Each running job is one such call, so Serve's autoscaling
+follows the backlog by itself.
 """
 
 import asyncio
@@ -29,10 +30,11 @@ CLEAN_EVERY_S = 300
 
 
 class Dispatch:
-    """
+    """The gateway's access to the queue and its workers.
+
     Args:
         runner: for the runs that begin in this process, over the same database as the workers.
-        call_worker: asks some worker to run jobs until none is left; awaited, it returns when that is so.
+        call_worker: calls a worker, which runs jobs until none is left; the awaited call returns then.
     """
 
     def __init__(self, runner: Runner, call_worker: Callable[[], Any]) -> None:
@@ -46,33 +48,33 @@ class Dispatch:
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def create(self, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
-        """A queued job, and whether it is new; see `queue.create`."""
+        """Queue a job; returns it and whether it is new, see `queue.create`."""
         job, made = await self.database.write(queue.create, new, artifacts)
         if made:
             self.tell_workers()
         return job, made
 
     async def retry(self, user: str, job_id: str) -> Job:
-        """See `queue.retry`."""
+        """Queue a failed or cancelled job again, see `queue.retry`."""
         job = await self.database.write(queue.retry, user, job_id)
         self.tell_workers()
         return job
 
     def tell_workers(self) -> None:
-        """One more call, unless as many are under way as any backlog needs."""
+        """Call one more worker, unless `MOST_CALLS` calls are under way."""
         if len(self._calls) < MOST_CALLS:
             task = asyncio.create_task(self._call())
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
 
     async def stop(self) -> None:
-        """Hand over what runs here."""
+        """Hand over the jobs that run here."""
         self._sweeping.cancel()
         self.tail.stop()
         await self.runner.stop()
 
     async def _call(self) -> None:
-        with contextlib.suppress(Exception):  # a worker was lost with the call: the sweep sees what it leaves
+        with contextlib.suppress(Exception):  # the worker was lost with the call: the sweep finds its jobs
             await self._call_worker()
 
     async def _sweep(self) -> None:
@@ -86,15 +88,15 @@ class Dispatch:
                     await self.database.write(_schedule_cleanup)
                     cleaned = time.monotonic()
             except StorageUnavailable as error:
-                log.warning("the queue was not looked at: %s", error)
+                log.warning("queue sweep failed: %s", error)
                 await asyncio.sleep(1)
             except Exception:
-                log.exception("the queue was not looked at")
+                log.exception("queue sweep failed")
                 await asyncio.sleep(1)
 
 
 def _schedule_cleanup(connection: Connection) -> None:
-    """One clean-up a period, whoever asks: the period is its idempotency key."""
+    """Queue one clean-up per period, however many gateways try: the period is its idempotency key."""
     period = int((connection.execute(select(now())).scalar() or 0) // CLEAN_EVERY_S)
     key = f"cleanup-{period}"
     rows.enqueue(connection, NewJob(new_id("job"), SYSTEM, "cleanup", json.dumps(None), CLEANUP, idempotency_key=key))

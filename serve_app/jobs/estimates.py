@@ -1,4 +1,4 @@
-"""How far a run is and how long it still takes, from what the graph's last runs were made of."""
+"""Progress and remaining time of a run, estimated from the durations of the graph's earlier runs."""
 
 import time
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ WEIGHT = 0.2  # of the newest run in a running mean
 
 @dataclass(frozen=True)
 class Usual:
-    """One kind of step of a graph: how long it takes on a model, and how many a run has."""
+    """The mean of one kind of step of a graph: its duration on a model, and how many such steps a run has."""
 
     model: str
     seconds: float
@@ -28,11 +28,11 @@ Past = Mapping[str, tuple[Usual, ...]]  # by call, `parameter.method`
 
 
 class Estimate:
-    """Of one run; `past` is empty until a run of the graph has ended once."""
+    """The estimate for one run; `past` is empty until a run of the graph has succeeded."""
 
     def __init__(self, past: Past) -> None:
         self._past = past
-        self._usual = round(sum(one.per_run for kind in past.values() for one in kind))
+        self._usual = round(sum(usual.per_run for kinds in past.values() for usual in kinds))
         self._steps: dict[str, Step] = {}
         self._running: dict[str, Step] = {}
         self._begun: Counter[str] = Counter()  # by call; sums, because a run may have a thousand steps
@@ -57,7 +57,7 @@ class Estimate:
         return list(self._steps.values())
 
     def progress(self) -> dict[str, Any]:
-        """`step` that runs, `done` of `steps`, `fraction` (0 to 1) and `eta_seconds`; None where nothing is known."""
+        """The running `step`, `done` of `steps`, `fraction` (0 to 1) and `eta_seconds`; None where unknown."""
         left = self._left() if self._past else None
         spent = self._spent + sum(time.time() - step.started for step in self._running.values())
         fraction = None if left is None else round(spent / (spent + left), 3) if spent + left > 0 else 0.0
@@ -78,14 +78,14 @@ class Estimate:
             else:
                 left += max(0.0, self._seconds(call_of(step), step.model) - took)
         for call, kinds in self._past.items():
-            missing = sum(one.per_run for one in kinds) - self._begun[call]
+            missing = sum(usual.per_run for usual in kinds) - self._begun[call]
             left += max(0.0, missing) * self._seconds(call, kinds[0].model)
         return left
 
     def _seconds(self, call: str, model: str) -> float:
         kinds = self._past.get(call, ())
-        same = [one.seconds for one in kinds if one.model == model]
-        return same[0] if same else max((one.seconds for one in kinds), default=0.0)
+        same_model = [usual.seconds for usual in kinds if usual.model == model]
+        return same_model[0] if same_model else max((usual.seconds for usual in kinds), default=0.0)
 
 
 def call_of(step: Step) -> str:
@@ -93,16 +93,16 @@ def call_of(step: Step) -> str:
 
 
 def load(connection: Connection, graph: str) -> dict[str, tuple[Usual, ...]]:
-    """What the graph's runs usually are, the models most used first."""
-    found: dict[str, tuple[Usual, ...]] = {}
+    """The usual steps of a graph's runs by call, the most used models first."""
+    past: dict[str, tuple[Usual, ...]] = {}
     query = select(durations).where(durations.c.graph == graph).order_by(durations.c.per_run.desc())
     for row in connection.execute(query):
-        found[row.call] = (*found.get(row.call, ()), Usual(row.model, row.seconds, row.per_run))
-    return found
+        past[row.call] = (*past.get(row.call, ()), Usual(row.model, row.seconds, row.per_run))
+    return past
 
 
 def learn(connection: Connection, graph: str, steps: list[Step]) -> None:
-    """Take a run that succeeded into the means."""
+    """Update the running means with a run that succeeded."""
     kinds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for step in steps:
         if step.status == "succeeded" and not step.cached:

@@ -1,6 +1,7 @@
-"""Following jobs live: one reader for all that a process follows, woken by the database.
+"""Following jobs live: one reader for all jobs that a process follows, woken by the database.
 
-PostgreSQL tells of each commit (`LISTEN`). Of SQLite one connection asks whether anything changed; that reads no table.
+PostgreSQL notifies of each commit (`LISTEN`). With SQLite, one connection polls the counter of changes, which reads no
+table.
 """
 
 import asyncio
@@ -22,27 +23,27 @@ from ..storage.tables import events, jobs
 from .job import ENDED, Event
 
 log = logging.getLogger("ray.serve")
-POLL_S = 0.02  # between two looks at SQLite's counter of changes
-LISTEN_S = 5.0  # PostgreSQL: everything is read this often too, in case a message was lost with a connection
-MOST_WAITING = 10_000  # events for one follower that does not take them
+POLL_S = 0.02  # between two reads of SQLite's counter of changes
+LISTEN_S = 5.0  # PostgreSQL: everything is read this often too, in case a notification was lost with a connection
+MAX_WAITING = 10_000  # events that wait for a slow follower
 BATCH_SIZE = 5_000  # events in one read
 
 
 class _Close(Enum):
-    """Why a follower gets no more."""
+    """Why a follower gets no more events."""
 
     ENDED = "the job has ended"
-    SLOW = "it took events too slowly"
+    SLOW = "the follower took events too slowly"
 
 
 @dataclass(eq=False)
 class _Follower:
     seen: int
-    queue: "asyncio.Queue[Event | _Close]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
+    queue: "asyncio.Queue[Event | _Close]" = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
 
 
 class Tail:
-    """Every event of every followed job, to whoever follows it."""
+    """The followers of jobs, and the reader that gives each its events."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,15 +56,15 @@ class Tail:
         self._idle = threading.Event()  # cleared while anybody follows
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
-        """As `batches`, one by one."""
+        """The events of a job one by one, see `batches`."""
         async with aclosing(self.batches(job_id, after)) as batches:
             async for batch in batches:
                 for event in batch:
                     yield event
 
     async def batches(self, job_id: str, after: int = 0) -> AsyncGenerator[list[Event], None]:
-        """The events of a job after number `after`, those that happened and those to come, until it ends; what is
-        there at once comes at once.
+        """The events of a job after number `after`, past and future, until the job ends; events that are available
+        together come in one list.
 
         Raises:
             StorageUnavailable: the database does not answer at the start, or the follower took events too slowly.
@@ -72,11 +73,11 @@ class Tail:
         self._followers.setdefault(job_id, set()).add(follower)
         try:
             if await self._database.read(_has_ended, job_id):
-                if past := await self._database.read(_read, {job_id: after}):
+                if past := await self._database.read(_events_after, {job_id: after}):
                     yield past
                 return
             self._start()
-            self._tell(job_id)
+            self._mark_changed(job_id)
             while True:
                 waiting = [await follower.queue.get()]
                 while not follower.queue.empty():
@@ -86,7 +87,9 @@ class Tail:
                 if waiting[-1] is _Close.ENDED:
                     return
                 if waiting[-1] is _Close.SLOW:
-                    raise StorageUnavailable("The events were not taken fast enough. Follow again from the last one.")
+                    raise StorageUnavailable(
+                        "The client read the events too slowly. Follow again from the last event received."
+                    )
         finally:
             self._followers[job_id].discard(follower)
             if not self._followers[job_id]:
@@ -95,7 +98,7 @@ class Tail:
                 self._idle.set()
 
     async def ended(self, job_id: str, seconds: float) -> bool:
-        """Wait for the end of a job, at most so long."""
+        """Wait for the end of a job for at most `seconds`; returns whether it ended."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 async for _ in self.follow(job_id):
@@ -116,15 +119,15 @@ class Tail:
             watch = self._watch_sqlite if self._database.is_sqlite else self._listen
             threading.Thread(target=watch, name="events", daemon=True).start()
 
-    def _tell(self, job_id: str | None) -> None:
-        """A job has something new; None: any may."""
+    def _mark_changed(self, job_id: str | None) -> None:
+        """Note that a job has new events; None: any job may."""
         self._changed.update(self._followers if job_id is None else {job_id} & self._followers.keys())
         if self._changed:
             self._wake.set()
 
-    def _tell_from_thread(self, job_id: str | None) -> None:
+    def _mark_changed_from_thread(self, job_id: str | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._tell, job_id)
+            self._loop.call_soon_threadsafe(self._mark_changed, job_id)
 
     async def _read_on(self) -> None:
         while True:
@@ -139,38 +142,38 @@ class Tail:
             if not seen:
                 continue
             try:
-                found, ended = await self._database.read(_read_with_ends, seen)
+                new_events, ended = await self._database.read(_events_and_ends_after, seen)
             except StorageUnavailable as error:
-                log.warning("events were not read: %s", error)
+                log.warning("reading events failed: %s", error)
                 await asyncio.sleep(0.5)
-                self._tell(None)
+                self._mark_changed(None)
                 continue
-            # Whoever came during the read and has seen less than was read from is served by the next one.
+            # A follower that came during the read and needs earlier events is served by the next read.
             served = {
                 job_id: [follower for follower in self._followers.get(job_id, ()) if follower.seen >= after]
                 for job_id, after in seen.items()
             }
-            for event in found:
+            for event in new_events:
                 for follower in served[event.job_id]:
                     self._give(follower, event)
             for job_id in ended:
                 for follower in served[job_id]:
                     self._give(follower, _Close.ENDED)
-            if len(found) == BATCH_SIZE:
-                self._tell(None)
+            if len(new_events) == BATCH_SIZE:
+                self._mark_changed(None)
 
     def _give(self, follower: _Follower, item: "Event | _Close") -> None:
         if isinstance(item, Event):
             if item.seq <= follower.seen:
                 return
             follower.seen = item.seq
-        if follower.queue.qsize() < MOST_WAITING - 1:
+        if follower.queue.qsize() < MAX_WAITING - 1:
             follower.queue.put_nowait(item)
         elif not follower.queue.full():
             follower.queue.put_nowait(_Close.SLOW)
 
     def _watch_sqlite(self) -> None:
-        def look(connection: Connection) -> None:
+        def watch(connection: Connection) -> None:
             last = None
             while not self._ended.is_set():
                 if self._idle.is_set():
@@ -179,12 +182,12 @@ class Tail:
                 version = connection.exec_driver_sql("PRAGMA data_version").scalar()
                 if version != last:
                     last = version
-                    self._tell_from_thread(None)
+                    self._mark_changed_from_thread(None)
                 time.sleep(POLL_S)
 
         while not self._ended.is_set():
             try:
-                self._database.watch_here(look)
+                self._database.watch_here(watch)
             except StorageUnavailable:
                 time.sleep(0.5)
 
@@ -196,11 +199,11 @@ class Tail:
                 with psycopg.connect(self._database.psycopg_url, autocommit=True, connect_timeout=3) as connection:
                     connection.execute("LISTEN medley_events")
                     while not self._ended.is_set():
-                        self._tell_from_thread(None)
+                        self._mark_changed_from_thread(None)
                         for message in connection.notifies(timeout=LISTEN_S):
-                            self._tell_from_thread(message.payload)
+                            self._mark_changed_from_thread(message.payload)
             except psycopg.Error as error:
-                log.warning("no messages of events: %s", type(error).__name__)
+                log.warning("listening for events failed: %s", type(error).__name__)
                 time.sleep(0.5)
 
 
@@ -209,22 +212,24 @@ def _has_ended(connection: Connection, job_id: str) -> bool:
     return status is None or status in ENDED
 
 
-def _read_with_ends(connection: Connection, seen: dict[str, int]) -> tuple[list[Event], set[str]]:
-    """As `_read`, with the jobs whose last event was among them: one question for all who follow."""
-    found = _read(connection, seen)
-    ending = {event.job_id for event in found if event.ends}
+def _events_and_ends_after(connection: Connection, seen: dict[str, int]) -> tuple[list[Event], set[str]]:
+    """As `_events_after`, with the ids of the jobs whose last event is included: one query for all followers."""
+    new_events = _events_after(connection, seen)
+    ending = {event.job_id for event in new_events if event.ends}
     if not ending:
-        return found, ending
+        return new_events, ending
     running = select(jobs.c.id).where(jobs.c.id.in_(ending), jobs.c.status.not_in(ENDED))  # retried meanwhile
-    return found, ending - set(connection.execute(running).scalars())
+    return new_events, ending - set(connection.execute(running).scalars())
 
 
-def _read(connection: Connection, seen: dict[str, int]) -> list[Event]:
-    """What came after the number seen of each job, in one statement for all of them."""
-    wanted: Any = values(column("job_id", String), column("seq", Integer), name="wanted").data(list(seen.items())).cte()
+def _events_after(connection: Connection, seen: dict[str, int]) -> list[Event]:
+    """The events after the last number seen of each job, read in one statement."""
+    last: Any = (
+        values(column("job_id", String), column("seq", Integer), name="last_seen").data(list(seen.items())).cte()
+    )
     query = (
         select(events.c.job_id, events.c.seq, events.c.kind, events.c.data)
-        .join(wanted, (events.c.job_id == wanted.c.job_id) & (events.c.seq > wanted.c.seq))
+        .join(last, (events.c.job_id == last.c.job_id) & (events.c.seq > last.c.seq))
         .order_by(events.c.job_id, events.c.seq)
         .limit(BATCH_SIZE)
     )

@@ -1,4 +1,4 @@
-"""The thread that keeps an owner's leases: a graph that blocks the event loop must not lose its job."""
+"""The thread that renews an owner's leases: a graph that blocks the event loop must not lose its job."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ class Heartbeat:
     """Renews all held leases in one statement every fifth of a lease.
 
     Args:
-        on_renewed: told, in the heartbeat's thread, what was lost and what shall stop.
+        on_renewed: called in the heartbeat's thread with the jobs that were lost or cancelled.
     """
 
     def __init__(self, database: Database, lease_s: float, on_renewed: Callable[[lease.Renewed], None]) -> None:
@@ -32,11 +32,11 @@ class Heartbeat:
 
     @property
     def may_steal(self) -> bool:
-        """Not within a lease of an outage: owners whose leases ran out meanwhile renew first."""
+        """Whether expired jobs may be taken: not within a lease of an outage, so that their owners can renew first."""
         return time.monotonic() - self._failed_at > self._lease_s
 
     def failed(self) -> None:
-        """The database did not answer someone here."""
+        """Note that the database did not answer in this process."""
         self._failed_at = time.monotonic()
 
     def hold(self, held: Held) -> None:
@@ -63,9 +63,9 @@ class Heartbeat:
                 renewed = self._database.write_here(lease.renew, held, self._lease_s)
             except StorageUnavailable as error:
                 self.failed()
-                log.warning("leases were not renewed: %s", error)
+                log.warning("lease renewal failed: %s", error)
             except Exception:  # the thread must live: without it every lease here is lost
-                log.exception("leases were not renewed")
+                log.exception("lease renewal failed")
             else:
                 if renewed.lost or renewed.cancelled:
                     self._on_renewed(renewed)

@@ -16,7 +16,7 @@ SYSTEM = ""  # the user of webhooks' and clean-ups' jobs
 
 @dataclass(frozen=True)
 class NewJob:
-    """What is asked for. `input` is JSON with media as artifact ids."""
+    """A job before it is queued. `input` is JSON with media as artifact ids."""
 
     id: str
     user_id: str
@@ -71,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Held:
-    """A job as its owner holds it; every write of a run carries the fence."""
+    """A job and the fence its owner holds it by; every write of a run carries the fence."""
 
     job_id: str
     fence: int
@@ -103,18 +103,18 @@ class Event:
 
     @property
     def ends(self) -> bool:
-        """Whether no event follows it, unless the job is retried."""
+        """Whether this is the job's last event, unless the job is retried."""
         return self.kind == "state" and json.loads(self.data)["status"] in ENDED
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A job just taken, with all that is known of its earlier attempts."""
+    """A job just claimed, with the finished steps of its earlier attempts."""
 
     job: Job
     steps: tuple[StepRecord, ...]
     next_seq: int
-    seconds_left: float  # of its time, by the database's clock
+    seconds_left: float  # until the job times out, by the database's clock
 
     @property
     def held(self) -> Held:

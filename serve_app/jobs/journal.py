@@ -1,7 +1,7 @@
-"""The journal of a durable run: what its steps answered and what happened, committed under the owner's fence.
+"""The journal of a durable run: its steps' answers and its events, committed under the owner's fence.
 
-A run begins without a job when someone waits for it: then the journal only remembers. `attach` gives it a job, and from
-there on each step is committed when it is done; what was remembered is committed first.
+A run that a client waits for begins without a job; until then the journal keeps its steps in memory. `attach` gives it
+a job: the steps in memory are committed first, and every later step when it is done.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from .view import step_view
 
 T = TypeVar("T")
 log = logging.getLogger("ray.serve")
-FLUSH_S = 0.05  # how long an event waits for a commit that would take it along
+FLUSH_S = 0.05  # how long an event waits to be committed together with a step
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # between tries while the database or the store does not answer
 
 
 class Journal:
-    """Of one run.
+    """The journal of one run.
 
     Args:
-        temporary: where media between steps are kept.
-        estimate: of the time left.
-        cache: answers of other runs, if the profile keeps them.
+        temporary: stores the media that pass between steps.
+        estimate: the estimate of the time left.
+        cache: the step cache, if the profile has one.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Journal:
         self._cache = cache
         self._held: Held | None = None
         self._seq = 1
-        self._outbox: list[tuple[EventKind, str]] = []
-        self._remembered: list[tuple[Step, StepCall, Any]] = []
+        self._uncommitted: list[tuple[EventKind, str]] = []
+        self._steps_in_memory: list[tuple[Step, StepCall, Any]] = []
         self._pieces: list[Any] = []  # JSON values, not yet among the events
         self._done: dict[tuple[str, str], list[StepRecord]] = defaultdict(list)
         self._digests: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Journal:
 
     @property
     def held(self) -> Held | None:
-        """The job as its owner holds it; None as long as the run is no job."""
+        """The job and its fence; None while the run is not a job."""
         return self._held
 
     @property
@@ -75,35 +75,35 @@ class Journal:
         return self._estimate.steps
 
     async def attach(self, claimed: Claimed) -> None:
-        """From now on this is the journal of a job: of one just claimed, or one made of this run."""
+        """Make this the journal of a job that was just claimed, or just made from this run."""
         async with self._order:
             self._seq = claimed.next_seq
             for record in claimed.steps:
                 self._done[record.call, record.digest].append(record)
             self._held = claimed.held
-            for step in self.steps:  # they began before the run was a job
-                self._say("step", step_view(step))
-            for step, call, value in self._remembered:
+            for step in self.steps:  # begun before the run was a job
+                self._add_event("step", step_view(step))
+            for step, call, value in self._steps_in_memory:
                 await self._commit_step(step, call, value)
-            self._remembered.clear()
+            self._steps_in_memory.clear()
         self._flush_soon()
 
     def step(self, step: Step) -> None:
-        """Put a step's start or end among the events, and the time left."""
+        """Add an event for a step's start or end, and one for the progress of the run."""
         self._estimate.follow(step)
         if self._held is not None:
-            self._say("step", step_view(step))
-            self._say("progress", self._estimate.progress())
+            self._add_event("step", step_view(step))
+            self._add_event("progress", self._estimate.progress())
             self._flush_soon()
 
     def piece(self, piece: BaseModel) -> None:
-        """Put a piece of the result among the events, with those that no event carries yet."""
+        """Add a piece of the result, which goes into the next event of pieces."""
         self._pieces.append(piece.model_dump(mode="json"))
         self._flush_soon()
 
     def note(self, message: str, level: str = "info") -> None:
-        """Put a line among the events."""
-        self._say("log", {"level": level, "message": message})
+        """Add a log line to the events."""
+        self._add_event("log", {"level": level, "message": message})
         self._flush_soon()
 
     async def recall(self, step: Step, call: StepCall) -> Recorded | None:
@@ -116,11 +116,11 @@ class Journal:
             step.attempts, step.started, step.seconds = record.attempts, record.started_at, record.seconds
             return Recorded(await self._read(call, record.output), record.model)
         if self._cache is not None:
-            found = await self._cache.lookup(self._temporary.user, call, key)
-            if found is not None:
+            cached = await self._cache.lookup(self._temporary.user, call, key)
+            if cached is not None:
                 try:
-                    recorded = Recorded(await self._read(call, found.output), found.model)
-                except ValueError:  # an artifact in it has gone since
+                    recorded = Recorded(await self._read(call, cached.output), cached.model)
+                except ValueError:  # one of its artifacts has been deleted
                     return None
                 step.cached = True
                 return recorded
@@ -129,7 +129,7 @@ class Journal:
     async def record(self, step: Step, call: StepCall, value: Any) -> None:
         async with self._order:
             if self._held is None:
-                self._remembered.append((step, call, value))
+                self._steps_in_memory.append((step, call, value))
                 return
             await self._commit_step(step, call, value)
 
@@ -137,39 +137,39 @@ class Journal:
         """End the job.
 
         Raises:
-            LeaseLost: another owner has it.
+            LeaseLost: another owner has the job.
         """
         async with self._order:
-            held, told = self._owned(), self._take()
+            held, events = self._owned(), self._take_events()
             outcome, seq = Outcome(status, data, charged), self._seq
             self._seq += 1
 
             def work(connection: Connection) -> None:
-                lease.finish(connection, held, outcome, seq, artifacts, told, keep_s)
+                lease.finish(connection, held, outcome, seq, artifacts, events, keep_s)
 
             await self._commit(work)
 
     async def requeue(self, delay_s: float, reason: str, uncounted: bool = False) -> None:
-        """Give the job back.
+        """Put the job back in the queue.
 
         Raises:
-            LeaseLost: another owner has it.
+            LeaseLost: another owner has the job.
         """
         async with self._order:
-            self._say("log", {"level": "warning", "message": reason})
-            self._say("state", {"status": "queued"})
-            held, told = self._owned(), self._take()
-            await self._commit(lambda connection: lease.requeue(connection, held, delay_s, told, uncounted=uncounted))
+            self._add_event("log", {"level": "warning", "message": reason})
+            self._add_event("state", {"status": "queued"})
+            held, events = self._owned(), self._take_events()
+            await self._commit(lambda connection: lease.requeue(connection, held, delay_s, events, uncounted=uncounted))
 
     async def keep(self, writer: Writer, value: Any, name: str) -> tuple[Any, list[Artifact]]:
-        """A value as a document, its media stored, however long the store is away."""
+        """A value as a document with its media stored, retried for as long as the store does not answer."""
         if not holds_media(value):
             return writer.write(value, name)
-        return await patiently(lambda: asyncio.to_thread(writer.write, value, name), self.lost)
+        return await until_storage_answers(lambda: asyncio.to_thread(writer.write, value, name), self.lost)
 
     async def _commit(self, work: Callable[[Connection], T]) -> T:
         try:
-            return await patiently(lambda: self._database.write(work), self.lost)
+            return await until_storage_answers(lambda: self._database.write(work), self.lost)
         except lease.LeaseLost:
             self.lost.set()
             raise
@@ -189,12 +189,12 @@ class Journal:
             output=json.dumps(output),
             cached=step.cached,
         )
-        told = self._take()
+        events = self._take_events()
         progress = json.dumps(self._estimate.progress())
         size = len(record.output) + sum(artifact.size for artifact in artifacts)
 
         def work(connection: Connection) -> None:
-            lease.commit_step(connection, held, record, artifacts, told, progress)
+            lease.commit_step(connection, held, record, artifacts, events, progress)
 
         await self._commit(work)
         if self._cache is not None and not step.cached:
@@ -202,68 +202,68 @@ class Journal:
 
     async def _digest(self, step: Step, call: StepCall) -> str:
         if step.name not in self._digests:
-            asked = (call.name, list(call.args), dict(call.kwargs))
-            heavy = holds_media(asked)
-            self._digests[step.name] = await asyncio.to_thread(digest, asked) if heavy else digest(asked)
+            parts = (call.name, list(call.args), dict(call.kwargs))
+            heavy = holds_media(parts)
+            self._digests[step.name] = await asyncio.to_thread(digest, parts) if heavy else digest(parts)
         return self._digests[step.name]
 
     async def _read(self, call: StepCall, output: str) -> Any:
         kind = list[call.signature.returns] if call.signature.streams else call.signature.returns
         artifacts, user = self._temporary.artifacts, self._temporary.user
-        return await patiently(lambda: load(kind, output, artifacts, user), self.lost)
+        return await until_storage_answers(lambda: load(kind, output, artifacts, user), self.lost)
 
     def _owned(self) -> Held:
         if self._held is None or self.lost.is_set():
             raise lease.LeaseLost
         return self._held
 
-    def _say(self, kind: EventKind, data: Any) -> None:
-        if kind == "progress" and self._outbox and self._outbox[-1][0] == "progress":
-            self._outbox.pop()
-        self._outbox.append((kind, json.dumps(data)))
+    def _add_event(self, kind: EventKind, data: Any) -> None:
+        if kind == "progress" and self._uncommitted and self._uncommitted[-1][0] == "progress":
+            self._uncommitted.pop()
+        self._uncommitted.append((kind, json.dumps(data)))
 
-    def _take(self) -> list[Event]:
-        """The events not yet committed; the transaction they are given to is the one that commits them."""
+    def _take_events(self) -> list[Event]:
+        """Take the uncommitted events, with their numbers; the caller commits them."""
         job_id = self._owned().job_id
         if self._pieces:
-            self._say("pieces", self._pieces)
+            self._add_event("pieces", self._pieces)
             self._pieces = []
-        told = [Event(job_id, self._seq + number, kind, data) for number, (kind, data) in enumerate(self._outbox)]
-        self._seq += len(told)
-        self._outbox.clear()
-        return told
+        events = [Event(job_id, seq, kind, data) for seq, (kind, data) in enumerate(self._uncommitted, self._seq)]
+        self._seq += len(events)
+        self._uncommitted.clear()
+        return events
 
     def _flush_soon(self) -> None:
-        waiting = self._outbox or self._pieces
+        waiting = self._uncommitted or self._pieces
         if self._held is not None and waiting and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.create_task(self._flush())
 
     async def _flush(self) -> None:
         await asyncio.sleep(FLUSH_S)
         async with self._order:
-            if not (self._outbox or self._pieces) or self.lost.is_set() or self._held is None:
+            if not (self._uncommitted or self._pieces) or self.lost.is_set() or self._held is None:
                 return
-            held, told = self._held, self._take()
+            held, events = self._held, self._take_events()
             progress = json.dumps(self._estimate.progress())
             try:
-                await self._commit(lambda connection: lease.note(connection, held, told, progress))
+                await self._commit(lambda connection: lease.note(connection, held, events, progress))
             except lease.LeaseLost:
                 return
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], lost: asyncio.Event) -> T:
-    """What `ask` answers, however long the database or the store is away: what was computed is not thrown away.
+async def until_storage_answers(work: Callable[[], Awaitable[T]], lost: asyncio.Event) -> T:
+    """The result of `work`, retried for as long as the database or the store does not answer: no result is lost.
 
     Raises:
         LeaseLost: `lost` was set meanwhile.
     """
     for attempt in itertools.count():
         try:
-            return await ask()
+            return await work()
         except StorageUnavailable as error:
             if lost.is_set():
                 raise lease.LeaseLost from error
             if attempt in (0, 10, 100):
-                log.warning("a job waits for storage: %s", error)
+                log.warning("storage does not answer, a job waits: %s", error)
             await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
     raise AssertionError

@@ -1,4 +1,4 @@
-"""What the owner of a running job does to it: claim, renew, commit steps, finish, hand over. Functions of a connection.
+"""The queue as workers see it: claim and renew jobs, commit steps, finish, hand over. Functions of a connection.
 
 A claim gives a lease and a fence. Every write of a run carries the fence, and a write that matches no row means that
 another owner has taken over: stop at once and write nothing.
@@ -47,12 +47,12 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Terms:
-    """What a claim is made under.
+    """The terms of a claim.
 
     Args:
-        lease_s: how long an owner that stays silent keeps the job, in seconds.
+        lease_s: how long a silent owner keeps the job, in seconds.
         per_user: graph runs of one user at a time.
-        max_attempts: owners a job may lose before it is given up as the one that kills them.
+        max_attempts: owners a job may lose before it fails as the likely cause of their deaths.
         keep_s: how long a job that a claim ends stays in the history, in seconds.
     """
 
@@ -64,7 +64,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Renewed:
-    """What a heartbeat learns."""
+    """The jobs that a renewal found lost or cancelled."""
 
     lost: frozenset[Held]
     cancelled: frozenset[Held]
@@ -76,7 +76,7 @@ COLUMNS = (jobs.c.id, jobs.c.user_id)
 IN_ORDER = (jobs.c.rank, jobs.c.run_at, jobs.c.id)
 
 _others = jobs.alias("others")
-# How many graphs run for a job's user.
+# The number of graphs that run for a job's user.
 RUNNING = (
     select(func.count())
     .select_from(_others)
@@ -148,7 +148,7 @@ INSERT_STEPS = InsertNew(steps)
 
 
 def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
-    """How many jobs wait for an owner, counted up to `most`; 0 if all of them are of users at their limit."""
+    """The number of jobs that wait for an owner, counted up to `most`; 0 if all their users are at their limits."""
     if not candidates(connection, terms):
         return 0
     some = [select(jobs.c.id).where(waits).limit(most).subquery().select() for waits in (EXPIRED, QUEUED_AND_DUE)]
@@ -156,13 +156,13 @@ def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
 
 
 def candidates(connection: Connection, terms: Terms, most: int = 1, steal: bool = True) -> list[str]:
-    """The jobs to run next: those whose owner fell silent, then those that are due, in order, within users' limits.
+    """The jobs to run next: jobs whose owner fell silent, then due jobs, in order and within users' limits.
 
-    Only reads, so an idle owner's question never holds the write lock.
+    Only reads, so an idle owner never holds the write lock.
     """
     rows = NEXT(connection, steal=steal, most=most).all()
     chosen = _within_limits(rows, terms)
-    if not chosen and rows:  # the first in line are all of users at their limit
+    if not chosen and rows:  # the users of the first jobs in line are all at their limits
         chosen = _within_limits(_of_other_users(connection, most, terms), terms)
     return chosen[:most]
 
@@ -181,7 +181,7 @@ def _within_limits(rows: Iterable[Any], terms: Terms) -> list[str]:
 
 
 def _of_other_users(connection: Connection, most: int, terms: Terms) -> Sequence[Any]:
-    """The first jobs that are due of users who may run one more."""
+    """The first due jobs of users below their limits."""
     running = select(jobs.c.user_id).where(jobs.c.status == "running", jobs.c.kind == GRAPH)
     full = running.group_by(jobs.c.user_id).having(func.count() >= terms.per_user)
     busy = [user for (user,) in connection.execute(full)]
@@ -189,11 +189,11 @@ def _of_other_users(connection: Connection, most: int, terms: Terms) -> Sequence
 
 
 def claim(connection: Connection, owner: str, terms: Terms, most: int = 1, steal: bool = True) -> list[Claimed]:
-    """Take the jobs to run next, at most so many.
+    """Claim the jobs to run next, at most `most`.
 
-    A job that lost `max_attempts` owners is failed instead: it is likely what ends them.
+    A job that lost `max_attempts` owners fails instead: the job itself is the likely cause.
     """
-    lock(connection, CLAIM_LOCK)  # so that two owners want different jobs, and only one a user's last free slot
+    lock(connection, CLAIM_LOCK)  # two owners must not claim the same job, nor the same last free slot of a user
     while chosen := candidates(connection, terms, most, steal):
         if claimed := take(connection, owner, terms, chosen, steal):
             return claimed
@@ -201,12 +201,12 @@ def claim(connection: Connection, owner: str, terms: Terms, most: int = 1, steal
 
 
 def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str], steal: bool = True) -> list[Claimed]:
-    """Take these jobs, but for those that are another's by now or end here."""
-    given = {"ids": chosen, "steal": steal, "new_owner": owner, "lease_s": terms.lease_s}
-    rows = connection.execute(TAKE, given).all()
+    """Claim the chosen jobs, without those that another owner has by now or that end here."""
+    parameters = {"ids": chosen, "steal": steal, "new_owner": owner, "lease_s": terms.lease_s}
+    rows = connection.execute(TAKE, parameters).all()
     lasts = _last_events(connection, [row.id for row in rows if row.fence > 1 or row.submission > 1])
     claimed: list[Claimed] = []
-    told: list[Event] = []
+    new_events: list[Event] = []
     for row in sorted(rows, key=lambda row: chosen.index(row.id)):
         job, last = job_of(row), lasts.get(row.id, FIRST_EVENT if row.kind == GRAPH else 0)
         if job.cancel_requested or job.attempts > terms.max_attempts:
@@ -215,17 +215,18 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
             continue
         done = step_records(connection, job.id) if job.fence > 1 else ()
         if job.kind == GRAPH:
-            told.append(Event(job.id, last + 1, "state", json.dumps({"status": "running", "attempt": job.attempts})))
+            data = {"status": "running", "attempt": job.attempts}
+            new_events.append(Event(job.id, last + 1, "state", json.dumps(data)))
         left = job.timeout_s - (row.at - (job.started_at or row.at))
         claimed.append(Claimed(job, done, last + 2, left))
-    write_events(connection, told)
+    write_events(connection, new_events)
     return claimed
 
 
 def _last_events(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Of jobs that had an owner or were retried; of a new one only the first is there.
+    """The numbers of the last events of jobs that had an owner or were retried; a new job has only its first event.
 
-    Asked on its own: TAKE may have waited for the late owner's commit, and would not see the events of that.
+    A query of its own: TAKE may have waited for a late owner's commit, and would not see that commit's events.
     """
     if not ids:
         return {}
@@ -243,7 +244,7 @@ def _ended_without_run(job: Job, terms: Terms) -> Outcome:
 def adopt(
     connection: Connection, owner: str, terms: Terms, new: NewJob, artifacts: Sequence[Artifact]
 ) -> Claimed | Job:
-    """Make a run that its owner has begun a job of the owner's. An earlier request's with the same key instead.
+    """Make a run that its owner has begun a job of the owner; returns an earlier job with the same key, if any.
 
     Raises:
         InvalidRequest: the key was used with another request.
@@ -259,18 +260,18 @@ def adopt(
 
 
 def renew(connection: Connection, held: Iterable[Held], lease_s: float) -> Renewed:
-    """Keep these jobs for another lease; says which are lost and which shall stop."""
-    wanted = {(one.job_id, one.fence): one for one in held}
-    mine = tuple_(jobs.c.id, jobs.c.fence).in_(list(wanted))
+    """Renew the leases of held jobs; returns the jobs that were lost or cancelled."""
+    by_key = {(job.job_id, job.fence): job for job in held}
+    mine = tuple_(jobs.c.id, jobs.c.fence).in_(list(by_key))
     rows = connection.execute(
         update(jobs)
         .where(mine, jobs.c.status == "running")
         .values(lease_until=now() + lease_s)
         .returning(jobs.c.id, jobs.c.fence, jobs.c.cancel_requested)
     ).all()
-    cancelled = frozenset(wanted[row.id, row.fence] for row in rows if row.cancel_requested)
-    kept = {(row.id, row.fence) for row in rows}
-    return Renewed(frozenset(one for key, one in wanted.items() if key not in kept), cancelled)
+    cancelled = frozenset(by_key[row.id, row.fence] for row in rows if row.cancel_requested)
+    renewed = {(row.id, row.fence) for row in rows}
+    return Renewed(frozenset(job for key, job in by_key.items() if key not in renewed), cancelled)
 
 
 def commit_step(
@@ -278,10 +279,10 @@ def commit_step(
     held: Held,
     record: StepRecord,
     artifacts: Sequence[Artifact] = (),
-    told: Sequence[Event] = (),
+    new_events: Sequence[Event] = (),
     progress: str | None = None,
 ) -> None:
-    """A step is done: its output is kept, and no later attempt does it again. Twice is as good as once.
+    """Commit a finished step, so that no later attempt repeats it. Idempotent.
 
     Raises:
         LeaseLost: another owner has the job.
@@ -289,19 +290,19 @@ def commit_step(
     _hold(connection, held, progress)
     for artifact in artifacts:
         insert_artifact(connection, artifact)
-    # Done before, and the answer was lost: no matter.
+    # A step that was committed before, in a commit whose reply was lost, stays as it is.
     INSERT_STEPS(connection, [{**vars(record), "job_id": held.job_id, "fence": held.fence}])
-    write_events(connection, told)
+    write_events(connection, new_events)
 
 
-def note(connection: Connection, held: Held, told: Sequence[Event], progress: str | None = None) -> None:
-    """Events between commits.
+def note(connection: Connection, held: Held, new_events: Sequence[Event], progress: str | None = None) -> None:
+    """Write events between the commits of steps.
 
     Raises:
         LeaseLost: another owner has the job.
     """
     _hold(connection, held, progress)
-    write_events(connection, told)
+    write_events(connection, new_events)
 
 
 def finish(
@@ -310,27 +311,27 @@ def finish(
     outcome: Outcome,
     seq: int,
     artifacts: Sequence[Artifact] = (),
-    told: Sequence[Event] = (),
+    new_events: Sequence[Event] = (),
     keep_s: float | None = None,
 ) -> None:
-    """The job ends: state, output, credits, webhooks and last event in one transaction. Twice is as good as once.
+    """End the job: state, output, credits, webhooks and last event in one transaction. Idempotent.
 
     Args:
-        seq: of the last event; the ones `told` come before it.
-        keep_s: how long the job stays in the history.
+        seq: the number of the job's last event, which comes after `new_events`.
+        keep_s: how long the job stays in the history, in seconds.
 
     Raises:
-        LeaseLost: another owner has the job, or it ended otherwise.
+        LeaseLost: another owner has the job, or it ended with another status.
     """
     document = None if outcome.data is None else json.dumps(outcome.data)
-    good = outcome.status == "succeeded"
+    succeeded = outcome.status == "succeeded"
     ended = END(
         connection,
         job_id=held.job_id,
         held_fence=held.fence,
         new_status=outcome.status,
-        new_output=document if good else None,
-        new_error=None if good else document,
+        new_output=document if succeeded else None,
+        new_error=None if succeeded else document,
         new_charged=outcome.charged,
         keep_s=keep_s,
     ).first()
@@ -338,22 +339,22 @@ def finish(
         row = connection.execute(select(jobs).where(jobs.c.id == held.job_id, jobs.c.fence == held.fence)).first()
         if row is None or row.status != outcome.status:
             raise LeaseLost
-        return  # committed before, and the answer was lost
+        return  # committed before, in a commit whose reply was lost
     if ended.kind != GRAPH:
         return
     for artifact in artifacts:
         insert_artifact(connection, artifact)
-    last = Event(held.job_id, seq, "state", json.dumps(end_state(outcome.status, None if good else outcome.data)))
-    write_events(connection, [*told, last])
+    last = Event(held.job_id, seq, "state", json.dumps(end_state(outcome.status, None if succeeded else outcome.data)))
+    write_events(connection, [*new_events, last])
     if ended.price or ended.webhook_url or ended.listens:
         job = job_of(connection.execute(select(jobs).where(jobs.c.id == held.job_id)).one())
         settlement.after_end(connection, job, outcome.charged, bool(ended.listens))
 
 
 def requeue(
-    connection: Connection, held: Held, delay_s: float, told: Sequence[Event] = (), *, uncounted: bool = False
+    connection: Connection, held: Held, delay_s: float, new_events: Sequence[Event] = (), *, uncounted: bool = False
 ) -> None:
-    """Give the job back: after a failure worth another try, or, `uncounted`, because the owner has to go.
+    """Put the job back in the queue: after a transient failure or, `uncounted`, because the owner shuts down.
 
     Raises:
         LeaseLost: another owner has the job.
@@ -364,7 +365,7 @@ def requeue(
     mine = {"job_id": held.job_id, "held_fence": held.fence}
     if not connection.execute(update(jobs).where(MINE).values(**values), mine).rowcount:
         raise LeaseLost
-    write_events(connection, told)
+    write_events(connection, new_events)
 
 
 def _hold(connection: Connection, held: Held, progress: str | None) -> None:

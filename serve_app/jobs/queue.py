@@ -1,6 +1,6 @@
-"""What users ask of the queue: create a job, find it, list them, cancel and retry. Functions of a connection.
+"""The queue as users see it: create, find, list, cancel and retry jobs. Functions of a connection.
 
-Whose job it is stands in every condition, so another user's job is as absent as one that never was.
+Every query is restricted to the user, so another user's job looks like a job that never existed.
 """
 
 # SQLAlchemy leaves the kinds of its number types open.
@@ -19,34 +19,34 @@ from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
 from ..storage.tables import events, jobs, now
 from .job import GRAPH, Event, EventKind, Job, NewJob, Status
-from .rows import FIRST_EVENT, INSERT_JOB, QUEUED, end_state, given, job_of, new_job_of, write_events
+from .rows import FIRST_EVENT, INSERT_JOB, QUEUED, end_state, job_of, new_job_of, row_of, write_events
 from .settlement import after_end
 
-ROUNDED_S = 1e-6  # a time of the database that is shown may be later than itself by less: it is rounded to this
+ROUNDED_S = 1e-6  # a time shown to users is rounded to this, so it may be later than the stored time by less
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which jobs of a user's history are wanted; None: any."""
+    """Filters on a user's job history; None matches any job."""
 
     graph: str | None = None
     status: Status | None = None
     since: float | None = None  # created, seconds since the epoch
     until: float | None = None
-    text: str | None = None  # in what went in or came out
+    text: str | None = None  # part of the input or output
 
 
 def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
-    """The job, and whether it was made just now: the same idempotency key gets the same job again.
+    """Create a job; returns it and whether it is new: the same idempotency key returns the same job again.
 
-    The job, its credits and its inputs become one transaction. Asking again with the same id, after an answer that was
-    lost, changes nothing.
+    The job, its credits and its inputs are written in one transaction. A repeated call with the same id, after a lost
+    reply, changes nothing.
 
     Raises:
         InvalidRequest: the key was used with another request.
         InsufficientCredit: the user has less than the price.
     """
-    made = INSERT_JOB(connection, **given(new), delay_s=new.delay_s).first()
+    made = INSERT_JOB(connection, **row_of(new), delay_s=new.delay_s).first()
     if made is None:
         return _known(connection, new), False
     if new.price:
@@ -63,10 +63,10 @@ def _known(connection: Connection, new: NewJob) -> Job:
         same = or_(same, (jobs.c.user_id == new.user_id) & (jobs.c.idempotency_key == new.idempotency_key))
     row = connection.execute(select(jobs).where(same)).first()
     if row is None:  # deleted since; the key is free again
-        raise Conflict("The job of this key has just been deleted. Send it again.")
+        raise Conflict("The job with this idempotency key has just been deleted. Send the request again.")
     if row.request_digest != new.request_digest:
         raise InvalidRequest(
-            [FieldError("Idempotency-Key", f"was used before with another request (job {row.id})", "idempotency_key")]
+            [FieldError("Idempotency-Key", f"was already used for another request (job {row.id})", "idempotency_key")]
         )
     return job_of(row)
 
@@ -75,13 +75,13 @@ def find(connection: Connection, user: str, job_id: str) -> Job:
     """A user's job.
 
     Raises:
-        NotFound: there is none of this id, or it is another user's.
+        NotFound: no job has this id, or the job is another user's.
     """
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.user_id == user, jobs.c.kind == GRAPH))
-    found = row.first()
-    if found is None:
+    mine = select(jobs).where(jobs.c.id == job_id, jobs.c.user_id == user, jobs.c.kind == GRAPH)
+    row = connection.execute(mine).first()
+    if row is None:
         raise NotFound(f"There is no job {job_id[:80]!r}.")
-    return job_of(found)
+    return job_of(row)
 
 
 def page(connection: Connection, user: str, filters: Filters, limit: int, before: str | None = None) -> list[Job]:
@@ -96,18 +96,18 @@ def page(connection: Connection, user: str, filters: Filters, limit: int, before
     if filters.until is not None:
         query = query.where(jobs.c.created_at < filters.until - ROUNDED_S)
     if filters.text:
-        inside = [column.icontains(filters.text, autoescape=True) for column in (jobs.c.input, jobs.c.output)]
-        query = query.where(or_(*inside))
+        matches = [column.icontains(filters.text, autoescape=True) for column in (jobs.c.input, jobs.c.output)]
+        query = query.where(or_(*matches))
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [job_of(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
 
 
 def cancel(connection: Connection, user: str, job_id: str, keep_s: float) -> Job:
-    """End a waiting job at once, ask the owner of a running one to stop it. One that has ended stays as it is.
+    """Cancel a job: a queued job ends at once, a running job's owner is asked to stop, an ended job stays as it is.
 
     Args:
-        keep_s: how long it stays in the history.
+        keep_s: how long the job stays in the history, in seconds.
 
     Raises:
         NotFound: as `find`.
@@ -123,22 +123,22 @@ def cancel(connection: Connection, user: str, job_id: str, keep_s: float) -> Job
         append(connection, job_id, "state", end_state(job.status, None))
         after_end(connection, job, 0, listens=True)
     else:
-        asked = update(jobs).where(jobs.c.id == job_id, jobs.c.status == "running")
-        connection.execute(asked.values(cancel_requested=True))
+        running = update(jobs).where(jobs.c.id == job_id, jobs.c.status == "running")
+        connection.execute(running.values(cancel_requested=True))
     return find(connection, user, job_id)
 
 
 def retry(connection: Connection, user: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again; steps that are done stay done.
+    """Queue a failed or cancelled job again; finished steps are not repeated.
 
     Raises:
         NotFound: as `find`.
-        Conflict: it has not ended, or has succeeded.
+        Conflict: the job has not ended, or has succeeded.
         InsufficientCredit: the user has less than the price.
     """
     job = find(connection, user, job_id)
     if job.status not in ("failed", "cancelled"):
-        raise Conflict(f"The job {'has succeeded' if job.ended else 'has not ended'}: there is nothing to retry.")
+        raise Conflict(f"The job {'has succeeded' if job.ended else 'has not ended yet'}: there is nothing to retry.")
     fresh: dict[str, Any] = dict.fromkeys(("error", "progress", "started_at", "finished_at", "charged", "expires_at"))
     again = update(jobs).where(jobs.c.id == job_id, jobs.c.submission == job.submission, jobs.c.status == job.status)
     changed = connection.execute(
@@ -152,13 +152,13 @@ def retry(connection: Connection, user: str, job_id: str) -> Job:
         )
     )
     if not changed.rowcount:
-        raise Conflict("The job is being retried already.")
+        raise Conflict("The job is already being retried.")
     ledger.reserve(connection, user, job_id, job.submission + 1, job.price)
     append(connection, job_id, "state", {"status": "queued"})
     return find(connection, user, job_id)
 
 
 def append(connection: Connection, job_id: str, kind: EventKind, data: dict[str, Any]) -> None:
-    """An event of a job that nobody runs; the owner of a running one counts `seq` itself."""
+    """Append an event to a job that no worker runs; the owner of a running job numbers its events itself."""
     last = connection.execute(select(func.max(events.c.seq)).where(events.c.job_id == job_id)).scalar() or 0
     write_events(connection, [Event(job_id, last + 1, kind, json.dumps(data))])

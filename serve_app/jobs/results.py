@@ -1,4 +1,4 @@
-"""The result of a job, waited for and read."""
+"""Waiting for the result of a job, and reading it."""
 
 import json
 from typing import Any
@@ -14,11 +14,11 @@ from .serialization import load
 
 
 async def wait_for(jobs: Dispatch, graph: Graph[..., Any], job: Job, wait_s: float) -> BaseModel | Job:
-    """The result of a job if it ends in time, else the job as it is.
+    """The result of a job if it ends within `wait_s` seconds, else the job.
 
     Raises:
-        JobFailed: it failed.
-        Conflict: it was cancelled.
+        JobFailed: the job failed.
+        Conflict: the job was cancelled.
     """
     if not job.ended:
         await jobs.tail.ended(job.id, wait_s)
@@ -27,11 +27,11 @@ async def wait_for(jobs: Dispatch, graph: Graph[..., Any], job: Job, wait_s: flo
 
 
 async def result_of(jobs: Dispatch, graph: Graph[..., Any], job: Job) -> BaseModel:
-    """The result of a job that has ended, as the graph returned it.
+    """The result of an ended job, as the graph returned it.
 
     Raises:
-        JobFailed: it failed.
-        Conflict: it was cancelled, has not ended, or its media are gone.
+        JobFailed: the job failed.
+        Conflict: the job was cancelled, has not ended, or its media have expired.
     """
     if job.status == "failed":
         raise JobFailed(json.loads(job.error or "{}"))
@@ -40,4 +40,4 @@ async def result_of(jobs: Dispatch, graph: Graph[..., Any], job: Job) -> BaseMod
     try:
         return await load(graph.result, job.output or "{}", jobs.artifacts, job.user_id)
     except ValueError:
-        raise Conflict("The job's media are no longer kept.") from None
+        raise Conflict("The job's media have expired and were deleted.") from None

@@ -1,4 +1,4 @@
-"""Rows of the queue as values, and values as rows: what `queue` and `lease` share."""
+"""Rows of the queue as values, and values as rows; shared by `queue` and `lease`."""
 
 # SQLAlchemy leaves the kinds of its number types open.
 # pyright: reportUnknownArgumentType=false
@@ -15,19 +15,19 @@ from ..storage.tables import events, jobs, now, steps
 from .job import Event, Job, NewJob, Status, StepRecord
 
 STEP_COLUMNS = [steps.c[name] for name in StepRecord.__dataclass_fields__]
-GIVEN = ("id", "kind", "user_id", "graph", "input", "timeout_s", "price")
-GIVEN_IF_ANY = ("idempotency_key", "request_digest", "webhook_url")
+REQUIRED = ("id", "kind", "user_id", "graph", "input", "timeout_s", "price")
+OPTIONAL = ("idempotency_key", "request_digest", "webhook_url")
 START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
 QUEUED = json.dumps({"status": "queued"})
-FIRST_EVENT = 1  # says that
+FIRST_EVENT = 1  # the number of the event with `QUEUED`
 
 
 def _insert_job(insert: Any) -> Any:
-    given = {name: bindparam(name, type_=jobs.c[name].type) for name in ("rank", *GIVEN, *GIVEN_IF_ANY)}
+    fields = {name: bindparam(name, type_=jobs.c[name].type) for name in ("rank", *REQUIRED, *OPTIONAL)}
     times = {"created_at": now(), "run_at": now() + bindparam("delay_s", type_=Double())}
     return (
         insert(jobs)
-        .values(**given, **times, **START)
+        .values(**fields, **times, **START)
         .on_conflict_do_nothing()
         .returning(jobs.c.created_at, jobs.c.run_at)
     )
@@ -38,20 +38,20 @@ INSERT_EVENTS = InsertNew(events, created_at=now())
 
 
 def job_of(row: Row[Any]) -> Job:
-    found: dict[str, Any] = {name: getattr(row, name) for name in Job.__dataclass_fields__}
-    found["cancel_requested"] = bool(row.cancel_requested)  # SQLite's is a number
-    return Job(**found)
+    fields: dict[str, Any] = {name: getattr(row, name) for name in Job.__dataclass_fields__}
+    fields["cancel_requested"] = bool(row.cancel_requested)  # SQLite stores a number
+    return Job(**fields)
 
 
 def new_job_of(new: NewJob, created_at: float, run_at: float) -> Job:
-    """A job as it was just written: reading all of its row back costs more than writing it."""
+    """The job that was just inserted, made without a query: reading the row back costs more than writing it."""
     blank: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
     times: dict[str, Any] = {"created_at": created_at, "run_at": run_at}
-    return Job(**{**blank, **START, **given(new), **times})
+    return Job(**{**blank, **START, **row_of(new), **times})
 
 
-def given(new: NewJob) -> dict[str, Any]:
-    return {"rank": -new.priority, **{name: getattr(new, name) for name in (*GIVEN, *GIVEN_IF_ANY)}}
+def row_of(new: NewJob) -> dict[str, Any]:
+    return {"rank": -new.priority, **{name: getattr(new, name) for name in (*REQUIRED, *OPTIONAL)}}
 
 
 def step_records(connection: Connection, job_id: str) -> tuple[StepRecord, ...]:
@@ -60,9 +60,9 @@ def step_records(connection: Connection, job_id: str) -> tuple[StepRecord, ...]:
     return tuple(StepRecord(**row) for row in connection.execute(query).mappings())
 
 
-def write_events(connection: Connection, told: Sequence[Event]) -> None:
-    """Events that are there already, from a commit whose answer was lost, stay as they are."""
-    INSERT_EVENTS(connection, [vars(event) for event in told])
+def write_events(connection: Connection, new_events: Sequence[Event]) -> None:
+    """Insert events; those already there, from a commit whose reply was lost, stay as they are."""
+    INSERT_EVENTS(connection, [vars(event) for event in new_events])
 
 
 def end_state(status: Status, error: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -75,5 +75,5 @@ LISTENS = jobs.c.user_id.in_(select(tables.webhooks.c.user_id).where(tables.webh
 
 
 def enqueue(connection: Connection, new: NewJob) -> None:
-    """A job of the system's own, unless one with its idempotency key is there."""
-    INSERT_JOB(connection, **given(new), delay_s=new.delay_s)
+    """Queue a system job, unless a job with its idempotency key exists."""
+    INSERT_JOB(connection, **row_of(new), delay_s=new.delay_s)

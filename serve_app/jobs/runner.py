@@ -1,6 +1,6 @@
-"""Runs jobs in this process: claims them, keeps their leases, sees each one through to its end or hands it over.
+"""The runner of a process's jobs: claims jobs, renews their leases, runs each to its end or hands it over.
 
-The worker deployment claims from the queue. The gateway adopts runs it has begun for somebody who stopped waiting.
+The worker deployment claims jobs from the queue. The gateway adopts runs whose client stopped waiting.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ from . import estimates, lease
 from .estimates import Estimate
 from .heartbeat import Heartbeat
 from .job import GRAPH, Claimed, Held, Job, NewJob, Outcome
-from .journal import Journal, patiently
+from .journal import Journal, until_storage_answers
 from .serialization import Writer, load
 from .step_cache import StepCache
 
 log = logging.getLogger("ray.serve")
 LONGEST_PAUSE_S = 300.0
-LEARN_S = 2.0
+LEARN_S = 2.0  # between two updates of a graph's usual durations
 
-# A system job's work: gets its input, returns seconds until it is to be done again, None when it is done.
+# The work of a system job: gets the job's input, returns the seconds until its next attempt, None when it is done.
 Handler = Callable[[Any], Awaitable[float | None]]
 
 
 @dataclass(eq=False)
 class _Active:
-    """A job that runs here, and why it is being stopped, if it is."""
+    """A job that runs in this process, and the reason if it is being stopped."""
 
     held: Held
     task: "asyncio.Task[None] | None" = None
@@ -56,9 +56,9 @@ class Runner:
     """The jobs that one process runs.
 
     Args:
-        owner: name of this process, unique among all there ever are.
-        handlers: what to do for each kind of job that is no graph.
-        revision: asks a model what it is made of, for the step cache.
+        owner: name of this process, unique for all time.
+        handlers: the work of each kind of system job.
+        revision: gets a model's revision, for the step cache.
     """
 
     def __init__(
@@ -91,10 +91,15 @@ class Runner:
         self._idle = True
         self.stopped = False
 
-    async def claim(self) -> Claimed | None:
-        """The next job, taken; None if none is ready or the database does not answer.
+    @property
+    def caches_steps(self) -> bool:
+        """Whether answers of steps are kept for other runs."""
+        return self._cache is not None
 
-        Slots that ask while a claim is under way are served together by the next one.
+    async def claim(self) -> Claimed | None:
+        """Claim the next job; None if no job is ready or the database does not answer.
+
+        Slots that call while a claim is under way are served together by the next claim.
         """
         slot: asyncio.Future[Claimed | None] = self._loop.create_future()
         self._slots.append(slot)
@@ -110,24 +115,24 @@ class Runner:
                     claimed = await self._claim_for(len(slots))
                 except StorageUnavailable as error:
                     self._heartbeat.failed()
-                    log.warning("no job was claimed: %s", error)
+                    log.warning("claiming jobs failed: %s", error)
                     claimed = []
                 except Exception:
-                    log.exception("no job was claimed")
+                    log.exception("claiming jobs failed")
                     claimed = []
                 for slot in slots:
-                    if not slot.done():  # a slot may have gone meanwhile
+                    if not slot.done():  # a slot may have been cancelled meanwhile
                         slot.set_result(claimed.pop(0) if claimed else None)
-                for one in claimed:
-                    # If that fails the lease runs out, and another owner takes it.
+                for job in claimed:
+                    # If this fails, the lease runs out and another owner takes the job.
                     with contextlib.suppress(StorageUnavailable, lease.LeaseLost):
-                        await self.database.write(lease.requeue, one.held, 0.0, uncounted=True)
+                        await self.database.write(lease.requeue, job.held, 0.0, uncounted=True)
         finally:
             self._claiming = None
 
     async def _claim_for(self, slots: int) -> list[Claimed]:
         steal = self._heartbeat.may_steal
-        # An idle process only reads: its looks must not take the write lock, nor hold it when it is stopped.
+        # An idle process only reads: its polls must not take the write lock, nor hold it when the process is stopped.
         idle = self._idle and not await self.database.read(lease.candidates, self.terms, 1, steal)
         if idle or self.stopped:
             return []
@@ -136,12 +141,12 @@ class Runner:
         return claimed
 
     async def run(self, claimed: Claimed) -> None:
-        """See a claimed job through. Whoever awaits this may go away; the job does not."""
+        """Run a claimed job to its end. Cancelling the caller does not stop the job."""
         work = self._run_graph if claimed.job.kind == GRAPH else self._run_system
         await asyncio.shield(self._start(claimed, work))
 
     def journal(self, user: str, job_id: str, graph: str) -> Journal:
-        """For a run of this graph."""
+        """The journal of a run of a graph."""
         temporary = Writer(self.artifacts, user, job_id, "temp")
         return Journal(self.database, temporary, Estimate(self._past.get(graph, {})), self._cache)
 
@@ -152,10 +157,10 @@ class Runner:
         journal: Journal,
         answer: Callable[[], Awaitable[BaseModel]],
     ) -> Job:
-        """Make a run that has begun here a job of this process; an earlier job with the same key, if there is one.
+        """Make a run that has begun here a job of this process; returns an earlier job with the same key, if any.
 
         Raises:
-            StorageUnavailable: the database does not answer; the run is as it was.
+            StorageUnavailable: the database does not answer; the run is unchanged.
             InvalidRequest: the key was used with another request.
             InsufficientCredit: the user has less than the price.
         """
@@ -171,7 +176,7 @@ class Runner:
         return claimed.job
 
     async def stop(self) -> None:
-        """Hand every job over, at once: the next owner goes on after the last finished step."""
+        """Hand every job over at once; the next owner continues after the last finished step."""
         self.stopped = True
         tasks = [active.task for active in self._active.values() if active.task]
         for active in list(self._active.values()):
@@ -189,11 +194,11 @@ class Runner:
             try:
                 await work(active, claimed)
             except lease.LeaseLost:
-                log.warning("job %s: another owner has it now", claimed.job.id)
+                log.warning("job %s: lease lost to another owner", claimed.job.id)
             except asyncio.CancelledError:
                 pass
-            except Exception:  # a defect of ours: the lease runs out, and another owner tries
-                log.exception("job %s was left", claimed.job.id)
+            except Exception:  # a defect of Medley: the lease runs out, and another owner retries
+                log.exception("job %s: running it failed, its lease will run out", claimed.job.id)
             finally:
                 self._heartbeat.release(claimed.held)
                 self._active.pop(claimed.held, None)
@@ -202,7 +207,7 @@ class Runner:
         return active.task
 
     def _renewed(self, renewed: lease.Renewed) -> None:
-        """In the heartbeat's thread."""
+        """Stop the jobs that were lost or cancelled. Called in the heartbeat's thread."""
         for held in renewed.lost:
             self._loop.call_soon_threadsafe(self._end_held, held, "lost")
         for held in renewed.cancelled:
@@ -224,7 +229,7 @@ class Runner:
         journal = self.journal(job.user_id, job.id, job.graph)
         await journal.attach(claimed)
         if claimed.steps:
-            journal.note(f"goes on after {claimed.steps[-1].name}")
+            journal.note(f"continuing after step {claimed.steps[-1].name}")
 
         async def answer() -> BaseModel:
             graph = self._graphs.get(job.graph)
@@ -245,7 +250,7 @@ class Runner:
             raise invalid_request(error, graph.fields) from None
 
     async def _see_through(self, active: _Active, job: Job, journal: Journal, answer: Awaitable[BaseModel]) -> None:
-        """Await the answer and commit how the job ended."""
+        """Await the answer and commit the job's outcome."""
         keep_s = self.terms.keep_s
         try:
             try:
@@ -267,26 +272,26 @@ class Runner:
             else:
                 await self._learn(job.graph, journal.steps)
         finally:
-            journal.lost.set()  # whatever still flushes stops
+            journal.lost.set()  # stops a flush that is under way
 
     async def _failed(self, job: Job, journal: Journal, error: MedleyError, keep_s: float) -> None:
         if isinstance(error, Transient) and job.attempts < self.config.tries:
             pause = min(LONGEST_PAUSE_S, max(float(error.retry_after), 2.0**job.attempts)) * random.uniform(0.75, 1.25)
-            await journal.requeue(pause, f"tried again in {pause:.1f} s: {error}")
+            await journal.requeue(pause, f"retrying in {pause:.1f} s: {error}")
             return
         await journal.finish("failed", problem(error, f"/api/v1/jobs/{job.id}", job.id), 0, (), keep_s)
 
     async def _run_system(self, active: _Active, claimed: Claimed) -> None:
         job, held = claimed.job, claimed.held
         try:
-            again = await self._handlers[job.kind](json.loads(job.input))
+            next_in_s = await self._handlers[job.kind](json.loads(job.input))
         except StorageUnavailable:
-            again = 30.0
-        if again is None:
+            next_in_s = 30.0
+        if next_in_s is None:
             commit = functools.partial(lease.finish, held=held, outcome=Outcome("succeeded"), seq=0, keep_s=DAY_S)
         else:
-            commit = functools.partial(lease.requeue, held=held, delay_s=again, uncounted=True)
-        await patiently(lambda: self.database.write(commit), asyncio.Event())
+            commit = functools.partial(lease.requeue, held=held, delay_s=next_in_s, uncounted=True)
+        await until_storage_answers(lambda: self.database.write(commit), asyncio.Event())
 
     async def _usual(self, graph: str) -> estimates.Past:
         try:
@@ -295,7 +300,7 @@ class Runner:
             return {}
 
     async def _learn(self, graph: str, steps: list[Step]) -> None:
-        """Only figures for progress bars: not worth waiting for a database, nor asking it after every run."""
+        """Update the graph's usual durations. They only feed progress bars: not worth a write after every run."""
         if not steps or time.monotonic() - self._learned.get(graph, 0.0) < LEARN_S:
             return
         self._learned[graph] = time.monotonic()
@@ -307,7 +312,7 @@ class Runner:
 
 
 def price_of(price: int, steps: Sequence[Step], cached_price: float) -> int:
-    """What a run costs: its price, less for the steps that were answered from the cache."""
+    """The credits that a run costs: its price, reduced for steps answered from the cache."""
     if not price or not steps:
         return price
     shares = [cached_price if step.cached else 1.0 for step in steps]

@@ -1,4 +1,4 @@
-"""What the gateway and the workers open alike: the database, the artifacts and a runner over them."""
+"""The runtime that the gateway and the workers share: the database, the artifacts and a runner over them."""
 
 import asyncio
 import logging
@@ -25,11 +25,11 @@ REVISION = Method(streams=False, by_reference=False, returns=str, sampled=False)
 
 
 def open_database(settings: Settings) -> Database:
-    """The database with this version's tables. Blocks, and waits a while for one that does not answer yet.
+    """The database with this version's tables. Blocks, and waits up to `STARTUP_TIMEOUT_S` for it to answer.
 
     Raises:
         InvalidConfig: the URL cannot be used.
-        StorageUnavailable: it does not answer.
+        StorageUnavailable: the database does not answer.
     """
     database = Database(settings.database_url)
     began = time.monotonic()
@@ -49,7 +49,7 @@ def open_artifacts(settings: Settings, database: Database, keep_s: float) -> Art
 
 
 def open_runner(config: AppConfig, graphs: Mapping[str, Graph[..., Any]], models: Models, owner: str) -> Runner:
-    """A runner with all it needs, from the profile and the environment. Call it where an event loop runs."""
+    """A runner, made from the profile and the environment. Call it while an event loop runs."""
     settings = Settings.from_environment()
     database = open_database(settings)
     artifacts = open_artifacts(settings, database, config.jobs.keep_s)
@@ -63,5 +63,5 @@ def open_runner(config: AppConfig, graphs: Mapping[str, Graph[..., Any]], models
 
 
 async def revision(model: Model) -> str:
-    """What a model is made of, as it says itself."""
+    """The revision that a model's replica reports: a digest of its code, options and weights."""
     return await model.caller("revision", REVISION)()

@@ -1,4 +1,4 @@
-"""Values as JSON documents with media as artifact ids, and back; and the digest that tells whether two are the same.
+"""Values as JSON documents with media as artifact ids, and back; and the digest that tells whether two are equal.
 
 A field of a media type accepts an artifact's id, so reading back is pydantic's own validation.
 """
@@ -18,7 +18,7 @@ from deployments.media import Media, MediaLimits
 from ..storage.artifacts import Artifact, Artifacts, Folder
 
 ARTIFACT_MARK = '"art_'  # how an artifact's id begins in a document
-UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # what is read back was within limits when it came in
+UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # media read back were within limits when they came in
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Writer:
     folder: Folder
 
     def write(self, value: Any, name: str) -> tuple[Any, list[Artifact]]:
-        """The document, and the artifacts whose rows belong into the same transaction. Blocks; the bytes are stored.
+        """The document, and the artifacts whose rows belong in the same transaction. Stores the bytes, so it blocks.
 
         Raises:
             StorageUnavailable: the store does not answer.
@@ -39,7 +39,7 @@ class Writer:
         made: list[Artifact] = []
 
         def stored(media: Media, path: str) -> str:
-            if media.artifact is not None:  # it came from the store
+            if media.artifact is not None:  # the media came from the store
                 return media.artifact
             artifact = self.artifacts.write_here(
                 self.user, self.folder, media.data, media.media_type, job_id=self.job_id, name=path
@@ -51,7 +51,7 @@ class Writer:
 
 
 def document(value: Any, media: Callable[[Media, str], Any], name: str = "") -> Any:
-    """A value as JSON, with what `media(value, its name)` says in place of each media."""
+    """A value as JSON, with the result of `media(value, its name)` in place of each media."""
     if isinstance(value, Media):
         return media(value, name)
     if isinstance(value, BaseModel):
@@ -70,7 +70,7 @@ def _join(name: str, part: str) -> str:
 
 
 def holds_media(value: Any) -> bool:
-    """Whether there is media anywhere in it: storing that takes a while."""
+    """Whether a value contains media, which take a while to store."""
     if isinstance(value, Media):
         return True
     if isinstance(value, BaseModel):
@@ -81,7 +81,7 @@ def holds_media(value: Any) -> bool:
 
 
 def digest(*values: Any) -> str:
-    """SHA-256 over values, media by their bytes: the same for the same input, whatever it came in as."""
+    """SHA-256 over values, with media by their bytes: equal inputs have equal digests, in whatever form they came."""
     parts = document(values, lambda media, _: {"media": [media.media_type, hashlib.sha256(media.data).hexdigest()]})
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -90,7 +90,7 @@ def read(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
     """A document as a value of a type. Blocks while media are loaded.
 
     Raises:
-        pydantic.ValidationError: it is none, or an artifact in it is gone.
+        pydantic.ValidationError: the document does not fit the type, or one of its artifacts is gone.
         StorageUnavailable: the store does not answer.
     """
     context = {"limits": UNLIMITED, "artifacts": artifacts.opener(user)}

@@ -1,4 +1,4 @@
-"""What happens in one transaction with a job's end or with a webhook's call: credits settled, deliveries queued."""
+"""Settlement, in the transaction that ends a job or calls a webhook: credits are settled, deliveries are queued."""
 
 import json
 
@@ -14,10 +14,10 @@ from .view import job_view
 
 
 def after_end(connection: Connection, job: Job, charged: int, listens: bool) -> None:
-    """Settle the credits of a job that has ended, and announce its end.
+    """Settle the credits of an ended job, and queue the webhook deliveries that announce its end.
 
     Args:
-        listens: whether any webhook of its user may subscribe to it.
+        listens: whether any webhook of the user may subscribe to the event.
     """
     if job.price:
         ledger.settle(connection, job.user_id, job.id, job.submission, job.price, charged)
@@ -46,7 +46,7 @@ def replay(connection: Connection, user: str, webhook_id: str, delivery_id: str)
 
 
 def queue_delivery(connection: Connection, delivery_id: str) -> None:
-    """Queue a delivery as a job of the system's own."""
+    """Queue a delivery as a system job."""
     enqueue(connection, NewJob(new_id("job"), SYSTEM, "deliver", json.dumps(delivery_id), WEBHOOK))
 
 

@@ -1,4 +1,4 @@
-"""A request for a run as a job that can be queued."""
+"""A request for a run, turned into a job that can be queued."""
 
 import asyncio
 import json

@@ -11,7 +11,7 @@ from .job import Job, StepRecord
 
 def job_view(job: Job, steps: Sequence[StepRecord] = ()) -> dict[str, Any]:
     """The job object of the API; times are ISO 8601 in UTC, media are artifact ids."""
-    here = f"/api/v1/jobs/{job.id}"
+    url = f"/api/v1/jobs/{job.id}"
     return {
         "id": job.id,
         "graph": job.graph,
@@ -47,11 +47,11 @@ def job_view(job: Job, steps: Sequence[StepRecord] = ()) -> dict[str, Any]:
         "finished_at": iso(job.finished_at),
         "expires_at": iso(job.expires_at),
         "urls": {
-            "get": here,
-            "cancel": f"{here}/cancel",
-            "retry": f"{here}/retry",
-            "events": f"{here}/events",
-            "result": f"{here}/result",
+            "get": url,
+            "cancel": f"{url}/cancel",
+            "retry": f"{url}/retry",
+            "events": f"{url}/events",
+            "result": f"{url}/result",
         },
     }
 

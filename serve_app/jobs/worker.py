@@ -29,7 +29,7 @@ class Worker:
         self._runner = open_runner(
             config, load_graphs(config.graphs), bind_models(config, handles), f"worker-{replica}"
         )
-        draining()  # a Ray whose note cannot be read is found at the start, not at the first rolling update
+        draining()  # a Ray that keeps the flag elsewhere fails at the start, not at the first rolling update
         self._watching = asyncio.create_task(self._hand_over_when_draining())
 
     async def work(self) -> None:
@@ -44,17 +44,17 @@ class Worker:
         await self._runner.stop()
 
     async def _hand_over_when_draining(self) -> None:
-        """Serve lets a replica finish its calls before it ends it; a job may take an hour, so it is handed over."""
-        while not draining():  # noqa: ASYNC110  # nobody sets an event for it
+        """Hand the jobs over when Serve drains the replica: it waits for running calls, and a job may take an hour."""
+        while not draining():  # noqa: ASYNC110  # nothing sets an event
             await asyncio.sleep(POLL_S)
         await self._runner.stop()
 
 
 def draining() -> bool:
-    """Whether Serve is ending this replica. Serve tells nobody, so its own note is read (Ray 2.60).
+    """Whether Serve is ending this replica. Serve has no public API for this, so its private flag is read (Ray 2.60).
 
     Raises:
-        AttributeError, KeyError: Ray keeps the note elsewhere now; `tests/unit/test_worker.py` fails too.
+        AttributeError, KeyError: Ray keeps the flag elsewhere now; `tests/unit/test_worker.py` fails too.
     """
     process: Any = cast(Any, ray)._private.worker.global_worker
     return bool(process.actors[process.actor_id]._replica_impl._shutting_down)

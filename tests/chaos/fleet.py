@@ -117,7 +117,7 @@ class Fleet:
     def defects(self) -> str:
         """What no worker may ever say: a job left because of an error that nobody foresaw."""
         errors = self._errors.read_text() if self._errors.exists() else ""
-        return errors if "was left" in errors or "Traceback" in errors else ""
+        return errors if "running it failed" in errors or "Traceback" in errors else ""
 
 
 async def until(condition: Callable[[], Any], seconds: float, every: float = 0.02) -> None:

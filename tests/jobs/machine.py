@@ -57,7 +57,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def twice(self, again: bool, work: object, *args: object, **kwargs: object) -> None:
-        """Write; `again` is the answer lost and the write repeated, as `patiently` does."""
+        """Write; `again` is the answer lost and the write repeated, as `until_storage_answers` does."""
         for _ in range(1 + again):
             self.database.write_here(work, *args, **kwargs)  # type: ignore[arg-type]
 

@@ -35,7 +35,7 @@ MODELS = "\n".join(text for name, text in PAGES.items() if name.startswith("docs
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 LEVELS = (CallerError, Transient, ServiceError, SetupError)
-GENERATED = ("build", "dist", "output", "__pycache__", "shared")  # beside hidden folders and *.egg-info
+GENERATED = ("build", "dist", "output", "__pycache__")  # beside hidden folders and *.egg-info
 
 
 def prose(page: str) -> str:

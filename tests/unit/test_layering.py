@@ -177,3 +177,29 @@ def test_the_command_line_loads_neither_ray_nor_an_engine() -> None:
 
 def test_a_graph_is_read_without_ray() -> None:
     assert loaded_by("graphs", ("graphs", "ray", *ENGINES)) == ["graphs"]
+
+
+LINES, FUNCTION_LINES = 400, 60
+
+
+def product() -> list[Path]:
+    """What is installed, but for scripts of training and migrations, which are read once from top to bottom."""
+    folders = ("serve_app", "deployments", "graphs")
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in found if not {"starter", "versions"} & set(path.parts)]
+
+
+def test_no_file_is_longer_than_a_reader_likes() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in product()}
+    assert {path: lines for path, lines in lengths.items() if lines > LINES} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in product()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES
+    ]
+    assert long == []

@@ -23,7 +23,7 @@ from serve_app.accounts import ledger
 from serve_app.clients.batch import Rows
 from serve_app.clients.http import RequestFailed, events, run_graph
 from serve_app.clients.notebook import Medley
-from serve_app.errors import InsufficientCredit, ModelFailed, ServiceError, UnpaidRun
+from serve_app.errors import InsufficientCredit, ModelFailed, RunTimedOut, ServiceError, UnpaidRun
 from serve_app.gateway import server_sent_events
 from serve_app.gateway.deployment import Gateway
 from serve_app.gateway.http_app import ExactPaths
@@ -34,7 +34,7 @@ from serve_app.graph import Graph, graph
 from serve_app.identity import Identity, current_identity
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import Model, Models
-from serve_app.run import Executor
+from serve_app.run import Executor, RunOptions
 from serve_app.storage import tables
 
 from .fakes import PICTURE, RECORDING
@@ -362,6 +362,46 @@ async def test_dependencies_of_the_framework_hold_on_every_route() -> None:
         return JSONResponse(user)
 
     assert (await connect(ExactPaths(made), {}).get("/y")).json() == "ann"
+
+
+@graph(title="Dawdle")
+async def dawdle(request: Nothing) -> AsyncIterator[Nothing]:
+    yield Nothing(text="well")
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("how", ["result", "pieces"])
+async def test_a_graph_that_falls_silent_ends_when_its_time_is_over(how: str) -> None:
+    """Whether the time passes in the graph's function or between two pieces; the caller's task goes on."""
+    call = dawdle.call.model_validate({})
+    run = Executor(Models([])).execute(dawdle, call, Identity("ann"), RunOptions(timeout_s=0.05))
+    said: list[str] = []
+    with pytest.raises(RunTimedOut, match=r"0\.05 s"):
+        if how == "result":
+            await run.result()
+        async for piece in run.pieces():
+            said.append(piece.text)
+    assert said == ([] if how == "result" else ["well"])
+    late = Executor(Models([])).execute(dawdle, call, Identity("ann"), RunOptions(timeout_s=0.02))
+    pieces = late.pieces()
+    await anext(pieces)
+    await asyncio.sleep(0.05)  # the caller is slow
+    with pytest.raises(RunTimedOut):
+        await anext(pieces)
+    task = asyncio.current_task()
+    assert task and task.cancelling() == 0
+
+
+async def test_cancelling_who_follows_a_graph_is_no_timeout() -> None:
+    call = dawdle.call.model_validate({})
+    run = Executor(Models([])).execute(dawdle, call, Identity("ann"), RunOptions(timeout_s=5))
+    pieces = run.pieces()
+    await anext(pieces)
+    waiting = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_a_stream_of_events_is_kept_alive_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
