@@ -3,7 +3,7 @@
 import sys
 
 from . import engines, gateway, jobs
-from .report import update_readme
+from .report import update_figures
 
 PARTS = {"gateway": gateway.run, "jobs": jobs.run, "engines": engines.run}
 
@@ -14,5 +14,5 @@ if __name__ == "__main__":
         sys.exit(f"There is no part {unknown[0]!r}. There are: {', '.join(PARTS)}.")
     rows = [row for name in names for row in PARTS[name]("--quick" in sys.argv)]
     if "--quick" not in sys.argv:
-        update_readme()
+        update_figures()
     sys.exit(any(row.met is False for row in rows))

@@ -1,32 +1,63 @@
-"""The benchmark's figures in the README."""
+"""The benchmark's figures in the documentation."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deployments.starter.figures import Row, at_least, at_most, console, info, save
 
-__all__ = ["Row", "at_least", "at_most", "console", "info", "save", "update_readme"]
+__all__ = ["Row", "at_least", "at_most", "console", "info", "save", "update_figures"]
+
+README, BENCHMARKS = Path("README.md"), Path("docs/benchmarks.md")
+
+# The six figures of the README, by their words there: the beginning of the benchmark's own.
+FRONT_PAGE = {
+    "requests per second, beside Ray Serve with default settings": "trivial: medley / bare-serve",
+    "a chain of three models, beside four HTTP microservices": "chain: medley / microservices",
+    "durable jobs per second, beside DBOS on SQLite": "SQLite: trivial jobs, medley / dbos",
+    "a killed worker's job goes on after": "SQLite: killed worker's job goes on after",
+    "32 streams of tokens, beside vLLM's own server": "language, streaming, 32 callers: medley / vllm serve",
+    "the starter profile is ready after": "starter profile ready",
+}
 
 
-def update_readme(path: Path = Path("README.md")) -> None:
-    """Put the figures of each part that was measured here into its place in the README; the others stay."""
-    text = path.read_text()
-    for file in sorted(Path(".bench").glob("*.json")):
+def update_figures(measured: Path = Path(".bench")) -> None:
+    """Put the figures of each part that was measured here into their places in the documentation; the others stay."""
+    text, rows = BENCHMARKS.read_text(), dict[str, Mapping[str, Any]]()
+    for file in sorted(measured.glob("*.json")):
+        document = json.loads(file.read_text())
+        rows |= {row["name"]: row for row in document["rows"]}
         begin, end = f"<!-- bench:{file.stem} -->\n", "<!-- bench:end -->"
         head, found, rest = text.partition(begin)
         if found:
-            text = head + begin + table(json.loads(file.read_text())) + end + rest.partition(end)[2]
-    path.write_text(text)
+            text = head + begin + table(document) + end + rest.partition(end)[2]
+    BENCHMARKS.write_text(text)
+    README.write_text(front_page(README.read_text(), rows))
+
+
+def front_page(text: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """The README with the figures that were measured here in place of its own."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        words = line.strip("| ").partition(" |")[0]
+        name = FRONT_PAGE.get(words)
+        found = [row for full, row in rows.items() if name and (full == name or full.startswith(f"{name} ("))]
+        if found:
+            lines[number] = f"| {words} | {_cells(found[0])} |"
+    return "\n".join(lines)
 
 
 def table(document: dict[str, Any]) -> str:
     """A part's rows, and where and when they were measured."""
     lines = ["| figure | value | target | met |", "|---|---|---|---|"]
-    for row in document["rows"]:
-        met = {None: "", True: "yes", False: "**no**"}[row["met"]]
-        lines.append(f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['target'] or ''} | {met} |")
+    lines += [f"| {row['name']} | {_cells(row)} |" for row in document["rows"]]
     where, day = document["machine"], document["date"][:10]
     return "\n".join(
         [*lines, "", f"{day}, {where['cores']} cores, {where['memory_gib']} GiB, Python {where['python']}.", ""]
     )
+
+
+def _cells(row: Mapping[str, Any]) -> str:
+    met = {None: "", True: "yes", False: "**no**"}[row["met"]]
+    return f"{row['value']:.3g} {row['unit']} | {row['target'] or ''} | {met}"
