@@ -29,12 +29,18 @@ def parameters_of(method: Callable[..., Any]) -> dict[str, Any]:
     return types
 
 
-def with_options(options: type[Any]) -> Callable[[type[M]], type[M]]:
-    """Gives a request these options as fields after its own, each None unless its caller gives a value."""
+def with_options(options: type[Any], without: Collection[str] = ()) -> Callable[[type[M]], type[M]]:
+    """Gives a request these options as fields after its own, each None unless its caller gives a value.
+
+    Args:
+        without: options that the request has in a form of its own.
+    """
 
     def made(request: type[M]) -> type[M]:
         fields: dict[str, Any] = {
-            name: (annotation, None) for name, annotation in get_type_hints(options, include_extras=True).items()
+            name: (annotation, None)
+            for name, annotation in get_type_hints(options, include_extras=True).items()
+            if name not in without
         }
         about = {"__doc__": request.__doc__, "__module__": request.__module__}
         return create_model(request.__name__, __base__=request, **about, **fields)
@@ -42,9 +48,9 @@ def with_options(options: type[Any]) -> Callable[[type[M]], type[M]]:
     return made
 
 
-def options_in(request: BaseModel, options: type[T]) -> T:
+def options_in(request: BaseModel, options: type[T], without: Collection[str] = ()) -> T:
     """Those of these options that a request has a value for, as the keywords of a call."""
-    values = {name: getattr(request, name) for name in get_type_hints(options)}
+    values = {name: getattr(request, name) for name in get_type_hints(options) if name not in without}
     return cast(T, {name: value for name, value in values.items() if value is not None})
 
 

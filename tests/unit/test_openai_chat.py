@@ -1,16 +1,17 @@
 """Tools, schemas and adapters of a chat as OpenAI's own client asks for them, over a fake model."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import openai
 import pytest
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from deployments.capabilities import Message, Tool, ToolCall
+from deployments.capabilities import ChatOptions, Message, Tool, ToolCall
 from serve_app.config.loading import load_graphs
 from serve_app.config.schema import AppConfig
+from serve_app.gateway.routes.openai.chat_body import OTHER_FORM, ChatCompletion
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import bind_models
 
@@ -183,3 +184,21 @@ async def test_the_graphs_own_route_takes_and_gives_the_same(services: Services)
     assert answer.status_code == 200, answer.text
     assert answer.json()["tool_calls"] == [call.model_dump() for call in CALLS]
     assert writer.options == [{**asked, "tools": [Tool(**WEATHER["function"])]}]
+
+
+def test_an_option_of_a_language_model_is_openais_too_without_an_edit() -> None:
+    """Those that OpenAI's clients send in another form are named; every other comes from `ChatOptions`."""
+    named = set(get_type_hints(ChatOptions))
+    assert set(OTHER_FORM) <= named
+    assert named - set(OTHER_FORM) <= set(ChatCompletion.model_fields)
+    body = {"messages": HELLO, "temperature": 0.5, "seed": 7, "top_p": 0.25}
+    fields = ChatCompletion.model_validate(body).fields()
+    assert (fields["temperature"], fields["seed"], fields["top_p"]) == (0.5, 7, 0.25)
+    assert set(fields) - {"messages"} <= named
+
+
+@pytest.mark.parametrize(("option", "value"), [("temperature", 3), ("top_p", 0), ("seed", -1)])
+async def test_an_option_out_of_bounds_is_refused_by_its_name(open_api: Open, option: str, value: float) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        await open_api(Writer()).chat.completions.create(model="writer", messages=HELLO, **{option: value})  # type: ignore[arg-type]
+    assert refused.value.param == option

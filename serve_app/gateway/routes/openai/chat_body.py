@@ -4,6 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from deployments.call_options import options_in, with_options
+from deployments.capabilities import ChatOptions
+
 from ....errors import NotOffered
 from .shared import DEFAULT_MODEL
 
@@ -89,6 +92,11 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+# The chat graph's options that OpenAI's clients send in another form; every other option has our name and meaning.
+OTHER_FORM = ("max_tokens", "stop", "tools", "tool_choice", "json_schema", "adapter")
+
+
+@with_options(ChatOptions, without=OTHER_FORM)
 class ChatCompletion(BaseModel):
     model: str = DEFAULT_MODEL
     messages: list[ChatMessage] = Field(min_length=1, max_length=200)
@@ -97,10 +105,7 @@ class ChatCompletion(BaseModel):
     n: Literal[1] | None = 1
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     stop: str | list[str] | None = None
-    seed: int | None = Field(None, ge=0)
     tools: list[Annotated[FunctionTool | CustomTool, Field(discriminator="type")]] | None = None
     tool_choice: Literal["auto", "required", "none"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
@@ -118,12 +123,10 @@ class ChatCompletion(BaseModel):
         tools = [function.model_dump(exclude_none=True) for function in functions]
         choice = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else self.tool_choice
         return {
+            **options_in(self, ChatOptions, without=OTHER_FORM),
             "messages": [message.fields() for message in self.messages],
             "max_tokens": self.max_completion_tokens or self.max_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
-            "seed": self.seed,
             "tools": tools or None,
             "tool_choice": choice,
             "json_schema": self._schema(),
