@@ -29,6 +29,8 @@ SILENT_S = 40.0  # events come with a comment every 15 s at least; longer silenc
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between tries to reach the service again
 RECONNECT_TIMEOUT_S = 180.0  # a restart of the whole service takes less
 
+SHOWN = 100  # characters of a text that is being written
+
 UrlOption = Annotated[
     str | None, typer.Option(help="Of a Medley; without it the one started here.", envvar="MEDLEY_URL")
 ]
@@ -172,7 +174,8 @@ def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, cons
     """
     remote, parts, printed = Remote(url, key), form(fields), PrintedSteps(console)
     result: dict[str, Any] = {}
-    with console.status("Waiting ..."):
+    text = ""
+    with console.status("Waiting ...") as status:
         headers = {"accept": "text/event-stream"}
         for _, kind, data in remote.stream("POST", graph_path(graph), files=parts, headers=headers):
             if kind == "error":
@@ -181,6 +184,9 @@ def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, cons
                 result = data
             elif kind == "step":
                 printed.show(data)
+            elif kind == "pieces":  # of a text the end is shown, as it grows
+                text += "".join(str(piece.get("text", "")) for piece in data)
+                status.update(escape(text[-SHOWN:]) or "Waiting ...")
             elif kind == "job":
                 result = _finish_job(remote, data["id"], printed, console)
     for name, value in save_media(result, out, graph).items():

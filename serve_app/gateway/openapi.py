@@ -101,7 +101,7 @@ def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
         status: {"description": text, "content": {"application/problem+json": {"schema": _named("Problem")}}}
         for status, text in PROBLEMS.items()
     }
-    answer: dict[str, Any] = {"application/json": {"schema": {}}, "text/event-stream": {"schema": {"type": "string"}}}
+    answer: dict[str, Any] = {"application/json": {"schema": {}}, "text/event-stream": {"schema": _events(graph)}}
     return {
         "parameters": PARAMETERS,
         "requestBody": {"required": True, "content": content},
@@ -114,6 +114,12 @@ def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
             **problems,
         },
     }
+
+
+def _events(graph: Graph[..., Any]) -> dict[str, Any]:
+    """The schema of a run's server-sent events, which OpenAPI has no words for."""
+    pieces = f"`pieces` (lists of {graph.piece.__name__}), " if graph.piece else ""
+    return {"type": "string", "description": f"Events: `step`, {pieces}then `result`, `error` or `job`"}
 
 
 def _named(name: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ SECRETS = ("MEDLEY_API_KEY", "MEDLEY_DATABASE_URL", "MEDLEY_ARTIFACTS_URL", "MED
 # A secret with what else models read from the environment, if there is one: keys of providers, HF_TOKEN, HF_HOME,
 # HF_HUB_OFFLINE, MEDLEY_WEIGHTS.
 ENVIRONMENT = "medley-environment"
-IMAGE = "medley:0.1.0"  # built from cluster/images; set yours with kustomize's `images:`
+IMAGE = "medley:0.1.0"  # Medley with its engines; name yours with the `images:` of kustomize
 
 
 # One CPU node is always there for the gateway and the workers; every other node appears when it is needed.
