@@ -13,7 +13,7 @@ README, BENCHMARKS = Path("README.md"), Path("docs/benchmarks.md")
 
 # The six figures of the README, by their words there: the beginning of the benchmark's own.
 FRONT_PAGE = {
-    "requests per second, beside Ray Serve with default settings": "trivial: medley / bare-serve",
+    "requests per second without a model, as a multiple of default Ray Serve": "trivial: medley / bare-serve",
     "a chain of three models, beside four HTTP microservices": "chain: medley / microservices",
     "durable jobs per second, beside DBOS on SQLite": "SQLite: trivial jobs, medley / dbos",
     "a killed worker's job goes on after": "SQLite: killed worker's job goes on after",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .graph import graph  # at once: later it would be hidden by the module of this name
+from .graph import graph  # imported eagerly: later the module of this name would hide it
 
 if TYPE_CHECKING:
     from .app import build
@@ -12,10 +12,10 @@ __all__ = ["Medley", "build", "graph"]
 
 
 def __getattr__(name: str) -> Any:
-    """The other public names, imported when they are used: `build` brings Ray, which reads its environment on import.
+    """The other public names, imported on first use: `build` imports Ray, which reads its environment on import.
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError: the package has no such name.
     """
     if name == "Medley":
         from .clients.notebook import Medley

@@ -26,14 +26,14 @@ def build(config: AppConfig) -> Application:
     """The Serve application of a profile (`import_path: serve_app.app:build`).
 
     Raises:
-        InvalidConfig: a backend or graph does not exist, or models cannot share as they say.
+        InvalidConfig: a backend or graph does not exist, or models cannot be multiplexed as the profile says.
     """
     check_names(config, load_graphs(config.graphs), "args")
     backends = {model.name: load_backend(model.backend) for model in config.models}
     check_multiplexing(config.models, backends, "args.models")
-    living = multiplexed(config.models)
+    by_host = multiplexed(config.models)
     models = {
-        model.name: deployment(model, config.nodes, living.get(model.name, ())).bind()
+        model.name: deployment(model, config.nodes, by_host.get(model.name, ())).bind()
         for model in config.models
         if model.host is None
     }
@@ -56,27 +56,25 @@ def build(config: AppConfig) -> Application:
     return gateway.bind(config, models, worker.bind(config, models))
 
 
-def deployment(
-    model: ModelConfig, nodes: Sequence[NodeConfig], sharing: Sequence[ModelConfig] = ()
-) -> serve.Deployment:
+def deployment(model: ModelConfig, nodes: Sequence[NodeConfig], others: Sequence[ModelConfig] = ()) -> serve.Deployment:
     """A model as a Serve deployment with the needs its backend declares; a profile overrides each of them.
 
     Args:
-        sharing: the models that live in its replicas too.
+        others: the models that are multiplexed in its replicas.
     """
     backend = load_backend(model.backend)
     needs = backend.needs
-    others = {other.name: other.user_config for other in sharing}
-    sees_gpus = needs.gpus > 0 or model.gpu_memory_gib is not None or not nodes  # where none are declared, any
-    made = (
-        multiplexed_replica(backend, model.name, others, model.max_loaded, sees_gpus)
+    user_configs = {other.name: other.user_config for other in others}
+    sees_gpus = needs.gpus > 0 or model.gpu_memory_gib is not None or not nodes  # without declared nodes, any GPU
+    replica_class = (
+        multiplexed_replica(backend, model.name, user_configs, model.max_loaded, sees_gpus)
         if others
         else replica(backend, sees_gpus)
     )
     wrap: Any = serve.deployment
-    return wrap(made).options(
+    return wrap(replica_class).options(
         name=model.name,
-        user_config={},  # so that `reconfigure` is called, and the model loaded, even where the profile has none
+        user_config={},  # Serve then calls `reconfigure`, which loads the model, even if the profile sets none
         ray_actor_options=_resources(model, needs, nodes),
         max_ongoing_requests=needs.concurrency,
         max_queued_requests=64 * needs.concurrency,
@@ -88,7 +86,8 @@ def deployment(
 
 
 def _resources(model: ModelConfig, needs: Needs, nodes: Sequence[NodeConfig]) -> dict[str, Any]:
-    """What Ray keeps for a replica; with a GPU, its share follows from the declared memory and is told to the process.
+    """The resources Ray reserves for a replica; the GPU fraction follows from the declared memory, which the process
+    gets in its environment.
 
     Raises:
         InvalidConfig: no GPU is large enough.

@@ -1,31 +1,31 @@
-"""The rest of the one error tree (models' own branches are in `deployments/errors.py`), and problems made of it.
+"""The service's part of the error tree (the models' part is in `deployments/errors.py`), and problem documents.
 
 MedleyError
-├── CallerError                the caller can mend it
-│   ├── InvalidInput, ...      422  what a model raises
+├── CallerError                the caller can correct it
+│   ├── InvalidInput, ...      422  raised by models
 │   ├── InvalidRequest         422  several fields at once
 │   ├── Unauthorized           401
-│   ├── InvalidSignature       401  a provider's callback that is not signed by the provider, or not now
+│   ├── InvalidSignature       401  a callback that its provider did not sign, or signed too long ago
 │   ├── InsufficientCredit     402  the run costs more than the account has
-│   ├── UnknownName            404  a graph, model or route that is not there; says the nearest
-│   ├── NotFound               404  a job, artifact or webhook that is not there, or is another user's
-│   ├── Conflict               409  not in the state for that, or the same is being done already
+│   ├── UnknownName            404  a graph, model or route that does not exist; names the nearest
+│   ├── NotFound               404  a job, artifact or webhook that does not exist, or is another user's
+│   ├── Conflict               409  not possible in the current state, or already being done
 │   ├── BodyTooLarge           413
 │   ├── NotOffered             501
-│   └── Refused                4xx  what the HTTP framework refuses: a method, a form
+│   └── Refused                4xx  refused by the HTTP framework: a method, a form
 ├── Transient                  the same request may be sent again later
-│   ├── ModelUnavailable, ...  503  what a model raises
-│   │   └── InboxUnreachable   503  a replica finds no way to the caller of a stream
+│   ├── ModelUnavailable, ...  503  raised by models
+│   │   └── ReceiverUnreachable  503  a replica cannot connect to the caller of a stream
 │   └── StorageUnavailable     503  the database or the artifact store does not answer
 ├── ServiceError               a defect, or a limit of the service
-│   ├── ModelFailed            500  a model broke in a way that its backend did not foresee
-│   ├── WorkerLost             500  a job outlived the workers it may lose
-│   ├── UnpaidRun              500  a priced graph was about to run with nothing reserved for it
+│   ├── ModelFailed            500  a model failed in a way that its backend did not foresee
+│   ├── WorkerLost             500  a job lost more workers than it may
+│   ├── UnpaidRun              500  a priced graph was about to run without reserved credits
 │   └── RunTimedOut            504
-├── SetupError                 a profile or the weights that it names; no request is involved
+├── SetupError                 an error in a profile or its weights; no request is involved
 │   ├── InvalidConfig          ---  names the key's path
 │   └── BadWeights             ---  missing or damaged
-└── JobFailed                  any  the result of a failed job was requested: as its problem says
+└── JobFailed                  any  the result of a failed job was requested; has the status of the job's problem
 """
 
 import difflib
@@ -63,7 +63,7 @@ class SetupError(MedleyError):
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing wrong with one field; `field` is a dotted path."""
+    """One error in one field; `field` is a dotted path."""
 
     field: str
     detail: str
@@ -109,14 +109,14 @@ class UnknownName(CallerError):
 
 
 class NotFound(CallerError):
-    """No such thing here"""
+    """Resource not found"""
 
     status = 404
     type = "unknown-id"
 
 
 class Conflict(CallerError):
-    """Not possible in the present state"""
+    """Not possible in the current state"""
 
     status = 409
     type = "conflict"
@@ -177,11 +177,11 @@ class JobFailed(MedleyError):
 
     type = "job-failed"
 
-    def __init__(self, found: dict[str, Any]) -> None:
-        super().__init__(str(found.get("detail", "")))
-        self.args = (found,)
-        self.problem = found
-        self.status = int(found.get("status", 500))
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(str(document.get("detail", "")))
+        self.args = (document,)
+        self.problem = document
+        self.status = int(document.get("status", 500))
 
 
 class NotOffered(CallerError):
@@ -215,7 +215,7 @@ class InvalidConfig(SetupError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` where something similar exists, else what does exist, as the end of a sentence."""
+    """A hint to end a message with: ` Did you mean 'x'?` if a similar name exists, else the names that exist."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
@@ -224,27 +224,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def field_errors(error: ValidationError, known: Sequence[str] = ()) -> list[FieldError]:
-    """pydantic's findings in our words; `known` are the valid names, for a hint at a misspelt one."""
-    found: list[FieldError] = []
+    """pydantic's errors as field errors; `known` are the valid names, for a hint at a misspelt name."""
+    errors: list[FieldError] = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         field = ".".join(str(part) for part in item["loc"]) or "body"
         detail = item["msg"]
         if item["type"] == "extra_forbidden":
             detail = "is not a field here." + nearest(field.split(".")[-1], known)
-        found.append(FieldError(field, detail, item["type"]))
-    return found
+        errors.append(FieldError(field, detail, item["type"]))
+    return errors
 
 
 def invalid_request(error: ValidationError, known: Sequence[str] = ()) -> MedleyError:
-    """The one error that stands for pydantic's: 415 where a single file has the wrong format, else 422."""
-    found = field_errors(error, known)
-    if len(found) == 1 and found[0].code == "media_unsupported":
-        return UnsupportedMedia(found[0].field, found[0].detail)
-    return InvalidRequest(found)
+    """The error that stands for pydantic's: 415 if the only error is a file's format, else 422."""
+    errors = field_errors(error, known)
+    if len(errors) == 1 and errors[0].code == "media_unsupported":
+        return UnsupportedMedia(errors[0].field, errors[0].detail)
+    return InvalidRequest(errors)
 
 
 def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any]:
-    """The error as an RFC 9457 problem document; of a failed job, the one it ended with."""
+    """The error as an RFC 9457 problem document; for a failed job, the problem it ended with."""
     if isinstance(error, JobFailed):
         return {**error.problem, "instance": instance, "request_id": request_id}
     document: dict[str, Any] = {
@@ -263,13 +263,13 @@ def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any
 
 
 def reason_of(message: str) -> str:
-    """The last line of Serve's message about a deployment: of a traceback, the error itself."""
+    """The last line of Serve's message about a deployment, which in a traceback is the error."""
     return next((line for line in reversed(message.splitlines()) if line.strip()), "")
 
 
 def foreseen(error: Exception, request_id: str) -> MedleyError:
-    """The error, or in place of one nobody foresaw, which is logged, one that tells no more than the request's id."""
+    """The error if it is Medley's own, else an error that reveals only the request's id; the original is logged."""
     if isinstance(error, MedleyError):
         return error
     log.error("request %s failed", request_id, exc_info=error)
-    return MedleyError(f"The service failed on this request. Its id is {request_id}.")
+    return MedleyError(f"The service failed on this request. Its id, for the logs, is {request_id}.")

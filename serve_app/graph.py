@@ -1,14 +1,14 @@
-"""`@graph`: a typed async function read into a Graph, from which every surface is derived.
+"""The `@graph` decorator: reads a typed async function into a Graph, from which every surface is derived.
 
     @graph(title="Speech to image")
     async def speech_to_image(request: Wish, ears: SpeechToText, painter: TextToImage) -> Painted:
 
-The first parameter is the request (a pydantic model), each other one a model, by the capability it must offer, and the
-return type is the result. Declaring only reads the signature: nothing is registered, and the graph stays callable as
-the function it is. `graphs/__init__.py` lists the graphs that exist.
+The first parameter is the request (a pydantic model). Every other parameter is a model, typed by the capability it must
+offer. The return type is the result. The decorator only reads the signature: it registers nothing, and the graph can
+still be called like its function. `graphs/__init__.py` lists the graphs of a service.
 
-A graph that streams returns `AsyncIterator[Piece]` and yields its pieces. The result is what `Piece.join` makes of them
-all; its type is that of `join`. A piece without `join` makes a result with the list of the pieces.
+A graph that streams returns `AsyncIterator[Piece]` and yields its pieces. `Piece.join` makes the result from all of
+them; the return type of `join` is the type of the result. Without `join` the result is the list of the pieces.
 
     @graph(title="Chat")
     async def chat(request: ChatRequest, writer: Language) -> AsyncIterator[Delta]:
@@ -38,7 +38,7 @@ class GraphError(TypeError):
 
 @dataclass(frozen=True, eq=False)
 class Graph(Generic[P, R]):
-    """A pipeline: what goes in, what comes out and which capabilities it composes."""
+    """A pipeline: its request, its result and the capabilities it composes."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ class Graph(Generic[P, R]):
         return self.function(*args, **kwargs)
 
     def join(self, pieces: Sequence[BaseModel]) -> R:
-        """The result that all the pieces of a run make."""
+        """The result made from all pieces of a run."""
         joined: Any = getattr(self.piece, "join", None)
         return joined(pieces) if joined else self.result(pieces=pieces)
 
@@ -87,27 +87,27 @@ class Graph(Generic[P, R]):
 
     @cached_property
     def takes_media(self) -> bool:
-        """Whether its requests have media in them, which take a while to open."""
+        """Whether requests contain media, which take a while to open."""
         return has_media(self.request)
 
     @cached_property
     def makes_media(self) -> bool:
-        """Whether its results have media in them, which take a while to write as JSON."""
+        """Whether results contain media, which take a while to write as JSON."""
         return has_media(self.result)
 
     @cached_property
     def streams_media(self) -> bool:
-        """Whether its pieces have media in them."""
+        """Whether pieces contain media."""
         return self.piece is not None and has_media(self.piece)
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """Every name a request may have, nested ones too, for hints at misspelt ones."""
+        """The names of all fields of a request, including nested ones, for hints at misspelt names."""
         return (*self.call.model_fields, *self.capabilities)
 
 
 class _Declare:
-    """The decorator that `graph` makes; its overloads tell type checkers what a graph's result is."""
+    """The decorator that `graph` returns; its overloads give type checkers the type of a graph's result."""
 
     def __init__(self, title: str, auto: Collection[str]) -> None:
         self._title, self._auto = title, auto
@@ -154,18 +154,18 @@ def graph(*, title: str, auto: Collection[str] = ()) -> _Declare:
     """A decorator that reads an async function's signature into a Graph.
 
     Args:
-        title: the name people read.
+        title: the name shown to people.
         auto: parameters for which the selector chooses the model.
 
     Raises:
-        GraphError: the signature lacks a request or a result, has a parameter that is no capability, or says that the
-            function streams where it returns at once (or the other way round).
+        GraphError: the signature lacks a request or a result, has a parameter that is not a capability, or declares a
+            stream although the function returns one value (or the reverse).
     """
     return _Declare(title, auto)
 
 
 def _answer(name: str, function: Callable[..., Any], returned: Any) -> tuple[type[BaseModel] | None, type[BaseModel]]:
-    """The type of a graph's pieces, None if it does not stream, and of its result."""
+    """The type of a graph's pieces (None if it does not stream) and the type of its result."""
     streams = get_origin(returned) is AsyncIterator
     if streams and not inspect.isasyncgenfunction(function):
         raise GraphError(f"graph {name}: its signature streams (AsyncIterator), so it must `yield` its pieces")
@@ -184,6 +184,8 @@ def _answer(name: str, function: Callable[..., Any], returned: Any) -> tuple[typ
     if join is None:
         fields: dict[str, Any] = {"pieces": (list[piece], Field(description="All pieces, in their order"))}
         return piece, create_model(f"{piece.__name__}List", **fields)
+    if not inspect.ismethod(join) and not isinstance(inspect.getattr_static(piece, "join"), staticmethod):
+        raise GraphError(f"graph {name}: `{piece.__name__}.join` must be a classmethod, which gets all the pieces")
     result = get_type_hints(join).get("return")
     result = piece if result is Self else result
     if not _is_model(result):

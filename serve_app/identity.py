@@ -1,4 +1,4 @@
-"""Who a run acts for, and the context in which every layer can read it."""
+"""The identity that a run acts for, and the context in which every layer can read it."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -1,21 +1,22 @@
 """A run: one execution of a graph on behalf of an identity. `Executor.execute` is the only place where a Run is made.
 
-A graph sees none of what surrounds it: its parameters are proxies with the capability's methods, and each call of one
-is a step (`steps.py`).
+A graph does not see its surroundings: its parameters are proxies with the capability's methods, and each call of a
+proxy is a step (`steps.py`).
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from .config.schema import AUTO
 from .errors import UnpaidRun
 from .graph import Graph
-from .identity import Identity
+from .identity import Identity, acting_as
 from .models.methods import Method, methods_of
 from .models.registry import Model, Models
 from .steps import Journal, Observer, Step, StepCall, Steps
@@ -23,14 +24,14 @@ from .steps import Journal, Observer, Step, StepCall, Steps
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is run.
+    """The options of a run.
 
     Args:
         respond_async: answer with the job at once.
         wait_s: seconds to wait for the result before the run goes on as a job; None: until it ends.
-        idempotency_key: of the request; an equal request with the same key gets the same job.
-        priority: of the job, -10 to 10; higher first.
-        timeout_s: longest the run may take, in seconds; None: as long as the service lets it.
+        idempotency_key: the request's key; an equal request with the same key gets the same job.
+        priority: the job's priority, -10 to 10; higher first.
+        timeout_s: longest the run may take, in seconds; None: the service's limit.
         webhook: URL that is called when the job has ended.
     """
 
@@ -43,7 +44,7 @@ class RunOptions:
 
     @property
     def durable(self) -> bool:
-        """Whether the run is to be a job from its beginning."""
+        """Whether the run must be a job from the start."""
         return self.respond_async or self.idempotency_key is not None or self.webhook is not None
 
 
@@ -91,9 +92,11 @@ class Executor:
         """
         limits = [seconds for seconds in (options.timeout_s, self.longest_s) if seconds is not None]
         followers = (*self.observers, *observers, *((journal,) if journal else ()))
-        steps = Steps(self.models, followers, journal, min(limits, default=None))
+        steps = Steps(self.models, followers, journal, min(limits, default=None), graph.name)
         return Run(graph, call, identity, steps, self.price(graph), journal, streams)
 
+
+T = TypeVar("T")
 
 _END = object()  # of a graph's pieces
 
@@ -121,7 +124,7 @@ class Run:
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """Those who follow the run."""
+        """The observers of the run."""
         return self._steps.observers
 
     def observe(self, observer: Observer) -> None:
@@ -129,7 +132,7 @@ class Run:
         self._steps.observers = (*self._steps.observers, observer)
 
     async def result(self) -> Any:
-        """The graph's result; of a graph that streams, all its pieces joined.
+        """The graph's result; for a graph that streams, all its pieces joined.
 
         Raises:
             MedleyError: the input is bad, no model could answer, or the time is over.
@@ -138,12 +141,13 @@ class Run:
         if self.graph.piece is not None:
             return await self._joined()
         try:
-            return await self._steps.within(self.graph.function(self.call, **self._proxies()))
+            with acting_as(self.identity):
+                return await self._steps.within(self.graph.function(self.call, **self._proxies()))
         finally:
             await self._steps.end()
 
     async def pieces(self) -> AsyncGenerator[Any]:
-        """The pieces of a graph that streams, as they come; of another graph its result.
+        """The pieces of a graph that streams, as they come; for any other graph its result.
 
         Raises:
             MedleyError: as `result`.
@@ -152,27 +156,27 @@ class Run:
             yield await self.result()
             return
         self._check_paid()
-        deadline = self._steps.deadline()
+        deadline = Deadline(self._steps.deadline, self._steps.timed_out)
         try:
             async with aclosing(self.graph.function(self.call, **self._proxies())) as pieces:
                 while True:
-                    self._steps.driven()  # each time: a server may go on in another task
-                    piece = await deadline.next(pieces, _END)
+                    self._steps.driven()  # each time: a server may continue in another task
+                    with acting_as(self.identity):  # not around the `yield`: the caller's context is its own
+                        piece = await deadline.next(pieces, _END)
                     if piece is _END:
                         return
                     if self._streams:
-                        for observer in self._steps.observers:
-                            observer.piece(piece)
+                        self._steps.tell_piece(piece)
                     yield piece
         finally:
             deadline.close()
             await self._steps.end()
 
     def model(self, parameter: str, capability: type[Any], usual: str | None = None) -> Any:
-        """What a graph's parameter is bound to: an object with the capability's methods, whose calls are steps.
+        """The object that a graph's parameter is bound to: it has the capability's methods, whose calls are steps.
 
         Args:
-            usual: the name that holds if the call names none; None: the profile's order.
+            usual: the model's name if the call names none; None: the profile's order.
 
         Raises:
             MedleyError: the profile has no such model.
@@ -231,14 +235,15 @@ class Proxy:
         return partial(self._items, method, signature)
 
     def _able(self, method: str) -> tuple[Model, ...]:
-        """The candidates that do more than refuse `method`: to call another would wake one that sleeps."""
+        """The candidates that implement `method`: calling any other might start a model that sleeps, only to refuse."""
         return tuple(model for model in self._candidates if method not in model.lacks)
 
     def _call(self, method: str, signature: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
-        candidates = self._able(method) or self._candidates[:1]  # where all would refuse, one says so
+        candidates = self._able(method) or self._candidates[:1]  # if all would refuse, the first says so
         if self._auto:
             candidates = self._steps.models.selected(candidates, signature, args, kwargs)
-        return StepCall(f"{self._parameter}.{method}", method, signature, candidates, args, kwargs)
+        name, capability = f"{self._parameter}.{method}", self._capability.__name__
+        return StepCall(name, capability, method, signature, candidates, args, kwargs)
 
     async def _answer(self, method: str, signature: Method, /, *args: Any, **kwargs: Any) -> Any:
         return await self._steps.answer(self._call(method, signature, args, kwargs))
@@ -251,3 +256,47 @@ class Proxy:
         answer = await self._answer(signature.whole, whole, *args, **kwargs)
         for piece in signature.returns.split(answer):
             yield piece
+
+
+class Deadline:
+    """The deadline of a stream: cancels the task that waits for the next item when the time is over. One timer serves
+    the whole stream, since one per item would cost as much as the item.
+
+    Args:
+        at: by the event loop's clock; None: never.
+        error: makes what is raised then.
+    """
+
+    __slots__ = ("_error", "_expired", "_task", "_timer")
+
+    def __init__(self, at: float | None, error: Callable[[], Exception]) -> None:
+        self._error, self._expired = error, False
+        self._task: asyncio.Task[Any] | None = None
+        self._timer = None if at is None else asyncio.get_running_loop().call_at(at, self._expire)
+
+    async def next(self, items: AsyncIterator[T], end: Any) -> T | Any:
+        """The next item, or `end`.
+
+        Raises:
+            Exception: the time is over.
+        """
+        if self._expired:
+            raise self._error()
+        self._task = asyncio.current_task()
+        try:
+            return await anext(items, end)
+        except asyncio.CancelledError:
+            if not self._expired or self._task is None or self._task.uncancel() > 0:
+                raise  # the caller's own
+            raise self._error() from None
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()

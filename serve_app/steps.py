@@ -1,12 +1,12 @@
-"""The steps of a run: each model call is numbered, timed, retried on another replica when its own is lost, handed to
-the next model of the capability when a model cannot answer, cancelled with its caller, and kept in the run's journal.
+"""The steps of a run: model calls that are numbered, timed and recorded in the run's journal. A call is retried on
+another replica if its own is lost, passed to the next model if a model cannot answer, and cancelled with its caller.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
@@ -26,7 +26,7 @@ from .models.stream_receiver import ReceivedStream
 T = TypeVar("T")
 log = logging.getLogger("ray.serve")
 
-ATTEMPTS = 3  # on one model, when its replica dies under the call
+ATTEMPTS = 3  # on one model, if its replica dies during the call
 RETRY_PAUSE_S = 0.2  # times the attempt; the router needs a moment to see that a replica is gone
 REPLICA_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)  # RayActorError: ActorDied and ActorUnavailable too
 
@@ -44,6 +44,8 @@ class Step:
     error: str | None = None
     cached: bool = False  # answered from the step cache, not by the model
     fraction: float | None = None  # how much is done, 0 to 1, where the model reports it
+    graph: str = ""  # of the run
+    capability: str = ""  # that the model offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class StepCall:
     """The call that a step makes: `name` is `parameter.method`, without a number."""
 
     name: str
+    capability: str
     method: str
     signature: Method
     candidates: tuple[Model, ...]
@@ -66,19 +69,19 @@ class Recorded(NamedTuple):
 
 
 class Observer(Protocol):
-    """Follows a run: its events, its metrics."""
+    """An object that follows a run, to make its events or metrics."""
 
     def step(self, step: Step) -> None:
         """A step started, advanced or ended."""
         ...
 
     def piece(self, piece: BaseModel) -> None:
-        """A graph that streams gave a piece, and somebody follows the pieces."""
+        """A graph that streams yielded a piece, and a client follows the pieces."""
         ...
 
 
 class Journal(Observer, Protocol):
-    """Keeps what the steps of a run answered, so that another attempt, or an equal step, need not call the model."""
+    """A record of the answers of a run's steps, so that another attempt, or an equal step, need not call the model."""
 
     @property
     def paid(self) -> bool:
@@ -86,11 +89,11 @@ class Journal(Observer, Protocol):
         ...
 
     async def recall(self, step: Step, call: StepCall) -> Recorded | None:
-        """The recorded answer, if there is one; the step is marked `cached` where it comes from another run."""
+        """The recorded answer, if there is one; an answer of another run marks the step as `cached`."""
         ...
 
     async def record(self, step: Step, call: StepCall, value: Any) -> None:
-        """Keep an answer. Returns when it is safe."""
+        """Keep an answer; returns when it is stored."""
         ...
 
 
@@ -102,6 +105,7 @@ class Steps:
         observers: follow each step; the journal is among them.
         journal: keeps answers.
         longest_s: seconds the run may take; then what it waits for is cancelled.
+        graph: the graph's name; "" for calls outside of one.
     """
 
     __slots__ = (
@@ -112,17 +116,23 @@ class Steps:
         "_tasks",
         "all",
         "breaker",
+        "graph",
         "journal",
         "models",
         "observers",
     )
 
     def __init__(
-        self, models: Models, observers: tuple[Observer, ...], journal: Journal | None, longest_s: float | None
+        self,
+        models: Models,
+        observers: tuple[Observer, ...],
+        journal: Journal | None,
+        longest_s: float | None,
+        graph: str = "",
     ) -> None:
         self.all: list[Step] = []
         self.models, self.breaker = models, models.breaker
-        self.observers, self.journal = observers, journal
+        self.observers, self.journal, self.graph = observers, journal, graph
         self._named: Counter[str] = Counter()  # steps by name, to number them
         self._tasks: set[asyncio.Task[Any] | None] = set()
         self._drivers: set[asyncio.Task[Any] | None] = set()  # tasks that await the run itself
@@ -143,7 +153,7 @@ class Steps:
 
         Once an item has left there is no other attempt: the caller has seen it.
         """
-        step, journal = self._start(call.name), self.journal
+        step, journal = self._start(call), self.journal
         fault, begun, given = _Fault(""), False, list[Any]()
         try:
             if journal and (recorded := await journal.recall(step, call)):
@@ -206,36 +216,49 @@ class Steps:
         except TimeoutError:
             if not bound.expired():  # the answer's own
                 raise
-            raise self._timed_out() from None
+            raise self.timed_out() from None
 
     def driven(self) -> None:
-        """The calling task awaits the run: it is the caller's, and never cancelled by `end`."""
+        """Mark the calling task as the caller's, which awaits the run: `end` never cancels it."""
         self._drivers.add(asyncio.current_task())
 
     async def end(self) -> None:
-        """Cancel the steps that still run: `asyncio.gather` lets its other calls run on when one fails, and nobody
-        waits for them any more."""
+        """Cancel the steps that still run: if one call of an `asyncio.gather` fails, the others run on, although nobody
+        waits for them."""
         left = [task for task in self._tasks - self._drivers - {asyncio.current_task()} if task and not task.done()]
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left)
 
-    def deadline(self) -> "Deadline":
-        """The run's deadline, for a stream of pieces."""
-        return Deadline(self._deadline, self._timed_out)
+    @property
+    def deadline(self) -> float | None:
+        """When the run's time is over, by the event loop's clock; None: never."""
+        return self._deadline
 
-    def _start(self, name: str) -> Step:
-        self._named[name] += 1
-        number = self._named[name]
-        step = Step(f"{name}-{number}" if number > 1 else name, started=time.time())
+    def _start(self, call: StepCall) -> Step:
+        self._named[call.name] += 1
+        number = self._named[call.name]
+        name = f"{call.name}-{number}" if number > 1 else call.name
+        step = Step(name, started=time.time(), graph=self.graph, capability=call.capability)
         self.all.append(step)
         self._tasks.add(asyncio.current_task())
         return step
 
+    def tell_piece(self, piece: BaseModel) -> None:
+        """Show the observers a piece of the graph's result."""
+        for observer in self.observers:
+            try:
+                observer.piece(piece)
+            except Exception:
+                log.exception("an observer failed at a piece of %s", self.graph)
+
     def _tell(self, step: Step) -> None:
         for observer in self.observers:
-            observer.step(step)
+            try:
+                observer.step(step)
+            except Exception:  # a metric that fails is no reason for a run to fail
+                log.exception("an observer failed at step %s", step.name)
 
     async def _attempt(self, step: Step, model: Model, attempt: int) -> None:
         """Count one more attempt of a step on a model, after a pause if the last one lost its replica."""
@@ -255,18 +278,18 @@ class Steps:
         return model.caller(call.method, call.signature)(*call.args, **call.kwargs)
 
     def _reader(self, step: Step, call: StepCall, model: Model, response: Any) -> Callable[[], Awaitable[Any]]:
-        """A function that gives the response's next item, `_END` after the last."""
+        """A function that returns the response's next item, `_END` after the last."""
         if not call.signature.streams:
             return _once(self._followed(step, response) if model.tells_progress else response)
         items = aiter(response)
         if not isinstance(response, ReceivedStream):
             return lambda: self.within(anext(items, _END))
         if self._deadline is not None:  # one timer for the stream: one for each item would cost as much as the item
-            response.fail_at(self._deadline, self._timed_out())
+            response.fail_at(self._deadline, self.timed_out())
         return lambda: anext(items, _END)
 
     async def _followed(self, step: Step, response: Any) -> Any:
-        """The answer of a model that reports its progress, which its step passes on."""
+        """The answer of a model that reports its progress, which the step passes to observers."""
         async for item in response:
             if not isinstance(item, Progress):
                 return item
@@ -279,7 +302,7 @@ class Steps:
         self._tell(step)
 
     def _finish(self, step: Step, error: BaseException | None = None) -> None:
-        if step.model and step.status == "running":  # it may have ended, and then not been recorded
+        if step.model and step.status == "running":  # a recalled step has ended already
             self.models.calls[step.model] -= 1
         step.seconds = time.time() - step.started
         if error is None:
@@ -289,52 +312,9 @@ class Steps:
             step.error = str(error) or step.status
         self._tell(step)
 
-    def _timed_out(self) -> RunTimedOut:
+    def timed_out(self) -> RunTimedOut:
+        """The error of a run whose time is over."""
         return RunTimedOut(f"The run took longer than {self._longest_s:g} s and was cancelled.")
-
-
-class Deadline:
-    """The deadline of a stream: cancels the task that waits for the next item when the time is over. One timer serves
-    the whole stream, since one per item would cost as much as the item.
-
-    Args:
-        at: by the event loop's clock; None: never.
-        error: makes what is raised then.
-    """
-
-    __slots__ = ("_error", "_expired", "_task", "_timer")
-
-    def __init__(self, at: float | None, error: Callable[[], Exception]) -> None:
-        self._error, self._expired = error, False
-        self._task: asyncio.Task[Any] | None = None
-        self._timer = None if at is None else asyncio.get_running_loop().call_at(at, self._expire)
-
-    async def next(self, items: AsyncIterator[T], end: Any) -> T | Any:
-        """The next item, or `end`.
-
-        Raises:
-            Exception: the time is over.
-        """
-        if self._expired:
-            raise self._error()
-        self._task = asyncio.current_task()
-        try:
-            return await anext(items, end)
-        except asyncio.CancelledError:
-            if not self._expired or self._task is None or self._task.uncancel() > 0:
-                raise  # the caller's own
-            raise self._error() from None
-        finally:
-            self._task = None
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _expire(self) -> None:
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()
 
 
 _END = object()  # of a response's items
@@ -360,7 +340,7 @@ def _cancel(response: Any) -> None:
 
 
 class _Fault(NamedTuple):
-    """Why a model did not answer, whether another replica may, and whether it counts against the model."""
+    """The reason why a model did not answer, whether another replica may, and whether it counts against the model."""
 
     reason: str
     lost: bool = False
@@ -375,16 +355,16 @@ def cause_of(error: Exception) -> Exception:
 
 
 def _fault(error: Exception, model: Model) -> _Fault:
-    """What to do about an error: try again, try the next model, or raise an error that would come again."""
+    """The fault behind an error, which says whether to retry or try the next model; raises errors that would recur."""
     cause = cause_of(error)
     if isinstance(cause, REPLICA_LOST):
         return _Fault(f"A replica of {model.name} was lost.", lost=True)
     if isinstance(cause, BackPressureError):
-        return _Fault(f"{model.name} has too many requests waiting.", counts=False)  # it works as much as it can
+        return _Fault(f"{model.name} has too many requests waiting.", counts=False)  # a busy model is not a failing one
     if isinstance(cause, DeploymentUnavailableError):
         return _Fault(f"{model.name} is not running.")
     if isinstance(cause, ReceiverUnreachable):
-        log.warning("streams of %s come over Serve, one message an item: %s", model.name, cause.detail)
+        log.warning("streams of %s now come over Serve, one message per item: %s", model.name, cause.detail)
         if model.receiver is not None:
             model.receiver.give_up(model.name)
         return _Fault(f"{model.name}: {cause.detail}", lost=True)

@@ -1,1 +1,1 @@
-"""Who calls, and what they may spend."""
+"""Accounts: the identity of callers, and their credits."""

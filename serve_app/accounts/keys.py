@@ -1,4 +1,4 @@
-"""Who is calling. One API key so far: the seam for accounts is `Authenticator`."""
+"""Authentication of callers. There is one API key so far; `Authenticator` is the seam for accounts."""
 
 import hashlib
 import hmac
@@ -14,22 +14,22 @@ KEY_FILE = "api_key"
 
 
 class Authenticator(Protocol):
-    """Finds the identity of a credential."""
+    """An object that finds the identity of a credential."""
 
     async def identify(self, credential: bytes) -> Identity | None:
-        """The identity that a credential stands for, or None if it is nobody's. Takes the same time either way."""
+        """The identity of a credential, or None if it is unknown. Takes the same time either way."""
         ...
 
 
 class SingleKey:
-    """One key for one user, `local`."""
+    """The authenticator with one key for one user, `local`."""
 
     def __init__(self, key: str) -> None:
         self._digest = hashlib.sha256(key.encode()).digest()
         self._identity = Identity("local")
 
     async def identify(self, credential: bytes) -> Identity | None:
-        # Digests have one length, so the comparison tells nothing of the key's.
+        # Digests have the same length, so the comparison reveals nothing about the key's length.
         matches = hmac.compare_digest(hashlib.sha256(credential).digest(), self._digest)
         return self._identity if matches else None
 
@@ -39,7 +39,7 @@ def key_path(settings: Settings) -> Path:
 
 
 def open_key(settings: Settings) -> tuple[str, bool]:
-    """The API key, and whether it was made just now: from MEDLEY_API_KEY, else a file only its owner reads."""
+    """The API key, and whether this call created it: MEDLEY_API_KEY, else the content of a file in MEDLEY_HOME."""
     if settings.api_key:
         return settings.api_key, False
     return open_secret(key_path(settings), lambda: f"medley-{secrets.token_urlsafe(32)}")

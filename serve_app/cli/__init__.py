@@ -1,4 +1,4 @@
-"""`medley`, the command line."""
+"""The command line, `medley`."""
 
 from .main import app, main
 

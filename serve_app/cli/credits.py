@@ -1,4 +1,4 @@
-"""`medley credits`: what a user may spend, and adding to it. For operators: it opens the database, not the service."""
+"""The commands `medley credits`: show and grant credits. For operators: they open the database, not the service."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from ..storage import tables
 from ..storage.database import Database
 
 app = typer.Typer(
-    help="What users may spend. Opens the database of this machine or of MEDLEY_DATABASE_URL.\n\n"
+    help="Show and grant users' credits, in the database of this machine or of MEDLEY_DATABASE_URL.\n\n"
     "Example: medley credits grant local 100",
     no_args_is_help=True,
 )
@@ -31,18 +31,21 @@ def grant(
     amount: Annotated[int, typer.Argument(min=1, max=LARGEST_GRANT, help="Credits to add.")],
     source: Annotated[str, typer.Option(help="Where the grant comes from, such as invoice.")] = "cli",
     external_id: Annotated[
-        str | None, typer.Option(help="Its id there: a grant with the same source and id is entered once.")
+        str | None,
+        typer.Option(help="The grant's id at its source; a grant with the same source and id is entered once."),
     ] = None,
 ) -> None:
-    """Add credits; says what the user has then."""
+    """Add credits to a user's balance, and print the new balance."""
     with _database() as database:
         left = database.write_here(ledger.grant, user, amount, source, external_id)
     console.print(f"{user} has {left:,} credits.", highlight=False)
 
 
 @app.command()
-def show(user: UserArgument, limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries.")] = 20) -> None:
-    """The balance, and the newest entries of the ledger."""
+def show(
+    user: UserArgument, limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries.")] = 20
+) -> None:
+    """Show a user's balance and the newest entries of the ledger."""
     with _database() as database:
         left, entries = database.read_here(_account, user, limit)
     table = Table("when", "what", "credits", "job", box=None)
@@ -66,5 +69,5 @@ def _database() -> Generator[Database]:
 def _account(connection: Connection, user: str, limit: int) -> tuple[int, list[tuple[float, str, int, str | None]]]:
     entry = tables.ledger.c
     newest = select(entry.created_at, entry.kind, entry.amount, entry.job_id).where(entry.user_id == user)
-    found = connection.execute(newest.order_by(entry.id.desc()).limit(limit))
-    return ledger.balance(connection, user), [(row[0], row[1], row[2], row[3]) for row in found]
+    rows = connection.execute(newest.order_by(entry.id.desc()).limit(limit))
+    return ledger.balance(connection, user), [(row[0], row[1], row[2], row[3]) for row in rows]

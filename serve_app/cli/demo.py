@@ -1,4 +1,4 @@
-"""The first try: a sentence spoken by the text-to-speech model goes through two pipelines, the results are kept."""
+"""The demo of a new service: sentences spoken by the text-to-speech model go through two graphs."""
 
 import base64
 from pathlib import Path
@@ -12,11 +12,11 @@ from ..clients.http import run_graph
 
 WISH = "a red circle on a blue background"
 QUESTION = "what can you do"
-VOICE = "en-us+f2"  # the one PocketSphinx hears best: its acoustic model was made from people, not from eSpeak
+VOICE = "en-us+f2"  # the voice PocketSphinx recognizes best: its acoustic model was trained on people, not on eSpeak
 
 
 def try_sample(url: str, key: str, out: Path, console: Console) -> None:
-    """Speak a wish and a question, send them through `speech_to_image` and `voice_assistant`, name the files."""
+    """Speak a wish and a question, run `speech_to_image` and `voice_assistant` on them, and print the files."""
     out.mkdir(parents=True, exist_ok=True)
     for text, graph in ((WISH, "speech_to_image"), (QUESTION, "voice_assistant")):
         recording = out / f"{graph}-spoken.wav"
@@ -32,6 +32,6 @@ def speak(url: str, key: str, text: str) -> bytes:
     answer = httpx.post(f"{url}/api/v1/graphs/speech", json=spoken, headers=headers, timeout=60)
     answer.raise_for_status()
     audio: str = answer.json()["audio"]
-    found = DATA_URL.match(audio)
-    assert found
-    return base64.b64decode(audio[found.end() :])
+    match = DATA_URL.match(audio)
+    assert match
+    return base64.b64decode(audio[match.end() :])

@@ -1,4 +1,4 @@
-"""`medley jobs`: list, show, watch, cancel and retry durable runs, over HTTP."""
+"""The commands `medley jobs`: list, show, watch, cancel and retry durable runs, over HTTP."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ from rich.text import Text
 
 from deployments.errors import MedleyError
 
-from ..clients.http import JOBS, Remote, RequestFailed, Told, UrlOption, open_remote, save_media
+from ..clients.http import JOBS, Remote, RequestFailed, ServerEvent, UrlOption, open_remote, save_media
 from ..jobs.job import ENDED, STATUSES
 
 app = typer.Typer(
@@ -32,40 +32,40 @@ console = Console()
 errors = Console(stderr=True)
 
 COLOURS = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
-MOST_WATCHED = 50  # without ids: each takes a connection
+MAX_WATCHED = 50  # without ids: each takes a connection
 LOG_LINES = 5
 IdsArgument = Annotated[list[str], typer.Argument(help="Ids of jobs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_jobs(
-    status: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATUSES)}.")] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only jobs with this status: {', '.join(STATUSES)}.")] = None,
     graph: Annotated[str | None, typer.Option(help="Only runs of this graph.")] = None,
-    text: Annotated[str | None, typer.Option(help="Only those with this in what went in or came out.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
-    cursor: Annotated[str | None, typer.Option(help="Where to go on, as the list before said.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only jobs with this text in their input or output.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Number of jobs.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="The next page, as the previous page names it.")] = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Your jobs, newest first."""
-    asked = {"status": status, "graph": graph, "text": text, "cursor": cursor}
-    chosen = {name: value for name, value in asked.items() if value is not None}
-    found = open_remote(url).ask("GET", JOBS, params={**chosen, "limit": limit})
+    """List your jobs, newest first."""
+    options = {"status": status, "graph": graph, "text": text, "cursor": cursor}
+    filters = {name: value for name, value in options.items() if value is not None}
+    page = open_remote(url).ask("GET", JOBS, params={**filters, "limit": limit})
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(page))
         return
-    if not found["jobs"]:
-        console.print("No such jobs." if chosen else "No jobs yet. Make one with `medley run GRAPH ... --detach`.")
+    if not page["jobs"]:
+        console.print("No such jobs." if filters else "No jobs yet. Start one with `medley run GRAPH ... --detach`.")
         return
     table = Table(id_column(), "graph", "status", "created", "took", "progress", box=None)
-    for job in found["jobs"]:
+    for job in page["jobs"]:
         table.add_row(job["id"], job["graph"], coloured(job["status"]), ago(job["created_at"]), took(job), part(job))
     console.print(table)
-    if found["next_cursor"]:
-        again = {**chosen, "limit": limit, "cursor": found["next_cursor"]}
-        options = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in again.items())
-        more = f"More: medley jobs list {options}"
+    if page["next_cursor"]:
+        next_page = {**filters, "limit": limit, "cursor": page["next_cursor"]}
+        arguments = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in next_page.items())
+        more = f"More: medley jobs list {arguments}"
         console.print(more, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -76,7 +76,7 @@ def show(
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """All there is to know of a job: its times, steps, error and output."""
+    """Show a job's times, steps, error and output."""
     remote = open_remote(url)
     job = remote.job(id)
     saved = None if out is None else save_media(remote.job(id, "result"), out, job["graph"])
@@ -89,7 +89,7 @@ def show(
     if job["steps"]:
         console.print(step_table(job["steps"]))
     if job["error"]:
-        console.print(f"[red]{escape(told_error(job['error']))}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[red]{escape(error_text(job['error']))}[/]", highlight=False, soft_wrap=True)
     for name, value in ((saved if saved is not None else job["output"]) or {}).items():
         line = Text.assemble((name, "bold"), f" {value if isinstance(value, str) else json.dumps(value)}")
         console.print(line, highlight=False, soft_wrap=True)
@@ -97,11 +97,13 @@ def show(
 
 @app.command()
 def watch(
-    ids: Annotated[list[str] | None, typer.Argument(help="Ids of jobs; without any, all that have not ended.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Events as lines of JSON.")] = False,
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of jobs; by default every job that has not ended.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as lines of JSON.")] = False,
     url: UrlOption = None,
 ) -> None:
-    """Follow jobs live to their end, through restarts of the service. Exit status 1 unless all succeed.
+    """Follow jobs live until they end, through restarts of the service. Exit status 1 unless all succeed.
 
     Example: medley jobs watch job_01a1fc83f6e552d3f4a45541b38e
     """
@@ -125,15 +127,15 @@ def watch(
                 if line:
                     print(f"{id}  {line}" if len(watched) > 1 else line, flush=True)
     except KeyboardInterrupt:
-        errors.print("They go on. Come back with `medley jobs watch`.")
+        errors.print("The jobs keep running. Follow them again with `medley jobs watch`.")
         raise typer.Exit(130) from None
-    if any(one.status != "succeeded" for one in watched.values()):
+    if any(job.status != "succeeded" for job in watched.values()):
         raise typer.Exit(1)
 
 
 @app.command()
 def cancel(ids: IdsArgument, url: UrlOption = None) -> None:
-    """Stop jobs. What was reserved for them is given back."""
+    """Cancel jobs and release their reserved credits."""
     each(ids, url, "cancel")
 
 
@@ -144,13 +146,14 @@ def retry(ids: IdsArgument, url: UrlOption = None) -> None:
 
 
 def each(ids: list[str], url: str | None, action: str) -> None:
-    """The same for several jobs; one that is refused does not keep the others from it."""
+    """Do an action for several jobs; a refusal does not stop the others."""
     remote, refused = open_remote(url), False
     for id in ids:
         try:
             job = remote.job(id, action)
-            said = "is being stopped" if job["cancel_requested"] and job["status"] not in ENDED else job["status"]
-            console.print(f"{id}  {said}", highlight=False, markup=False, soft_wrap=True)
+            stopping = job["cancel_requested"] and job["status"] not in ENDED
+            state = "is being cancelled" if stopping else job["status"]
+            console.print(f"{id}  {state}", highlight=False, markup=False, soft_wrap=True)
         except RequestFailed as error:
             refused = True
             errors.print(f"{id}  {error}", style="red", highlight=False, markup=False, soft_wrap=True)
@@ -159,18 +162,18 @@ def each(ids: list[str], url: str | None, action: str) -> None:
 
 
 def unfinished(remote: Remote) -> list[dict[str, Any]]:
-    """The jobs that run and those that wait, oldest first."""
-    found: list[dict[str, Any]] = []
+    """The running and queued jobs, oldest first."""
+    jobs: list[dict[str, Any]] = []
     for status in ("running", "queued"):
-        found += remote.ask("GET", JOBS, params={"status": status, "limit": 100})["jobs"]
-    if len(found) > MOST_WATCHED:
-        errors.print(f"{len(found)} or more have not ended; {MOST_WATCHED} of them are shown.", highlight=False)
-    once = {job["id"]: job for job in found[:MOST_WATCHED]}  # one may have begun between the two questions
-    return [once[id] for id in sorted(once)]
+        jobs += remote.ask("GET", JOBS, params={"status": status, "limit": 100})["jobs"]
+    if len(jobs) > MAX_WATCHED:
+        errors.print(f"{len(jobs)} or more jobs have not ended; {MAX_WATCHED} of them are shown.", highlight=False)
+    by_id = {job["id"]: job for job in jobs[:MAX_WATCHED]}  # a job may have started between the two requests
+    return [by_id[id] for id in sorted(by_id)]
 
 
 class Watched:
-    """What is known of a job from its events."""
+    """The state of a job, followed by its events."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.id: str = job["id"]
@@ -181,16 +184,16 @@ class Watched:
         self.log: list[str] = []
         self.fraction: float | None = None
         self._eta: float | None = None
-        self._heard = time.monotonic()
+        self._eta_at = time.monotonic()
         self.step: str = ""
 
-    def take(self, event: Told) -> None:
-        """One more event."""
+    def take(self, event: ServerEvent) -> None:
+        """Update the state with an event."""
         data = event.data
         if event.kind == "state":
             self.status = data["status"]
-            self.error = told_error(data["error"]) if data.get("error") else ""
-            if self.status == "queued":  # what was being done is done again, what is done stays
+            self.error = error_text(data["error"]) if data.get("error") else ""
+            if self.status == "queued":  # unfinished steps are repeated, finished steps stay
                 self.steps = {name: step for name, step in self.steps.items() if step["status"] == "succeeded"}
             if self.status != "running":
                 self._eta, self.step = None, ""
@@ -202,24 +205,24 @@ class Watched:
             self.log.append(data["message"])
         elif event.kind == "progress":
             self.fraction, self._eta, self.step = data["fraction"], data["eta_seconds"], data["step"] or ""
-            self._heard = time.monotonic()
+            self._eta_at = time.monotonic()
 
     @property
     def left(self) -> str:
-        """The time left, which goes on between two events."""
+        """The time left, which counts down between two events."""
         if self._eta is None:
             return ""
-        left = self._eta - (time.monotonic() - self._heard)
+        left = self._eta - (time.monotonic() - self._eta_at)
         return f"{span(left)} left" if left > 0 else "any moment"
 
 
-def follow_all(remote: Remote, watched: dict[str, Watched]) -> Iterable[tuple[str, Told]]:
-    """The events of all of them as they come, each taken by its job first.
+def follow_all(remote: Remote, watched: dict[str, Watched]) -> Iterable[tuple[str, ServerEvent]]:
+    """The events of all watched jobs as they come, after each job has taken its event.
 
     Raises:
-        MedleyError: one cannot be followed any more.
+        MedleyError: a job cannot be followed any more.
     """
-    queue: SimpleQueue[tuple[str, Told | MedleyError | None]] = SimpleQueue()
+    queue: SimpleQueue[tuple[str, ServerEvent | MedleyError | None]] = SimpleQueue()
 
     def follow(id: str) -> None:
         try:
@@ -246,52 +249,52 @@ def follow_all(remote: Remote, watched: dict[str, Watched]) -> Iterable[tuple[st
 
 
 def drawn(watched: Iterable[Watched]) -> RenderableType:
-    """One job with its steps and log; several as a row each."""
+    """A job with its steps and log, or several jobs with a row each."""
     jobs = list(watched)
     if len(jobs) > 1:
         names = ("graph", "status", "", "", "", "")
         table = Table(id_column(), *(Column(name, no_wrap=True) for name in names), box=None)
-        for one in jobs:
-            said = one.error or one.step or (one.log[-1] if one.log and one.status == "queued" else "")
-            table.add_row(one.id, one.graph, coloured(one.status), *progress(one, 10), Text(said, overflow="ellipsis"))
+        for job in jobs:
+            note = job.error or job.step or (job.log[-1] if job.log and job.status == "queued" else "")
+            table.add_row(job.id, job.graph, coloured(job.status), *progress(job, 10), Text(note, overflow="ellipsis"))
         return table
-    (one,) = jobs
+    (job,) = jobs
     bar = Table.grid(padding=(0, 1))
-    bar.add_row(*progress(one, 40))
+    bar.add_row(*progress(job, 40))
     parts: list[RenderableType] = [
-        Text.assemble((one.id, "bold"), f"  {one.graph}  ", coloured(one.status)),
-        step_table(one.steps.values()),
+        Text.assemble((job.id, "bold"), f"  {job.graph}  ", coloured(job.status)),
+        step_table(job.steps.values()),
         bar,
-        *(Text(line, "dim") for line in one.log[-LOG_LINES:]),
+        *(Text(line, "dim") for line in job.log[-LOG_LINES:]),
     ]
-    return Group(*parts, *([Text(one.error, "red")] if one.error else []))
+    return Group(*parts, *([Text(job.error, "red")] if job.error else []))
 
 
-def progress(one: Watched, width: int) -> tuple[RenderableType, str, Text]:
-    """A bar, how far it is and the time left, as far as that is known."""
-    if one.fraction is None:
+def progress(job: Watched, width: int) -> tuple[RenderableType, str, Text]:
+    """A bar, the fraction done and the time left, as far as they are known."""
+    if job.fraction is None:
         return "", "", Text()
-    return ProgressBar(1.0, one.fraction, width=width), f"{one.fraction:4.0%}", Text(one.left, "dim")
+    return ProgressBar(1.0, job.fraction, width=width), f"{job.fraction:4.0%}", Text(job.left, "dim")
 
 
 def step_table(steps: Iterable[dict[str, Any]]) -> Table:
     table = Table("step", "model", "", "took", "attempts", box=None)
     for step in steps:
-        known = step["status"] != "running"
-        said = "from the cache" if step["cached"] else step.get("error") or ""
+        ended = step["status"] != "running"
+        note = "from the cache" if step["cached"] else step.get("error") or ""
         attempts = str(step["attempts"]) if step["attempts"] > 1 else ""
-        far = f" {step['fraction']:.0%}" if step.get("fraction") else ""
-        mark = Text(f"running{far}", "cyan") if not known else coloured(step["status"])
-        table.add_row(step["name"], step["model"], mark, f"{step['seconds']:.2f} s" if known else "", attempts, said)
+        fraction = f" {step['fraction']:.0%}" if step.get("fraction") else ""
+        mark = coloured(step["status"]) if ended else Text(f"running{fraction}", "cyan")
+        table.add_row(step["name"], step["model"], mark, f"{step['seconds']:.2f} s" if ended else "", attempts, note)
     return table
 
 
-def line_of(event: Told) -> str:
-    """An event as a line of a file; empty where it says nothing new."""
+def line_of(event: ServerEvent) -> str:
+    """An event as a line of text; empty if it says nothing new."""
     data = event.data
     if event.kind == "state":
-        again = f" (attempt {data['attempt']})" if data.get("attempt", 1) > 1 else ""
-        return f"{data['status']}{again}{': ' + told_error(data['error']) if data.get('error') else ''}"
+        attempt = f" (attempt {data['attempt']})" if data.get("attempt", 1) > 1 else ""
+        return f"{data['status']}{attempt}{': ' + error_text(data['error']) if data.get('error') else ''}"
     if event.kind == "step":
         if data["status"] == "running" and data.get("fraction"):
             return ""
@@ -300,13 +303,13 @@ def line_of(event: Told) -> str:
     return data["message"] if event.kind == "log" else ""
 
 
-def told_error(problem: dict[str, Any]) -> str:
-    """A problem as a sentence, which names the field if there is one."""
-    return str(problem.get("detail") or problem.get("title") or "It failed.")
+def error_text(problem: dict[str, Any]) -> str:
+    """The text of a problem document, which names the field if there is one."""
+    return str(problem.get("detail") or problem.get("title") or "The job failed.")
 
 
 def facts(job: dict[str, Any]) -> dict[str, str]:
-    """The lines about a job that have something to say."""
+    """The properties of a job that have a value."""
     queued, attempts = job["metrics"]["queued_seconds"], job["metrics"]["attempts"]
     lines = {
         "created": f"{job['created_at']}  ({ago(job['created_at'])})",
@@ -314,7 +317,7 @@ def facts(job: dict[str, Any]) -> dict[str, str]:
         "took": took(job),
         "attempts": str(attempts) if attempts > 1 else "",
         "progress": part(job),
-        "stopping": "asked for" if job["cancel_requested"] and job["status"] not in ENDED else "",
+        "stopping": "cancel requested" if job["cancel_requested"] and job["status"] not in ENDED else "",
         "price": f"{job['price']} credits, charged {job['charged']}" if job["price"] else "",
         "kept until": job["expires_at"] or "",
         "input": json.dumps({name: value for name, value in job["input"].items() if value is not None}),
@@ -323,7 +326,7 @@ def facts(job: dict[str, Any]) -> dict[str, str]:
 
 
 def id_column() -> Column:
-    return Column("id", no_wrap=True, min_width=32)  # whole, to be copied
+    return Column("id", no_wrap=True, min_width=32)  # never cut, so that it can be copied
 
 
 def coloured(status: str) -> Text:
@@ -331,7 +334,7 @@ def coloured(status: str) -> Text:
 
 
 def took(job: dict[str, Any]) -> str:
-    """How long it ran, or has been running."""
+    """How long a job ran, or has been running."""
     if job["started_at"] is None:
         return ""
     seconds = job["metrics"]["run_seconds"]
@@ -339,7 +342,7 @@ def took(job: dict[str, Any]) -> str:
 
 
 def part(job: dict[str, Any]) -> str:
-    """How much of it is done."""
+    """The number of finished steps of a job and the fraction done."""
     progress = job["progress"]
     if not progress or job["status"] == "succeeded":
         return ""
@@ -352,7 +355,7 @@ def since(moment: str) -> float:
 
 
 def ago(moment: str) -> str:
-    """A time as people say it."""
+    """The time since a moment, such as `3 min ago`."""
     seconds = since(moment)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:

@@ -1,4 +1,4 @@
-"""`medley`: start, watch and end a Medley on this machine, and use it."""
+"""The command line: start, watch and stop a Medley on this machine, and use it."""
 
 import json
 import os
@@ -45,9 +45,9 @@ ProfileOption = Annotated[
 
 
 def main() -> None:
-    """The command line; an error is a sentence and status 1, not a traceback."""
-    sys.path.insert(0, os.getcwd())  # a profile may name graphs and backends of the user's own
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it on import; its own `ray.init` asks for one too
+    """Run the command line; an error is printed as a sentence with exit status 1, not as a traceback."""
+    sys.path.insert(0, os.getcwd())  # a profile may name the user's own graphs and backends
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it on import, and `ray.init` then requires a token
     try:
         app()
     except MedleyError as error:
@@ -59,15 +59,15 @@ def main() -> None:
 @app.command()
 def up(
     profile: ProfileOption = STARTER,
-    port: Annotated[int, typer.Option(help="Of the service, on loopback.")] = 8000,
-    dashboard_port: Annotated[int, typer.Option(help="Of Ray's dashboard, on loopback.")] = 8265,
+    port: Annotated[int, typer.Option(help="Port of the service, on loopback.")] = 8000,
+    dashboard_port: Annotated[int, typer.Option(help="Port of Ray's dashboard, on loopback.")] = 8265,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return once it is ready; end it with `down`.")
+        bool, typer.Option("--detach", "-d", help="Return once it is ready; stop it with `down`.")
     ] = False,
     sample: Annotated[
-        Path | None, typer.Option(help="Once ready, try it with a spoken sample; save results here.")
+        Path | None, typer.Option(help="Once ready, run two graphs on spoken samples and save the results here.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds until every model must be ready.")] = 300,
+    timeout: Annotated[float, typer.Option(help="Seconds within which every model must be ready.")] = 300,
 ) -> None:
     """Start Ray and Medley on this machine, and show each model become ready."""
     from ..accounts.keys import open_key
@@ -93,25 +93,25 @@ def up(
             state = runtime.start(settings, checked, directory, port, dashboard_port)
         _watch(state, checked, timeout)
         _ready(state, settings, key if made else None, sample)
-        console.print("\nRunning. Ctrl-C ends it.")
+        console.print("\nRunning. Ctrl-C stops it.")
         runtime.hold()
     finally:
-        console.print("Ending ...")
+        console.print("Stopping ...")
         runtime.end(settings)
 
 
 @app.command()
 def down() -> None:
-    """End the Medley that `up` started here, and nothing else."""
+    """Stop the Medley that `up` started on this machine, and nothing else."""
     from ..provisioning import local_cluster as runtime
 
-    ended = runtime.stop(Settings.from_environment())
-    console.print(f"Ended {ended.url} (process {ended.pid})." if ended else "Nothing runs here.")
+    stopped = runtime.stop(Settings.from_environment())
+    console.print(f"Stopped {stopped.url} (process {stopped.pid})." if stopped else "Nothing runs here.")
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Show what runs here, and the state of each model. Exit status 1 if something is not healthy."""
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the Medley of this machine and the state of each model. Exit status 1 if a model is not healthy."""
     from ..provisioning import local_cluster as runtime
 
     state = runtime.running(Settings.from_environment())
@@ -134,70 +134,72 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
 def run(
     graph: Annotated[str, typer.Argument(help="Name of a graph, such as speech_to_image.")],
     fields: Annotated[list[str] | None, typer.Argument(help="name=value, or name=@file for media.")] = None,
-    out: Annotated[Path, typer.Option(help="Where media are saved.")] = Path("output"),
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return with the job's id at once.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder to save media in.")] = Path("output"),
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start a job, print its id and return.")] = False,
     url: UrlOption = None,
 ) -> None:
-    """Run a graph, showing its steps live. Media are saved to --out, the rest is printed.
+    """Run a graph and show its steps live. Media are saved to --out, the rest of the result is printed.
 
     Example: medley run speech_to_image audio=@wish.wav style=watercolour --out pictures
     """
     from ..clients.http import key_for, run_graph, service_url, start_job
 
     settings = Settings.from_environment()
-    where = service_url(settings, url), key_for(settings)
+    service = service_url(settings, url), key_for(settings)
     if detach:
-        start_job(*where, graph, fields or [], console)
+        start_job(*service, graph, fields or [], console)
     else:
-        run_graph(*where, graph, fields or [], out, console)
+        run_graph(*service, graph, fields or [], out, console)
 
 
 @app.command()
 def batch(
     graph: Annotated[str, typer.Argument(help="Name of a graph.")],
-    input: Annotated[Path, typer.Option(help="JSONL, one request a line; media as data URLs or paths.")],
+    input: Annotated[Path, typer.Option(help="JSONL file, one request per line; media as data URLs or paths.")],
     output: Annotated[Path, typer.Option(help="Folder for parquet, media and errors.jsonl.")],
-    concurrency: Annotated[int, typer.Option(min=1, help="Rows worked on at once.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of rows that run at once.")] = 8,
 ) -> None:
     """Run a graph over every row of a file with Ray Data, on the running Medley's models."""
     from ..clients.batch import run_batch
 
     counts = run_batch(graph, input, output, concurrency)
-    console.print(f"{counts.succeeded} rows to {output}, {counts.failed} bad ones to {output / 'errors.jsonl'}")
+    console.print(f"{counts.succeeded} rows to {output}, {counts.failed} failed rows to {output / 'errors.jsonl'}")
     if counts.failed:
         raise typer.Exit(1)
 
 
 @app.command("eval")
 def evaluate(
-    suite: Annotated[str, typer.Argument(help="`starter`: the models that ship with Medley.")],
+    suite: Annotated[str, typer.Argument(help="The suite: `starter`, the models that ship with Medley.")],
     only: Annotated[list[str] | None, typer.Option(help="One model of the suite, such as painter; repeatable.")] = None,
 ) -> None:
-    """Measure models on what no training saw, beside their targets. Exit status 1 if one is missed.
+    """Measure models on data that training did not use, and compare with their targets. Exit status 1 if one is missed.
 
-    Writes .bench/starter.json in the form of `make bench`. All of the starter models take about ten minutes.
+    Writes .bench/starter.json in the form of `make bench`. All starter models together take about ten minutes.
     """
     from deployments.starter.evaluate import PARTS
     from deployments.starter.evaluate import evaluate as measure
 
     if suite != "starter":
-        raise typer.BadParameter(f"is {suite!r}; there is only 'starter'", param_hint="suite")
+        raise typer.BadParameter(f"{suite!r} does not exist; the only suite is 'starter'", param_hint="suite")
     if unknown := set(only or ()) - set(PARTS):
-        raise typer.BadParameter(f"has no {', '.join(sorted(unknown))}; {', '.join(PARTS)}", param_hint="--only")
+        raise typer.BadParameter(
+            f"unknown models: {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}", param_hint="--only"
+        )
     if any(row.met is False for row in measure(only or ())):
         raise typer.Exit(1)
 
 
 @app.command()
 def doctor() -> None:
-    """Say what is missing on this machine and how to mend it. Exit status 1 if something must be mended."""
+    """Check this machine and say how to fix what is missing. Exit status 1 if something must be fixed."""
     from ..provisioning.doctor import examine
 
     findings = examine(Settings.from_environment())
-    table = Table("", "what", "found", "how to mend it", box=None)
+    table = Table("", "what", "found", "how to fix it", box=None)
     for finding in findings:
         mark = {"ok": "[green]ok[/green]", "hint": "[yellow]--[/yellow]", "bad": "[red]!![/red]"}[finding.state]
-        table.add_row(mark, finding.what, finding.found, finding.mend)
+        table.add_row(mark, finding.subject, finding.value, finding.fix)
     console.print(table)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
@@ -207,31 +209,31 @@ def doctor() -> None:
 def plan(
     profile: Annotated[Path, typer.Argument(help="A profile, such as configs/gpu.yaml.")] = STARTER,
     all_replicas: Annotated[
-        bool, typer.Option("--all", help="Place the most replicas each may have, not the least.")
+        bool, typer.Option("--all", help="Place the maximum number of replicas of each model, not the minimum.")
     ] = False,
 ) -> None:
-    """Draw each GPU of a profile and what lives on it. Exit status 1 if something does not fit.
+    """Draw each GPU of a profile with the models on it. Exit status 1 if a model does not fit.
 
-    A model that scales to zero must fit when it wakes, if need be once others that can sleep do.
+    A model that scales to zero must fit when it starts, if need be after others have scaled to zero.
     """
     from ..config.placement import plan as planned
     from .plan import drawn
 
     checked = load_profile(find_profile(profile))
-    found = planned(checked.app, checked.replicas(most=all_replicas))
-    for gpu in found.gpus:
+    placement = planned(checked.app, checked.replicas(most=all_replicas))
+    for gpu in placement.gpus:
         console.print(f"{gpu.node}, GPU {gpu.number}, {gpu.gib:g} GiB", style="bold")
         console.print(f"  {escape(drawn(gpu))}", highlight=False, soft_wrap=True)
-    if found.without:
-        console.print(f"Without a GPU: {', '.join(found.without)}", highlight=False)
-    for host, shared in found.shared.items():
+    if placement.without:
+        console.print(f"Without a GPU: {', '.join(placement.without)}", highlight=False)
+    for host, shared in placement.shared.items():
         others, most = ", ".join(shared.others), shared.max_loaded
         console.print(f"In the replicas of {host}, {most} in memory at once: {others}", highlight=False, soft_wrap=True)
-    for problem in found.problems:
+    for problem in placement.problems:
         errors.print(f"[red]{problem.model}[/red] {escape(problem.why)}.", highlight=False, soft_wrap=True)
         for help in problem.helps:
             errors.print(f"  would help: {escape(help)}", highlight=False, soft_wrap=True)
-    if found.problems:
+    if placement.problems:
         raise typer.Exit(1)
 
 
@@ -239,7 +241,7 @@ def plan(
 def manifest(
     profile: Annotated[Path, typer.Argument(help="A profile, such as configs/cluster.yaml.")],
 ) -> None:
-    """Print a KubeRay RayService whose serveConfigV2 is this profile."""
+    """Print the manifest of a KubeRay RayService whose serveConfigV2 is the profile."""
     from ..provisioning.manifest import rayservice
 
     sys.stdout.write(rayservice(load_profile(find_profile(profile))))
@@ -248,7 +250,7 @@ def manifest(
 def _start_detached(
     settings: Settings, profile: Profile, port: int, dashboard_port: int
 ) -> "tuple[Running, subprocess.Popen[bytes]]":
-    """`medley up` again in a session of its own, with its output in MEDLEY_HOME; waits until it has started Ray."""
+    """Run `medley up` in a new session, with its output in MEDLEY_HOME, and wait until it has started Ray."""
     from ..provisioning import local_cluster as runtime
 
     log = settings.home / "up.log"
@@ -264,7 +266,7 @@ def _start_detached(
             if state and state.pid == process.pid:
                 return state, process
             if process.poll() is not None:
-                raise MedleyError(log.read_text().strip() or f"It ended at once; see {log}.")
+                raise MedleyError(log.read_text().strip() or f"Medley stopped at once; see {log}.")
             time.sleep(0.2)
 
 
@@ -291,7 +293,7 @@ def _table(states: "list[DeploymentStatus]") -> Table:
 
 
 def _ready(state: "Running", settings: Settings, new_key: str | None, sample: Path | None) -> None:
-    """Say where everything is; with `sample`, try it."""
+    """Print the addresses of the service; with `sample`, run the demo."""
     from ..accounts.keys import key_path, open_key
     from ..provisioning.ray_environment import ray_token_path
     from .demo import try_sample
@@ -300,7 +302,7 @@ def _ready(state: "Running", settings: Settings, new_key: str | None, sample: Pa
     rows = {
         "Medley": state.url,
         "API docs": f"{state.url}/docs",
-        "API key": f"{new_key}  (shown this once; kept in {key_file})" if new_key else f"in {key_file}",
+        "API key": f"{new_key}  (shown only now; kept in {key_file})" if new_key else f"in {key_file}",
         "Dashboard": f"{state.dashboard}  (its token: {ray_token_path()})",
     }
     console.print()

@@ -1,10 +1,10 @@
-"""`medley plan` draws each GPU of a profile as text."""
+"""The text drawing of a GPU, which `medley plan` shows."""
 
 from ..config.placement import GPU, fraction
 
 
 def drawn(gpu: GPU, width: int = 60) -> str:
-    """A GPU as a bar: one letter a model, its share in the bar's length, and a legend."""
+    """A GPU as a bar in which each model's letter has the length of its GPU fraction, with a legend."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     bar, legend = "", list[str]()
     for number, placed in enumerate(gpu.models):

@@ -1,4 +1,4 @@
-"""`medley models`: weights fetched ahead of a start, and looked over."""
+"""The commands `medley models`: fetch a profile's weights before its start, and verify them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,23 +25,23 @@ def pull(
     profile: Annotated[Path, typer.Argument(help="A profile, such as configs/gpu.yaml.")],
     source: Annotated[
         str | None,
-        typer.Option("--from", help="Folder or bucket with ORG/NAME/..., such as s3://models; the hub if not."),
+        typer.Option("--from", help="Folder or bucket with ORG/NAME/..., such as s3://models; by default the hub."),
     ] = None,
 ) -> None:
     """Fetch every model's weights at their pinned revisions and verify them. Exit status 1 if one fails.
 
-    What is there already is not fetched again. HF_HOME says where the hub's files are kept, HF_HUB_OFFLINE=1 that
-    nothing is fetched but what is there is verified; MEDLEY_WEIGHTS is the folder that --from copies to and models
-    look in first.
+    Files that are present are not fetched again. HF_HOME sets where the hub's files are kept. With HF_HUB_OFFLINE=1
+    nothing is fetched and the files present are verified. MEDLEY_WEIGHTS is the folder that --from copies to, in which
+    models look first.
     """
     from ..provisioning.weights import named
     from ..provisioning.weights import pull as fetch
 
-    wanted = named(load_profile(find_profile(profile)))
-    if not wanted:
-        console.print("Every model of this profile ships with Medley or is at a provider: nothing to fetch.")
+    named_weights = named(load_profile(find_profile(profile)))
+    if not named_weights:
+        console.print("Nothing to fetch: every model of this profile ships with Medley or runs at a provider.")
     failed = False
-    for weights in wanted:
+    for weights in named_weights:
         at = f" at {weights.revision[:12]}" if weights.revision else " (no revision is pinned)"
         console.print(f"[bold]{weights.name}[/bold]{at}, for {weights.model}", highlight=False)
         try:

@@ -1,1 +1,1 @@
-"""Medley from outside its service: notebooks over handles, the command line over HTTP, batches with Ray Data."""
+"""Clients of a Medley: notebooks over handles, the command line over HTTP, batches with Ray Data."""

@@ -1,8 +1,8 @@
-"""A graph over every row of a file, with Ray Data, on the models of a running Medley.
+"""Batches: a graph runs over every row of a file, with Ray Data, on the models of a running Medley.
 
-Each line of the JSONL is one request of the graph; media in it are data URLs or paths (relative to the file). Results
-become parquet in `rows/` of the output folder, media are files in `media/`; bad rows go to `errors.jsonl` with the
-reason and stop nothing.
+Each line of the JSONL file is a request of the graph; media are data URLs or paths (relative to the file). Results
+become parquet in `rows/` of the output folder, media become files in `media/`. Failed rows go to `errors.jsonl` with
+the reason and do not stop the batch.
 """
 
 # Ray's functions are typed in part only.
@@ -23,22 +23,24 @@ from deployments.media import DATA_URL, Media, has_media
 
 from ..graph import Graph
 
-SHARE = 0.1  # of a core: the work is done by the models, and a laptop has few cores left beside them
+NUM_CPUS = 0.1  # the models do the work, and a laptop has few cores left beside them
 
 
 @dataclass(frozen=True)
 class Counts:
+    """The numbers of rows that succeeded and failed."""
+
     succeeded: int
     failed: int
 
 
 class Rows:
-    """The stage: an actor that sends each batch of rows to the service's models, all of a batch at once."""
+    """The stage of the batch: an actor that sends all rows of a Ray Data batch to the service's models at once."""
 
     def __init__(self) -> None:
         from .notebook import Medley
 
-        # One loop for life: a handle belongs to the loop it was first used on.
+        # One event loop for all batches: a handle belongs to the loop that first used it.
         self._loop = asyncio.new_event_loop()
         self._medley = Medley.connect()
 
@@ -58,7 +60,7 @@ class Rows:
         return await asyncio.gather(*(self._one(row, line, graph, folder, output) for row, line in rows))
 
     async def _one(self, row: int, line: str, name: str, folder: Path, output: Path) -> tuple[str, str]:
-        """Result and error of one row, one of them empty, both JSON."""
+        """Result and error of one row as JSON; one of them is empty."""
         try:
             graph = self._medley.graphs[name]
             result: BaseModel = await getattr(self._medley.graphs, name)(**request_of(line, graph, folder))
@@ -71,7 +73,7 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
     """Run `graph` over the lines of `source`, `concurrency` rows at once.
 
     Raises:
-        MedleyError: the file cannot be read, there is no such graph, or no Medley runs.
+        MedleyError: the file cannot be read, the graph does not exist, or no Medley runs.
     """
     import ray.data
 
@@ -82,7 +84,7 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("input", f"{source} cannot be read: {error}") from None
     medley = Medley.connect()
-    medley.graphs[graph]  # refused here, once, rather than in each row
+    medley.graphs[graph]  # an unknown graph fails here once, not in each row
     output.mkdir(parents=True, exist_ok=True)
     rows = [{"row": number, "line": line} for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
@@ -90,11 +92,11 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
     done = (
         ray.data.from_items(rows)
         .map_batches(
-            Rows,  # pyright: ignore[reportArgumentType]  # Ray wants numpy batches said as its own union of types
+            Rows,  # pyright: ignore[reportArgumentType]  # Ray's type for numpy batches is a private union
             fn_kwargs={"graph": graph, "folder": str(source.parent.absolute()), "output": str(output.absolute())},
             batch_size=concurrency,
             compute=ray.data.ActorPoolStrategy(size=1),
-            num_cpus=SHARE,
+            num_cpus=NUM_CPUS,
         )
         .materialize()
     )
@@ -103,11 +105,11 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
         for row in done.iter_rows():
             if row["error"]:
                 failed += 1
-                bad = {"row": row["row"], "line": row["line"], "error": json.loads(row["error"])}
-                file.write(json.dumps(bad) + "\n")
+                entry = {"row": row["row"], "line": row["line"], "error": json.loads(row["error"])}
+                file.write(json.dumps(entry) + "\n")
     if failed < len(rows):
-        results = done.flat_map(_result, num_cpus=SHARE)
-        results.write_parquet(str((output / "rows").absolute()), ray_remote_args={"num_cpus": SHARE})
+        results = done.flat_map(_result, num_cpus=NUM_CPUS)
+        results.write_parquet(str((output / "rows").absolute()), ray_remote_args={"num_cpus": NUM_CPUS})
     return Counts(len(rows) - failed, failed)
 
 
@@ -116,10 +118,10 @@ def _result(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def request_of(line: str, graph: Graph[..., Any], folder: Path) -> dict[str, Any]:
-    """A line as the fields of a request, media paths read.
+    """The fields of a request in a line, with the content of media files in place of their paths.
 
     Raises:
-        InvalidInput: it is no JSON object, or a file cannot be read.
+        InvalidInput: the line is not a JSON object, or a file cannot be read.
     """
     try:
         fields = json.loads(line)
@@ -139,7 +141,7 @@ def request_of(line: str, graph: Graph[..., Any], folder: Path) -> dict[str, Any
 
 
 def save_media(value: Any, folder: Path, stem: str) -> Any:
-    """A result as plain values, each media written to `folder` and replaced by its path."""
+    """A result as plain values, with each media written to `folder` and replaced by its path."""
     if isinstance(value, Media):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{stem}{value.suffix}"

@@ -1,4 +1,4 @@
-"""A Medley over HTTP for the command line: fields into a form, steps shown live, jobs followed, media into files."""
+"""The HTTP client of the command line: sends fields as a form, shows steps live, follows jobs, saves media."""
 
 import base64
 import itertools
@@ -25,14 +25,14 @@ from ..config.settings import Settings
 from ..jobs.job import ENDED
 
 JOBS = "/api/v1/jobs"
-SILENT_S = 40.0  # events come with a comment every 15 s at least; longer silence is a lost connection
-PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between tries to reach the service again
+SILENCE_TIMEOUT_S = 40.0  # a comment comes at least every 15 s; longer silence is a lost connection
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between attempts to reconnect
 RECONNECT_TIMEOUT_S = 180.0  # a restart of the whole service takes less
 
-SHOWN = 100  # characters of a text that is being written
+SHOWN_CHARACTERS = 100  # of a text that is being written
 
 UrlOption = Annotated[
-    str | None, typer.Option(help="Of a Medley; without it the one started here.", envvar="MEDLEY_URL")
+    str | None, typer.Option(help="URL of a Medley; by default the one started on this machine.", envvar="MEDLEY_URL")
 ]
 
 
@@ -44,8 +44,8 @@ class NoAnswer(RequestFailed):
     """The service cannot answer now"""
 
 
-class Told(NamedTuple):
-    """A server-sent event; `seq` is its id, 0 where it has none."""
+class ServerEvent(NamedTuple):
+    """A server-sent event; `seq` is its id, 0 if it has none."""
 
     seq: int
     kind: str
@@ -56,7 +56,7 @@ class Remote:
     """A Medley at a URL.
 
     Args:
-        client: to ask with, if not one of its own.
+        client: the httpx client to use; by default a new one.
     """
 
     def __init__(self, url: str, key: str, client: httpx.Client | None = None) -> None:
@@ -66,10 +66,10 @@ class Remote:
         self._client.headers.update(headers)
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        """The answer's document.
+        """The JSON document of a response.
 
         Raises:
-            RequestFailed: the service refused it; NoAnswer: it did not answer.
+            RequestFailed: the service refused the request; NoAnswer: it did not answer.
         """
         with self._reached():
             answer = self._client.request(method, self.url + path, **options)
@@ -77,12 +77,12 @@ class Remote:
         return answer.json()
 
     def job(self, job_id: str, action: str = "") -> Any:
-        """A job as it is, or what an action on it answers: `cancel` and `retry` are done, `result` is read."""
+        """A job; or the response to an action: `cancel` and `retry` change the job, `result` reads its result."""
         method = "POST" if action in ("cancel", "retry") else "GET"
         return self.ask(method, f"{job_path(job_id)}{'/' if action else ''}{action}")
 
-    def stream(self, method: str, path: str, silent_s: float = 3700, **options: Any) -> Iterator[Told]:
-        """The events that a request is answered with, as they come.
+    def stream(self, method: str, path: str, silent_s: float = 3700, **options: Any) -> Iterator[ServerEvent]:
+        """The events of a response, as they come.
 
         Raises:
             RequestFailed: as `ask`.
@@ -92,27 +92,27 @@ class Remote:
             if answer.status_code != 200:
                 answer.read()
                 _check(answer)
-            yield from told(answer.iter_lines())
+            yield from read_events(answer.iter_lines())
 
-    def follow(self, job_id: str, after: int = 0) -> Iterator[Told]:
-        """A job's events after number `after`, to its end, each once; over however many connections that takes.
+    def follow(self, job_id: str, after: int = 0) -> Iterator[ServerEvent]:
+        """A job's events after number `after` until it ends, each once, reconnecting as often as needed.
 
         Raises:
-            RequestFailed: there is no such job, or the service is away for minutes.
+            RequestFailed: the job does not exist, or the service has not answered for minutes.
         """
-        heard, pause = time.monotonic(), PAUSE_S
+        last_event_at, pause = time.monotonic(), PAUSE_S
         while True:
             try:
                 headers = {"last-event-id": str(after), "accept": "text/event-stream"}
-                for event in self.stream("GET", f"{job_path(job_id)}/events", SILENT_S, headers=headers):
-                    if event.kind == "error":  # it will tell the rest to whoever asks again
+                for event in self.stream("GET", f"{job_path(job_id)}/events", SILENCE_TIMEOUT_S, headers=headers):
+                    if event.kind == "error":  # the next connection gets the rest
                         break
-                    after, heard, pause = event.seq, time.monotonic(), PAUSE_S
+                    after, last_event_at, pause = event.seq, time.monotonic(), PAUSE_S
                     yield event
                 if self.job(job_id)["status"] in ENDED:
                     return
             except NoAnswer:
-                if time.monotonic() - heard > RECONNECT_TIMEOUT_S:
+                if time.monotonic() - last_event_at > RECONNECT_TIMEOUT_S:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -130,20 +130,20 @@ def job_path(job_id: str) -> str:
 
 
 def open_remote(url: str | None) -> Remote:
-    """The Medley of this URL, or the one started here.
+    """The Medley at a URL, or the one started on this machine.
 
     Raises:
-        MedleyError: none runs here, or there is no key.
+        MedleyError: no Medley runs here, or there is no key.
     """
     settings = Settings.from_environment()
     return Remote(service_url(settings, url), key_for(settings))
 
 
 def service_url(settings: Settings, url: str | None) -> str:
-    """The URL given, else that of the Medley started here.
+    """The URL of the service: `url`, else that of the Medley started on this machine.
 
     Raises:
-        MedleyError: none runs here.
+        MedleyError: no Medley runs here.
     """
     from ..provisioning.local_cluster import running
 
@@ -152,14 +152,14 @@ def service_url(settings: Settings, url: str | None) -> str:
     state = running(settings)
     if state:
         return state.url
-    raise MedleyError("No Medley runs here. Start one with `medley up`, or name one with --url.")
+    raise MedleyError("No Medley runs on this machine. Start it with `medley up`, or name another with --url.")
 
 
 def key_for(settings: Settings) -> str:
-    """MEDLEY_API_KEY, else the key kept in MEDLEY_HOME.
+    """The API key: MEDLEY_API_KEY, else the key in MEDLEY_HOME.
 
     Raises:
-        MedleyError: there is neither.
+        MedleyError: there is no key.
     """
     try:
         return settings.api_key or key_path(settings).read_text().strip()
@@ -170,7 +170,7 @@ def key_for(settings: Settings) -> str:
 def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, console: Console) -> dict[str, Any]:
     """Run a graph, show its steps, save its media under `out`, print and return the rest.
 
-    A run that takes longer than the service waits goes on as a job; that is followed in the same way.
+    If the run takes longer than the service waits, it continues as a job, which is followed in the same way.
     """
     remote, parts, printed = Remote(url, key), form(fields), PrintedSteps(console)
     result: dict[str, Any] = {}
@@ -184,9 +184,9 @@ def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, cons
                 result = data
             elif kind == "step":
                 printed.show(data)
-            elif kind == "pieces":  # of a text the end is shown, as it grows
+            elif kind == "pieces":  # the end of a growing text is shown
                 text += "".join(str(piece.get("text", "")) for piece in data)
-                status.update(escape(text[-SHOWN:]) or "Waiting ...")
+                status.update(escape(text[-SHOWN_CHARACTERS:]) or "Waiting ...")
             elif kind == "job":
                 result = _finish_job(remote, data["id"], printed, console)
     for name, value in save_media(result, out, graph).items():
@@ -195,7 +195,7 @@ def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, cons
 
 
 def start_job(url: str, key: str, graph: str, fields: list[str], console: Console) -> dict[str, Any]:
-    """Have a graph run as a job, and say how to follow it."""
+    """Start a graph as a job, and print how to follow it."""
     job = Remote(url, key).ask("POST", graph_path(graph), files=form(fields), headers={"prefer": "respond-async"})
     console.print(job["id"], highlight=False, soft_wrap=True)
     console.print(f"Follow it with: medley jobs watch {job['id']}", style="dim", highlight=False, soft_wrap=True)
@@ -208,7 +208,7 @@ def graph_path(graph: str) -> str:
 
 def _finish_job(remote: Remote, job_id: str, printed: "PrintedSteps", console: Console) -> dict[str, Any]:
     """Follow a run that became a job, and fetch its result."""
-    console.print(f"  it goes on as {job_id}", style="dim", highlight=False, soft_wrap=True)
+    console.print(f"  the run continues as {job_id}", style="dim", highlight=False, soft_wrap=True)
     try:
         for _, kind, data in remote.follow(job_id):
             if kind == "step":
@@ -216,13 +216,13 @@ def _finish_job(remote: Remote, job_id: str, printed: "PrintedSteps", console: C
             elif kind == "log":
                 console.print(f"  {data['message']}", style="dim", highlight=False, markup=False, soft_wrap=True)
     except KeyboardInterrupt:
-        console.print(f"It goes on without you. Come back with: medley jobs watch {job_id}", highlight=False)
+        console.print(f"The job keeps running. Follow it again with: medley jobs watch {job_id}", highlight=False)
         raise
     return remote.job(job_id, "result")
 
 
 class PrintedSteps:
-    """Steps as lines, each start and each end once, however often it is told."""
+    """The steps of a run as lines: each start and each end once, even if its event comes again."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -252,7 +252,7 @@ def form(fields: list[str]) -> list[tuple[str, Any]]:
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals or not name:
-            raise InvalidInput(field, "write it as name=value or name=@file")
+            raise InvalidInput(field, "must be written as name=value or name=@file")
         if value.startswith("@"):
             path = Path(value[1:]).expanduser()
             try:
@@ -269,8 +269,8 @@ def form(fields: list[str]) -> list[tuple[str, Any]]:
     return parts
 
 
-def told(lines: Iterator[str]) -> Iterator[Told]:
-    """Server-sent events; one that was cut off before its end is left out."""
+def read_events(lines: Iterator[str]) -> Iterator[ServerEvent]:
+    """The server-sent events in lines, without an event that was cut off."""
     seq, kind, data = 0, "message", None
     for line in lines:
         name, _, value = line.partition(": ")
@@ -281,13 +281,13 @@ def told(lines: Iterator[str]) -> Iterator[Told]:
         elif name == "data":
             data = value
         elif not line and data is not None:
-            yield Told(seq, kind, json.loads(data))
+            yield ServerEvent(seq, kind, json.loads(data))
             seq, kind, data = 0, "message", None
 
 
 def events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
-    """Server-sent events as (kind, data)."""
-    return ((event.kind, event.data) for event in told(lines))
+    """The server-sent events in lines, as (kind, data)."""
+    return ((event.kind, event.data) for event in read_events(lines))
 
 
 def save_media(result: dict[str, Any], out: Path, graph: str) -> dict[str, Any]:
@@ -298,20 +298,20 @@ def save_media(result: dict[str, Any], out: Path, graph: str) -> dict[str, Any]:
             return [saved(item, f"{name}-{index + 1}") for index, item in enumerate(cast(list[Any], value))]
         if isinstance(value, dict):
             return {key: saved(item, f"{name}-{key}") for key, item in cast(dict[str, Any], value).items()}
-        found = DATA_URL.match(value) if isinstance(value, str) else None
-        if not found:
+        match = DATA_URL.match(value) if isinstance(value, str) else None
+        if not match:
             return value
         try:
-            data = base64.b64decode(value[found.end() :], validate=True)
+            data = base64.b64decode(value[match.end() :], validate=True)
         except ValueError:
-            return value  # a text that begins like media
-        return str(_write_new(out, f"{graph}-{name}", Media(data, found["type"] or "application/octet-stream")))
+            return value  # a text that begins like a data URL
+        return str(_write_new(out, f"{graph}-{name}", Media(data, match["type"] or "application/octet-stream")))
 
     return {key: saved(value, key) for key, value in result.items()}
 
 
 def _write_new(folder: Path, stem: str, media: Media) -> Path:
-    """Write to a name nothing has yet, inside the folder whatever the service calls its fields."""
+    """Write media to a new file, inside the folder whatever names the service gives its fields."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]", "_", stem)[:120]
     for number in itertools.count(1):
@@ -326,15 +326,16 @@ def _write_new(folder: Path, stem: str, media: Media) -> Path:
 
 
 def _check(answer: httpx.Response) -> None:
-    """
+    """Check that a response is a success.
+
     Raises:
-        RequestFailed: it is a refusal; NoAnswer: one that says to come again, or of what stands before the service.
+        RequestFailed: the service refused the request; NoAnswer: it asks to try again, or a proxy answered instead.
     """
     if answer.is_success:
         return
     try:
         document = answer.json()
-        detail, ours = str(document.get("detail") or document), "status" in document
+        detail, from_medley = str(document.get("detail") or document), "status" in document
     except (ValueError, AttributeError):
-        detail, ours = f"{answer.status_code} {answer.text[:300]}", False
-    raise (RequestFailed if ours and answer.status_code != 503 else NoAnswer)(detail)
+        detail, from_medley = f"{answer.status_code} {answer.text[:300]}", False
+    raise (RequestFailed if from_medley and answer.status_code != 503 else NoAnswer)(detail)

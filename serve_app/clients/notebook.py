@@ -6,8 +6,9 @@
         print(delta.text, end="")
     reply = await medley.models["starter-writer"].chat([Message(role="user", content="Hello")])
 
-Needs a way to the Ray cluster (the same machine, or inside it); over HTTP use any HTTP client. A graph runs in this
-process, over the models' handles; one with a price runs as a job of the service, which reserves the credits.
+It must be able to reach the Ray cluster (on the same machine, or from inside the cluster); over HTTP, use any HTTP
+client. A graph runs in this process, over the models' handles; a graph with a price runs as a job of the service, which
+reserves the credits.
 """
 
 # Ray's functions are typed in part only.
@@ -27,7 +28,7 @@ from deployments.errors import MedleyError
 
 from ..errors import UnknownName, invalid_request
 from ..graph import Graph
-from ..identity import Identity, acting_as
+from ..identity import Identity
 
 if TYPE_CHECKING:  # they import Ray, which reads its environment on import
     from ..config.schema import AppConfig
@@ -39,12 +40,12 @@ OnStep = Callable[["Step"], None]
 
 
 class Medley:
-    """Every graph and every model of a running Medley, by handle.
+    """The graphs and models of a running Medley, called over handles.
 
     Args:
         config: the running profile's `args`.
-        models: its models.
-        on_step: is called with each step of each run when it starts, advances and ends.
+        models: the profile's models.
+        on_step: called with each step of each run when it starts, advances and ends.
         gateway: Serve's handle of the gateway, which runs graphs that cost credits.
         user: the user that runs act for.
     """
@@ -69,15 +70,15 @@ class Medley:
         """Connect to a running Medley.
 
         Args:
-            address: of Ray; without it the one this process is in, else the one `medley up` started.
-            on_step: is called with each step of each run when it starts, advances and ends.
+            address: the address of Ray; by default the Ray of this process, else the one that `medley up` started.
+            on_step: called with each step of each run when it starts, advances and ends.
             user: the user that runs act for.
 
         Raises:
             MedleyError: no Medley runs there.
         """
-        # Ray reads these on import. With its speed knobs a driver's handles die with its first event loop (measured);
-        # with the first they do not. The second lets it present its token.
+        # Ray reads these on import. With the environment that makes Serve fast, a driver's handles die with its first
+        # event loop (measured); the first variable prevents that. The second makes Ray present its token.
         os.environ.setdefault("RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP", "1")
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
@@ -92,10 +93,10 @@ class Medley:
             state = running(Settings.from_environment())
             address = address or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
             if not address:
-                raise MedleyError("No Medley runs here. Start one with `medley up`, or give Ray's address.")
+                raise MedleyError("No Medley runs on this machine. Start it with `medley up`, or pass Ray's address.")
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         gateway = serve.get_app_handle(APPLICATION)
-        # In a thread, because Serve refuses to wait where an event loop runs, as one does in every notebook.
+        # In a thread, because Serve refuses to block a thread with an event loop, which every notebook has.
         with ThreadPoolExecutor(1) as thread:
             config: AppConfig = thread.submit(lambda: gateway.profile.remote().result(timeout_s=30)).result()
         hosts = [model.name for model in config.models if model.host is None]
@@ -149,21 +150,20 @@ class GraphCaller:
         """The graph's result.
 
         Raises:
-            MedleyError: a field is wrong, credit is missing, or no model could answer.
+            MedleyError: a field is invalid, the user has too few credits, or no model could answer.
         """
         call, result = await self._checked(fields), None
         if self._executor.price(self._graph):
             async for name, value in self._on_gateway(call, streams=False):
                 result = value if name == "result" else result
             return result
-        with acting_as(self._identity):
-            return await self._run(call, streams=False).result()
+        return await self._run(call, streams=False).result()
 
     async def stream(self, /, **fields: Any) -> AsyncGenerator[Any]:
-        """The pieces of a graph that streams, as they come; of another graph its result.
+        """The pieces of a graph that streams, as they come; for any other graph its result.
 
         Raises:
-            MedleyError: as a call.
+            MedleyError: as `__call__`.
         """
         call = await self._checked(fields)
         if self._executor.price(self._graph):
@@ -186,7 +186,7 @@ class GraphCaller:
         return self._executor.execute(self._graph, call, self._identity, observers=observers, streams=streams)
 
     async def _on_gateway(self, call: BaseModel, streams: bool) -> AsyncGenerator[tuple[str, Any]]:
-        """What happens to a job of the service: `step` and `piece`, then its `result`."""
+        """The events of a job of the service: `step` and `piece`, then its `result`."""
         from ..steps import cause_of
 
         events = self._gateway.options(method_name="execute", stream=True).remote(
@@ -211,11 +211,11 @@ class _Steps:
         self._on_step(step)
 
     def piece(self, piece: BaseModel) -> None:
-        """Pieces come from the iterator."""
+        """Ignore a piece: the caller gets it from the iterator."""
 
 
 class HandledModels:
-    """Single models by name, each with its capability's methods; the calls are retried like a graph's steps."""
+    """The models by name, each with its capability's methods; calls are retried like a graph's steps."""
 
     def __init__(self, models: "Models") -> None:
         self._models = models

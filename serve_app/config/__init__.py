@@ -1,1 +1,1 @@
-"""Configuration, parsed and checked at the edge."""
+"""Configuration: profiles and settings, parsed and checked at the edge."""

@@ -1,4 +1,4 @@
-"""The backends and graphs that a profile names: imported, and every other name held against what there is."""
+"""Loading of the backends and graphs that a profile names, and the check of its other names."""
 
 import functools
 import importlib
@@ -19,38 +19,38 @@ def load_backend(name: str) -> type[Backend]:
     """The backend class of a short name or `package.module:Class`.
 
     Raises:
-        InvalidConfig: there is no such class, it is no `Backend`, or it offers no capability.
+        InvalidConfig: the class does not exist, is not a `Backend`, or offers no capability.
     """
     backend = BACKENDS.get(name) or (_attribute(name) if ":" in name else None)
     if backend is None:
         raise InvalidConfig(f"There is no backend {name!r}.{nearest(name, BACKENDS)}")
     if not isinstance(backend, type) or not issubclass(backend, Backend):
-        raise InvalidConfig(f"{name!r} is no backend: it must be a class that inherits deployments.backend.Backend.")
+        raise InvalidConfig(f"{name!r} is not a backend: it must be a class that inherits deployments.backend.Backend.")
     if not capabilities_of(backend):
         raise InvalidConfig(f"Backend {name!r} offers no capability.")
     return backend
 
 
 def load_graphs(places: Iterable[str]) -> dict[str, Graph[..., Any]]:
-    """The graphs by name.
+    """The graphs in packages or modules, by name.
 
     Raises:
-        InvalidConfig: a place has no graphs, or a name is there twice.
+        InvalidConfig: a place has no graphs, or two graphs have the same name.
     """
-    found: dict[str, Graph[..., Any]] = {}
+    graphs: dict[str, Graph[..., Any]] = {}
     for place in places:
         value = _attribute(place if ":" in place else f"{place}:GRAPHS")
         for graph in cast(list[Any], value) if isinstance(value, list | tuple) else [value]:
             if not isinstance(graph, Graph):
-                raise InvalidConfig(f"graphs: {place} has something that is no graph: {graph!r}")
-            if graph.name in found:
-                raise InvalidConfig(f"graphs: the name {graph.name!r} is taken twice")
-            found[graph.name] = graph
-    return found
+                raise InvalidConfig(f"graphs: {place} has an entry that is not a graph: {graph!r}")
+            if graph.name in graphs:
+                raise InvalidConfig(f"graphs: the name {graph.name!r} is used twice")
+            graphs[graph.name] = graph
+    return graphs
 
 
 def check_names(app: AppConfig, graphs: Collection[str], at: str) -> None:
-    """Refuse prices of graphs and nodes of models that the profile does not have.
+    """Check that the profile has every graph that it prices and every kind of node that its models name.
 
     Args:
         graphs: the names of the profile's graphs.
@@ -73,5 +73,5 @@ def _attribute(place: str) -> Any:
     module, _, name = place.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: no name of a module
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: an invalid module name
         raise InvalidConfig(f"{place!r} cannot be imported: {error}") from None

@@ -1,8 +1,8 @@
-"""Configuration, parsed once at the edge: `AppConfig` from the profile, `Settings` from the environment.
+"""Profiles, parsed and checked once at the edge.
 
-A profile is Ray's own Serve config file. Its `args` are an `AppConfig` and say which models exist; each entry of its
-`deployments:` says what may change while running, the backend's `user_config` among it. Ray ignores keys it does not
-know in most sections, so `load_profile` refuses them here, with their path.
+A profile is a Serve config file of Ray. Its `args` are an `AppConfig` with the models. The entries of its
+`deployments:` have the settings that may change while it runs, including each backend's `user_config`. Ray ignores
+unknown keys in most sections, so `load_profile` refuses them here, with their path.
 """
 
 import types
@@ -23,13 +23,13 @@ from .schema import GATEWAY, WORKER, AppConfig
 from .tensor_parallel import check_tensor_parallel
 
 STARTER = Path(__file__).parents[2] / "serve_config.yaml"  # the profile that runs anywhere
-# Keys that profiles had before the first release: an old one is refused with its new name.
+# Keys that were renamed before the first release: the error for an old key states the new name.
 RENAMED = {"shares": "host", "most_loaded": "max_loaded", "cards": "gpus", "card_gib": "gpu_gib", "price": "cost"}
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A checked profile: Ray's own file, and our part of it parsed."""
+    """A checked profile: the document for Ray, and Medley's part of it parsed."""
 
     path: Path
     document: dict[str, Any]
@@ -41,28 +41,28 @@ class Profile:
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:
-        """What the profile says to each model's backend, by the model's name; those it says nothing to are left out."""
+        """The options of each model's backend by the model's name, for the models that the profile sets options for."""
         entries: list[dict[str, Any]] = self.document["applications"][0].get("deployments") or []
-        found: dict[str, dict[str, Any]] = {entry["name"]: entry.get("user_config") or {} for entry in entries}
-        return found | {model.name: model.user_config for model in self.app.models if model.host is not None}
+        options: dict[str, dict[str, Any]] = {entry["name"]: entry.get("user_config") or {} for entry in entries}
+        return options | {model.name: model.user_config for model in self.app.models if model.host is not None}
 
     def replicas(self, most: bool = False) -> dict[str, int]:
-        """How many of each deployment live at least (0: it sleeps until it is asked) or at most, where it says."""
+        """The minimum number of replicas by deployment (0: it starts on demand), or with `most` the maximum."""
         entries: list[dict[str, Any]] = self.document["applications"][0].get("deployments") or []
-        found = dict[str, int]()
+        counts = dict[str, int]()
         for entry in entries:
             scaling: dict[str, Any] = entry.get("autoscaling_config") or {}
             count = entry.get("num_replicas", 1)
             bound = scaling.get("max_replicas" if most else "min_replicas", 1) if scaling else count
-            found[entry["name"]] = bound if isinstance(bound, int) else 1
-        return found
+            counts[entry["name"]] = bound if isinstance(bound, int) else 1
+        return counts
 
 
 def load_profile(path: Path) -> Profile:
-    """Read and check all of a profile before anything is deployed.
+    """Read and check a whole profile before anything is deployed.
 
     Raises:
-        InvalidConfig: it cannot be read, or a key or value in it is wrong; names the key's path.
+        InvalidConfig: the file cannot be read, or a key or value is invalid; names the key's path.
     """
     document = _read(path)
     application = document["applications"][0]
@@ -90,8 +90,8 @@ def load_profile(path: Path) -> Profile:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A Serve config file with one application; its own keys are checked, those of `args` are not."""
-    # Not at the top: Ray reads its environment on import, and `medley up` sets that first.
+    """A Serve config file with one application; its keys are checked, except those of `args`."""
+    # Not imported at the top: Ray reads its environment on import, and `medley up` sets the environment first.
     from ray.serve.schema import ServeDeploySchema
 
     try:
@@ -109,25 +109,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_entry(entry: Mapping[str, Any], app: AppConfig, where: str, at: str) -> None:
-    """Refuse what an entry of `deployments:` cannot say about its model."""
+    """Check that an entry of `deployments:` has no settings that its model cannot have."""
     for index, model in enumerate(app.models):
         if model.name != entry["name"]:
             continue
         if model.host is not None:
             raise InvalidConfig(
-                f"{where}.name: {model.name!r} lives in the replicas of {model.host!r} and has no deployment; "
+                f"{where}.name: {model.name!r} shares the deployment of {model.host!r} and has none of its own; "
                 f"its options belong in {at}.args.models[{index}].user_config"
             )
         if model.gpu_memory_gib is not None and "ray_actor_options" in entry:
-            # It would replace what follows from `gpu_memory_gib`, and the model would think it has no GPU.
-            raise InvalidConfig(f"{where}.ray_actor_options: say `cpus` and `gpu_memory_gib` in args.models instead")
+            # They would replace the options derived from `gpu_memory_gib`, and the model would get no GPU.
+            raise InvalidConfig(f"{where}.ray_actor_options: set `cpus` and `gpu_memory_gib` in args.models instead")
 
 
 def find_profile(profile: Path) -> Path:
-    """A path as it is; a bare name is looked for among the profiles that ship.
+    """The path of a profile: a path as it is, or the path of a profile that ships with Medley for a bare name.
 
     Raises:
-        UnknownName: none of them is called so.
+        UnknownName: no profile that ships has the name.
     """
     if profile.exists() or profile.suffix:
         return profile
@@ -146,23 +146,23 @@ def _check_options(name: str, options: dict[str, Any], backends: Mapping[str, ty
 
 
 def _check_keys(value: Any, kind: Any, at: str) -> None:
-    """Refuse keys that no field has, at every depth; `kind` is a schema or the annotation of a field."""
-    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    for one in kinds:
-        if isinstance(value, list) and typing.get_origin(one) is list:
-            (inside,) = typing.get_args(one)
+    """Refuse unknown keys, at every depth; `kind` is a schema or the annotation of a field."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    for option in options:
+        if isinstance(value, list) and typing.get_origin(option) is list:
+            (item_kind,) = typing.get_args(option)
             for index, item in enumerate(cast(list[Any], value)):
-                if _is_schema(inside) and not isinstance(item, dict):
+                if _is_schema(item_kind) and not isinstance(item, dict):
                     raise InvalidConfig(f"{at}[{index}]: must be a mapping")
-                _check_keys(item, inside, f"{at}[{index}]")
-        elif isinstance(value, dict) and _is_schema(one):
+                _check_keys(item, item_kind, f"{at}[{index}]")
+        elif isinstance(value, dict) and _is_schema(option):
             for key, inner in cast(dict[Any, Any], value).items():
                 where = f"{at}.{key}".lstrip(".")
-                if key not in one.model_fields:
+                if key not in option.model_fields:
                     renamed = RENAMED.get(key)
-                    hint = f" It is called {renamed!r} now." if renamed in one.model_fields else ""
-                    raise InvalidConfig(f"{where}: unknown key.{hint or nearest(str(key), one.model_fields)}")
-                _check_keys(inner, one.model_fields[key].annotation, where)
+                    hint = f" It is called {renamed!r} now." if renamed in option.model_fields else ""
+                    raise InvalidConfig(f"{where}: unknown key.{hint or nearest(str(key), option.model_fields)}")
+                _check_keys(inner, option.model_fields[key].annotation, where)
 
 
 def _is_schema(kind: Any) -> TypeIs[type[BaseModel]]:

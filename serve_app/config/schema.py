@@ -1,4 +1,4 @@
-"""The schema of a profile's `args`: values only, and the names that Serve's deployments have."""
+"""The schema of a profile's `args`, and the names of Serve's application and deployments."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,10 +13,10 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Traits:
-    """What a profile says of a model, for the selector."""
+    """The properties of a model that the selector considers, as the profile states them."""
 
     good_at: frozenset[Category] = frozenset()
-    cost: float = 0.0  # of a call, in any unit; credits are another thing
+    cost: float = 0.0  # of a call, in any unit; not credits
     largest: int | None = None  # longest side in pixels, or new tokens
 
 
@@ -33,10 +33,12 @@ class Strict(BaseModel):
 
 
 class ModelConfig(Strict):
-    """One model that exists. The first of a capability is the default, the next ones are its fallbacks."""
+    """One model of a profile. The first model of a capability is the default, the next models are its fallbacks."""
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="Also of its deployment, unless it has a host"
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        max_length=64,
+        description="The model's name, also of its deployment unless it has a host",
     )
     backend: str = Field(description="A name of `deployments.BACKENDS`, or `package.module:Class`")
     gpu_memory_gib: float | None = Field(
@@ -49,35 +51,39 @@ class ModelConfig(Strict):
         default=1,
         ge=1,
         le=64,
-        description="GPUs of one machine that each replica has to itself, for weights that `tensor_parallel_size` "
-        "divides; `gpu_memory_gib` is per GPU",
+        description="Whole GPUs of one machine for each replica, for weights divided by `tensor_parallel_size`; "
+        "`gpu_memory_gib` is per GPU",
     )
     node: str | None = Field(
-        default=None, description="Name of a kind of node in `nodes`; by default the smallest GPU that is large enough"
+        default=None,
+        description="Name of a kind of node in `nodes`; by default the one with the smallest GPU that is large enough",
     )
     cpus: float | None = Field(
         default=None,
         gt=0,
         le=1024,
-        description="Cores that Ray keeps for a replica with a GPU; by default the backend's",
+        description="CPU cores that Ray reserves for a replica with a GPU; by default the backend's",
     )
     host: str | None = Field(
         default=None,
-        description="The model whose deployment it shares (model multiplexing); both have the same backend",
+        description="The model whose deployment this model shares (model multiplexing); both have the same backend",
     )
     max_loaded: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Models of a shared deployment that are in memory at once, the host among them",
+        description="Models of a shared deployment in memory at once, including the host",
     )
     user_config: dict[str, Any] = Field(
-        default={}, description="The backend's options of a model with a host; others have theirs under `deployments`"
+        default={},
+        description="Options for the backend of a model with a host; other models have theirs under `deployments`",
     )
-    good_at: list[Category] = Field(default=[], description="For `model: auto`: kinds of prompts; none: any")
-    cost: float = Field(default=0, ge=0, description="For `model: auto`: what a call costs, in any unit")
+    good_at: list[Category] = Field(
+        default=[], description="For `model: auto`: categories of prompts the model is good at"
+    )
+    cost: float = Field(default=0, ge=0, description="For `model: auto`: the cost of a call, in any unit")
     largest: int | None = Field(
-        default=None, ge=1, description="For `model: auto`: longest side in pixels, or new tokens, that it makes"
+        default=None, ge=1, description="For `model: auto`: the largest output, as longest side in pixels or new tokens"
     )
 
     @property
@@ -86,25 +92,31 @@ class ModelConfig(Strict):
 
 
 class NodeConfig(Strict):
-    """A kind of machine: where models are placed, and a group of workers in the cluster's manifest."""
+    """A kind of machine on which models are placed; a group of workers in the cluster's manifest."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
-    count: int = Field(default=1, ge=1, le=10_000, description="How many of them there are")
-    gpus: int = Field(default=0, ge=0, le=64, description="GPUs of each")
-    gpu_gib: float = Field(default=0, ge=0, le=1024, description="Memory of each GPU that models may use")
-    accelerator: str | None = Field(default=None, description="Ray's label for its GPU, such as A100; any if not given")
-    cpus: int = Field(default=8, ge=1, le=1024, description="Cores of each, for `medley manifest`")
-    memory_gib: float = Field(default=32, gt=0, le=65_536, description="Memory of each, for `medley manifest`")
+    count: int = Field(default=1, ge=1, le=10_000, description="Number of machines of this kind")
+    gpus: int = Field(default=0, ge=0, le=64, description="GPUs per machine")
+    gpu_gib: float = Field(default=0, ge=0, le=1024, description="GPU memory in GiB that models may use per GPU")
+    accelerator: str | None = Field(default=None, description="Ray's label for the GPU, such as A100; by default any")
+    cpus: int = Field(default=8, ge=1, le=1024, description="CPU cores per machine, for `medley manifest`")
+    memory_gib: float = Field(
+        default=32, gt=0, le=65_536, description="Memory in GiB per machine, for `medley manifest`"
+    )
     node_selector: dict[str, str] = Field(default={}, description="Kubernetes labels of these machines")
 
 
 class GatewayConfig(Strict):
-    """How the gateway behaves."""
+    """The settings of the gateway."""
 
-    cors_origins: list[str] = Field(default=[], description="Origins whose pages may call; `*` for all")
+    cors_origins: list[str] = Field(default=[], description="Origins whose pages may call the API; `*` for all")
     max_body_mb: float = Field(default=32, gt=0, le=2048, description="Largest request body, in MB")
-    wait_s: float = Field(default=60, gt=0, le=3600, description="After this a run goes on as a job, unless it streams")
-    run_timeout_s: float = Field(default=300, gt=0, le=3600, description="Longest a stream or an OpenAI call may take")
+    wait_s: float = Field(
+        default=60, gt=0, le=3600, description="Seconds after which a run continues as a job, unless it streams"
+    )
+    run_timeout_s: float = Field(
+        default=300, gt=0, le=3600, description="Longest a stream or an OpenAI call may take, in seconds"
+    )
     max_image_pixels: int = Field(default=25_000_000, gt=0)
     max_audio_s: float = Field(default=600, gt=0)
     max_video_s: float = Field(default=300, gt=0)
@@ -115,20 +127,24 @@ class GatewayConfig(Strict):
 
 
 class JobsConfig(Strict):
-    """How durable runs are run."""
+    """The settings of durable runs."""
 
-    lease_s: float = Field(default=5, ge=0.5, le=300, description="How long a silent worker keeps a job")
-    per_user: int = Field(default=8, ge=1, le=10_000, description="Jobs of one user that run at once")
-    tries: int = Field(default=3, ge=1, le=100, description="Times a job is run when no model could answer")
-    workers_lost: int = Field(default=5, ge=1, le=100, description="Workers a job may lose before it is given up")
-    timeout_s: float = Field(default=3600, gt=0, le=7 * 86400, description="Longest a job may run, retries included")
-    keep_days: float = Field(default=7, gt=0, le=3650, description="How long ended jobs and artifacts are kept")
-    prices: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        default={}, description="Credits that a run of a graph costs, by the graph's name; others cost none"
+    lease_s: float = Field(default=5, ge=0.5, le=300, description="Seconds for which a silent worker keeps a job")
+    per_user: int = Field(default=8, ge=1, le=10_000, description="Jobs of one user that may run at once")
+    tries: int = Field(default=3, ge=1, le=100, description="Attempts of a job if no model can answer")
+    workers_lost: int = Field(default=5, ge=1, le=100, description="Workers that a job may lose before it fails")
+    timeout_s: float = Field(
+        default=3600, gt=0, le=7 * 86400, description="Longest a job may run, in seconds, with retries"
     )
-    step_cache_mb: float = Field(default=0, ge=0, description="Answers of like steps kept for reuse; 0: none")
+    keep_days: float = Field(default=7, gt=0, le=3650, description="Days for which ended jobs and artifacts are kept")
+    prices: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={}, description="Credits that a run of a graph costs, by the graph's name; other graphs are free"
+    )
+    step_cache_mb: float = Field(default=0, ge=0, description="Size of the step cache in MB; 0 turns it off")
     cached_price: float = Field(default=0.1, ge=0, le=1, description="Share of the price for a step from the cache")
-    private_webhooks: list[str] = Field(default=[], description="host or host:port that webhooks may reach privately")
+    private_webhooks: list[str] = Field(
+        default=[], description="Private hosts (host or host:port) that webhooks may call"
+    )
 
     @property
     def keep_s(self) -> float:
@@ -138,9 +154,11 @@ class JobsConfig(Strict):
 class AppConfig(Strict):
     """The `args` of a profile's application."""
 
-    models: list[ModelConfig] = Field(min_length=1, description="In order of preference within a capability")
-    nodes: list[NodeConfig] = Field(default=[], description="Kinds of machines")
-    graphs: list[str] = Field(default=["graphs"], description="`package` with a list GRAPHS, or `package.module:graph`")
+    models: list[ModelConfig] = Field(
+        min_length=1, description="The models, in order of preference within a capability"
+    )
+    nodes: list[NodeConfig] = Field(default=[], description="The kinds of machines")
+    graphs: list[str] = Field(default=["graphs"], description="Packages with a list GRAPHS, or `package.module:graph`")
     gateway: GatewayConfig = GatewayConfig()
     jobs: JobsConfig = JobsConfig()
 
@@ -149,8 +167,8 @@ class AppConfig(Strict):
         names = [model.name for model in self.models]
         for name in names:
             if names.count(name) > 1 or name in (GATEWAY, WORKER, AUTO):
-                raise ValueError(f"the model name {name!r} is taken twice")
+                raise ValueError(f"the model name {name!r} is already used")
         kinds = [node.name for node in self.nodes]
         if len(set(kinds)) < len(kinds):
-            raise ValueError("two kinds of node have one name")
+            raise ValueError("two kinds of node have the same name")
         return self

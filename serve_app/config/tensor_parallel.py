@@ -1,4 +1,4 @@
-"""Weights divided among several gpus: a profile has to keep as many of them, and in the place where they are taken."""
+"""Tensor parallelism: if weights are divided among several GPUs, the profile must reserve as many for their engine."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 def check_tensor_parallel(
     models: "Sequence[ModelConfig]", options: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], at: str
 ) -> None:
-    """Refuse weights divided among other GPUs than there will be: their engine would wait for the rest for ever.
+    """Check that each model's weights are divided among as many GPUs as it has: its engine would wait for more forever.
 
     Args:
-        options: what the profile says to each model's backend.
+        options: the options of each model's backend, by the model's name.
         entries: the application's `deployments`.
         at: the path of the application in the profile.
 
     Raises:
         InvalidConfig: names the key's path and what to do.
     """
-    named = {model.name: model for model in models}
+    by_name = {model.name: model for model in models}
     places = {entry["name"]: (entry, f"{at}.deployments[{index}]") for index, entry in enumerate(entries)}
     for index, model in enumerate(models):
-        place, host, own = f"{at}.args.models[{index}]", named[model.host or model.name], options.get(model.name, {})
+        place, host, own = f"{at}.args.models[{index}]", by_name[model.host or model.name], options.get(model.name, {})
         if own.get("tensor_parallel_size", 1) > 1 and own.get("distributed_executor_backend") == "ray":
             entry, where = places.get(host.name, ({"name": host.name}, f"{at}.deployments"))
             _check_placement_group(host, own["tensor_parallel_size"], entry, where)
@@ -34,14 +34,15 @@ def check_tensor_parallel(
 
 
 def _check_replica(model: "ModelConfig", host: "ModelConfig", divided: int, at: str) -> None:
-    """The replica's own GPUs, where Medley is what keeps them for it.
+    """Check the replica's own GPUs, which Medley reserves.
 
     Args:
-        host: whose replicas the model lives in, mostly its own.
+        host: the model whose deployment serves this model, mostly the model itself.
+        divided: number of GPUs that the weights are divided among.
     """
     if host.gpu_memory_gib is None:
         if model.gpus > 1:
-            raise InvalidConfig(f"{at}.gpus: say `gpu_memory_gib` too, what {model.name!r} takes of each")
+            raise InvalidConfig(f"{at}.gpus: set `gpu_memory_gib` too, the memory that {model.name!r} may use per GPU")
     elif divided == host.gpus:
         return
     elif model is host:
@@ -51,21 +52,21 @@ def _check_replica(model: "ModelConfig", host: "ModelConfig", divided: int, at: 
         )
     else:
         raise InvalidConfig(
-            f"{at}.user_config.tensor_parallel_size: is {divided}, and the replicas of {host.name!r}, in which "
-            f"{model.name!r} lives, have `gpus: {host.gpus}`"
+            f"{at}.user_config.tensor_parallel_size: is {divided}, but {host.name!r}, whose deployment serves "
+            f"{model.name!r}, has `gpus: {host.gpus}`"
         )
 
 
 def _check_placement_group(host: "ModelConfig", divided: int, entry: Mapping[str, Any], where: str) -> None:
-    """The GPUs of its placement group, which the engine's processes take; the replica itself has none."""
+    """Check the GPUs of a placement group, which the engine's processes use; the replica itself has none."""
     example = [{"CPU": 1}, *[{"GPU": 1}] * divided]
     bundles: list[dict[str, float]] = entry.get("placement_group_bundles") or []
     actor: dict[str, Any] = entry.get("ray_actor_options") or {}
     whole = sum(bundle.get("GPU", 0) == 1 for bundle in bundles)
     if host.gpu_memory_gib is not None:
         raise InvalidConfig(
-            f"{where}: `distributed_executor_backend: ray` takes GPUs of a placement group, and `gpu_memory_gib` "
-            f"keeps others for {host.name!r}; leave that out, or say `mp`"
+            f"{where}: `distributed_executor_backend: ray` uses the GPUs of a placement group, but `gpu_memory_gib` "
+            f"reserves other GPUs for {host.name!r}; remove `gpu_memory_gib`, or set the backend to `mp`"
         )
     if whole < divided:
         raise InvalidConfig(
@@ -74,6 +75,6 @@ def _check_placement_group(host: "ModelConfig", divided: int, entry: Mapping[str
         )
     if actor.get("num_gpus") != 0:
         raise InvalidConfig(
-            f"{where}.ray_actor_options.num_gpus: say 0; the replica of {host.name!r} takes no GPU, its engine's "
-            "processes take those of the bundles"
+            f"{where}.ray_actor_options.num_gpus: set it to 0; the replica of {host.name!r} uses no GPU, its engine's "
+            "processes use the GPUs of the bundles"
         )

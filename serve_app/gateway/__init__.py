@@ -1,1 +1,1 @@
-"""The one deployment that speaks HTTP."""
+"""The gateway: the one deployment that speaks HTTP."""

@@ -1,4 +1,4 @@
-"""Errors as HTTP: problem documents (RFC 9457), and OpenAI's own form under `/v1`."""
+"""Errors as HTTP responses: problem documents (RFC 9457), and OpenAI's form under `/v1`."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..errors import InvalidRequest, problem
 
 
 def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
-    """The error in the form the path's clients understand."""
+    """The response for an error, in the form that the path's clients understand."""
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, Transient) else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -21,7 +21,7 @@ def error_response(error: MedleyError, path: str, request_id: str) -> JSONRespon
 
 
 def openai_error(error: MedleyError) -> tuple[int, dict[str, Any]]:
-    """Status and body as OpenAI's clients expect them: bad input is 400 there, and `param` names the field."""
+    """Status and body as OpenAI's clients expect them: bad input is 400, and `param` names the field."""
     param = None
     if isinstance(error, InvalidRequest):
         param = error.errors[0].field

@@ -32,8 +32,10 @@ def http_app(
     """Every HTTP surface of a service.
 
     Args:
-        callback_secret: what providers sign their callbacks with; without one there is no route for them.
-        tell: where a callback is told.
+        authenticator: finds the identity of a request's credential.
+        answer_id: whether responses get the header `x-request-id`.
+        callback_secret: the secret that providers sign callbacks with; without it there is no route for callbacks.
+        tell: announces that a provider's task has ended.
     """
     app = FastAPI(title="Medley", version="0.1.0", docs_url="/docs", redoc_url=None)
     gateway, private = service.config.gateway, service.config.jobs.private_webhooks
@@ -66,11 +68,11 @@ def http_app(
 
 
 class ExactPaths:
-    """Calls the endpoints of exact paths itself: the framework's way to them costs more than a trivial request.
+    """A shortcut that calls the endpoints of exact paths: FastAPI's routing costs more than a trivial request.
 
-    Only endpoints that take the request and return the response, and that no dependency guards: a route with FastAPI
-    dependencies, its own or those of its router or of the application, goes the framework's way, as paths with
-    parameters do. The framework still makes the documents.
+    It applies to endpoints whose only parameter is the request and that have no FastAPI dependencies, neither of their
+    own nor of their router or the application. Other routes, such as paths with parameters, go through FastAPI, which
+    also makes the OpenAPI document.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -103,7 +105,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
-    """The framework's own refusals (no such route, method not allowed) in our form."""
+    """The framework's own errors (no such route, method not allowed) as Medley's error responses."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         routes = {getattr(route, "path", "") for route in request.app.routes}

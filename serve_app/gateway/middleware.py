@@ -1,6 +1,6 @@
-"""What happens around every request: its id, its size, who sends it, and the headers of the answer.
+"""The middleware around every request: its id, its size limit, its identity, and the headers of the response.
 
-One plain ASGI middleware, because each layer of a framework's own costs as much as a trivial request.
+It is one plain ASGI middleware, because each layer of a framework's middleware costs as much as a trivial request.
 """
 
 import re
@@ -21,7 +21,7 @@ from ..storage.artifacts import PATH
 from .error_responses import error_response
 
 DOCUMENTS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
-PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks are signed, which their route checks
+PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks: their route checks the signature
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -35,9 +35,9 @@ ONE_ARTIFACT = re.compile(rf"{PATH}/{ARTIFACT_ID.pattern}")
 
 
 class RequestMiddleware:
-    """Gives every request an id, refuses what is too large or has no key, and adds the security headers.
+    """The middleware that gives every request an id, checks its size and key, and adds the security headers.
 
-    The identity is left in `scope["identity"]` (None on a public path without a key), the id in `scope["request_id"]`.
+    It sets `scope["identity"]` (None on a public path without a key) and `scope["request_id"]`.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class RequestMiddleware:
         origins: Collection[str] = (),
     ) -> None:
         self.app = app
-        self.origins = origins  # whose pages may open a WebSocket, beside our own
+        self.origins = origins  # whose pages may open a WebSocket, besides this service's own
         self.authenticator = authenticator
         self.max_body = max_body
-        self.answer_id = answer_id  # off where the server in front puts `x-request-id` into the answer itself
+        self.answer_id = answer_id  # off if the server in front adds `x-request-id` to the response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,10 +80,10 @@ class RequestMiddleware:
             await self.app(scope, receive if length is not None else self._counted(receive), send_with_headers)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A browser sends no CORS question before it opens a WebSocket, so a foreign page is refused here."""
+        """Open a WebSocket, unless a foreign page does: browsers send no CORS preflight before they open one."""
         request_id, credential, _ = _read(scope["headers"])
         offered: list[str] = scope.get("subprotocols", [])
-        keys = [one.removeprefix(SOCKET_KEY) for one in offered if one.startswith(SOCKET_KEY)]
+        keys = [protocol.removeprefix(SOCKET_KEY) for protocol in offered if protocol.startswith(SOCKET_KEY)]
         credential = credential or (keys[0].encode() if keys else b"")
         scope["request_id"] = request_id
         scope["identity"] = await self.authenticator.identify(credential) if credential else None
@@ -104,30 +104,30 @@ class RequestMiddleware:
         return None
 
     def _counted(self, receive: Receive) -> Receive:
-        """`receive` for a body of unknown length: the server only checks a length that was announced."""
-        seen = 0
+        """`receive` for a body of unknown length, with the size limit: the server only checks an announced length."""
+        received = 0
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.max_body:
-                raise BodyTooLarge(f"The body is larger than the {self.max_body:,} bytes that are accepted.")
+            received += len(message.get("body", b""))
+            if received > self.max_body:
+                raise BodyTooLarge(f"The body has more than {self.max_body:,} bytes, the most that is accepted.")
             return message
 
         return counted
 
 
 def _own_origin(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> bool:
-    """Whether a request comes from no page, a page of this service or one that the profile allows."""
-    found = dict(headers)
-    origin = found.get(b"origin", b"").decode("latin-1")
-    host = found.get(b"host", b"").decode("latin-1")
+    """Whether a request comes from no page, from a page of this service or from an origin that the profile allows."""
+    by_name = dict(headers)
+    origin = by_name.get(b"origin", b"").decode("latin-1")
+    host = by_name.get(b"host", b"").decode("latin-1")
     return not origin or urlsplit(origin).netloc == host or origin in allowed or "*" in allowed
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes, int | None]:
-    """Request id, credential and body length; a length that is no number counts as unknown."""
+    """Request id, credential and body length; a length that is not a number counts as unknown."""
     request_id, credential, length = "", b"", None
     for name, value in headers:
         if name == b"authorization":
@@ -143,7 +143,7 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes, int | Non
 
 
 def is_signed(scope: Scope) -> bool:
-    """Whether a request reads an artifact by a signed URL: it needs no key, and its route checks the signature."""
+    """Whether a request reads an artifact by a signed URL; it needs no key, since its route checks the signature."""
     return (
         scope["method"] in ("GET", "HEAD")
         and ONE_ARTIFACT.fullmatch(scope["path"]) is not None

@@ -1,4 +1,4 @@
-"""OpenAPI of the graph routes: their bodies are read by us, so their schemas are put in here."""
+"""The OpenAPI document. FastAPI does not parse the bodies of graph routes, so their schemas are added here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,61 +39,61 @@ PROBLEM: dict[str, Any] = {
 }
 PROBLEMS = {
     "401": "No valid API key",
-    "402": "The run costs more credits than are left",
-    "409": "The job of this idempotency key was cancelled",
-    "413": "Body too large",
+    "402": "The run costs more credits than the account has",
+    "409": "The job with this idempotency key was cancelled",
+    "413": "The body is too large",
     "415": "Unsupported media type",
-    "422": "A field is missing, unknown or wrong",
+    "422": "A field is missing, unknown or invalid",
     "500": "A model failed",
-    "501": "Not offered",
-    "503": "No model can answer now",
+    "501": "Not offered by this service",
+    "503": "No model can answer now; try again later",
     "504": "The run took too long",
 }
 
 
-# How a run shall be run, for every graph.
+# The options of a run, the same for every graph.
 PARAMETERS: list[dict[str, Any]] = [
     {
         "name": "Prefer",
         "in": "header",
-        "description": "`respond-async`: answer with the job at once. `wait=10`: wait so many seconds for the result",
+        "description": "`respond-async`: respond with the job at once. `wait=10`: wait 10 seconds for the result",
         "schema": {"type": "string"},
     },
     {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "The same key with the same request gets the same job for 24 hours",
+        "description": "The same key with the same request returns the same job for 24 hours",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     },
     {
         "name": "wait",
         "in": "query",
-        "description": "As `Prefer: wait`",
+        "description": "Seconds to wait for the result, as `Prefer: wait`",
         "schema": {"type": "number", "minimum": 0, "maximum": 3600},
     },
     {
         "name": "priority",
         "in": "query",
-        "description": "Of the job; higher first",
+        "description": "Priority of the job; higher runs first",
         "schema": {"type": "integer", "minimum": -10, "maximum": 10, "default": 0},
     },
     {
         "name": "timeout_s",
         "in": "query",
-        "description": "Longest the job may run, retries included",
+        "description": "Longest the job may run, in seconds, including retries",
         "schema": {"type": "number", "minimum": 0.1, "maximum": 604800},
     },
     {
         "name": "webhook",
         "in": "query",
-        "description": "A public URL that is told when the job has ended",
+        "description": "A public URL that is called when the job has ended",
         "schema": {"type": "string", "format": "uri"},
     },
 ]
 
 
 def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
-    """What OpenAPI says of a graph's route beside its title; `openapi` fills in the schemas of its JSON."""
+    """The OpenAPI operation of a graph's route without its title; `openapi` fills in the schemas of its JSON."""
     content: dict[str, Any] = {"application/json": {"schema": {}, "example": example(graph.request)}}
     if graph.takes_media:
         content["multipart/form-data"] = {"schema": _as_form(graph.call)}
@@ -108,7 +108,7 @@ def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
         "responses": {
             "200": {"description": "The result", "content": answer},
             "202": {
-                "description": "The job the run is",
+                "description": "The job, if the run continues as one",
                 "content": {"application/json": {"schema": {"type": "object"}}},
             },
             **problems,
@@ -117,7 +117,7 @@ def graph_operation(graph: Graph[..., Any]) -> dict[str, Any]:
 
 
 def _events(graph: Graph[..., Any]) -> dict[str, Any]:
-    """The schema of a run's server-sent events, which OpenAPI has no words for."""
+    """The schema of a run's server-sent events, which OpenAPI can only describe in text."""
     pieces = f"`pieces` (lists of {graph.piece.__name__}), " if graph.piece else ""
     return {"type": "string", "description": f"Events: `step`, {pieces}then `result`, `error` or `job`"}
 
@@ -127,7 +127,7 @@ def _named(name: str) -> dict[str, str]:
 
 
 def _as_form(call: type[BaseModel]) -> dict[str, Any]:
-    """The same fields as a form: media are files there."""
+    """The schema of a request as a form, in which media are files."""
     properties: dict[str, Any] = {}
     for name, field in call.model_fields.items():
         if has_media(field.annotation):
@@ -142,14 +142,14 @@ def _as_form(call: type[BaseModel]) -> dict[str, Any]:
 
 
 def example(request: type[BaseModel]) -> dict[str, Any]:
-    """A request made of the fields' own examples; media as a data URL cut short."""
-    found: dict[str, Any] = {}
+    """A request made of the fields' examples, with media as a shortened data URL."""
+    fields: dict[str, Any] = {}
     for name, field in request.model_fields.items():
         if field.examples:
-            found[name] = field.examples[0]
+            fields[name] = field.examples[0]
         elif field.is_required() and has_media(field.annotation):
-            found[name] = "data:application/octet-stream;base64,..."
-    return found
+            fields[name] = "data:application/octet-stream;base64,..."
+    return fields
 
 
 def openapi(app: FastAPI, graphs: Mapping[str, Graph[..., Any]]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def openapi(app: FastAPI, graphs: Mapping[str, Graph[..., Any]]) -> dict[str, An
             for body in operation.get("requestBody", {}).get("content", {}).values():
                 schemas.update(body["schema"].pop("$defs", {}))
         schemas.update(definitions.get("$defs", {}), Problem=PROBLEM)
-        for graph in graphs.values():  # pydantic tells models apart that two graphs named alike
+        for graph in graphs.values():  # pydantic distinguishes models of the same name in two graphs
             operation = document["paths"][f"/api/v1/graphs/{graph.name}"]["post"]
             answer = operation["responses"]["200"]["content"]
             operation["requestBody"]["content"]["application/json"]["schema"] = references[graph.call, "validation"]

@@ -1,4 +1,4 @@
-"""A request body, JSON or multipart, read into a graph's call."""
+"""The body of a request, JSON or multipart, read into a graph's call."""
 
 import asyncio
 import json
@@ -24,12 +24,12 @@ MAX_PARTS = 200
 async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimits, artifacts: Artifacts) -> BaseModel:
     """The graph's validated request, with the models that the caller names.
 
-    An artifact's id in place of media is looked for among the caller's own.
+    An artifact's id in place of media must name one of the caller's artifacts.
 
     Raises:
-        UnsupportedMedia: the body or a file in it has a format not taken here.
-        InvalidRequest: a field is missing, unknown or wrong.
-        BodyTooLarge: it has too many parts.
+        UnsupportedMedia: the body or a file in it has a format that is not accepted.
+        InvalidRequest: a field is missing, unknown or invalid.
+        BodyTooLarge: the form has too many parts.
     """
     content_type = media_type_of(request.headers.get("content-type"), "application/json")
     context: dict[str, Any] = {"limits": limits}
@@ -48,7 +48,7 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
             call = await asyncio.to_thread(graph.call.model_validate, fields, context=context)
         else:
             raise UnsupportedMedia(
-                "content-type", f"{content_type!r} is not taken here: send application/json or multipart/form-data"
+                "content-type", f"{content_type!r} is not accepted here: send application/json or multipart/form-data"
             )
     except ValidationError as error:
         raise invalid_request(error, graph.fields) from None
@@ -56,16 +56,16 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
 
 
 async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]:
-    """A multipart form as pydantic takes it: files as bytes, JSON where the field is not text, repeats as a list.
+    """A multipart form as input for pydantic: files as bytes, JSON for fields that are not text, repeats as a list.
 
     Raises:
-        InvalidInput: it cannot be read.
-        BodyTooLarge: it has too many parts.
+        InvalidInput: the form cannot be read.
+        BodyTooLarge: the form has too many parts.
     """
     fields: dict[str, Any] = {}
     async with opened_form(request, MAX_PARTS) as form:
         for part in form:
-            name = part.removesuffix("[]")  # how many clients, OpenAI's among them, name the parts of a list
+            name = part.removesuffix("[]")  # many clients, including OpenAI's, name the parts of a list like this
             values = [await _value(item, schema, name) for item in form.getlist(part)]
             fields[name] = values[0] if len(values) == 1 and not _is_list(schema, name, values[0]) else values
     return fields
@@ -73,18 +73,18 @@ async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]
 
 @asynccontextmanager
 async def opened_form(request: Request, max_parts: int) -> AsyncGenerator[FormData]:
-    """The parts of a multipart body, as long as the block lasts.
+    """The parts of a multipart body, open until the block ends.
 
     Raises:
-        InvalidInput: it cannot be read.
-        BodyTooLarge: it is larger than the service accepts.
+        InvalidInput: the body cannot be read.
+        BodyTooLarge: the body is larger than the service accepts.
     """
     try:
         form = await request.form(max_files=max_parts, max_fields=max_parts)
-    except Exception as error:  # Starlette and python-multipart each raise several of their own
+    except Exception as error:  # Starlette and python-multipart each raise several errors
         if isinstance(error, BodyTooLarge):
             raise
-        raise InvalidInput("body", f"is not a form that can be read: {getattr(error, 'detail', error)}") from None
+        raise InvalidInput("body", f"cannot be read as a form: {getattr(error, 'detail', error)}") from None
     try:
         yield form
     finally:
@@ -120,7 +120,7 @@ def _is_text(schema: type[BaseModel], name: str) -> bool:
 
 
 def _choices(schema: type[BaseModel], name: str) -> dict[str, Any]:
-    """The values of a `Literal` by how they are written: pydantic reads "2" as a number, but not as one of two."""
+    """The values of a `Literal` by their text: pydantic reads "2" as a number, but not as a literal 2."""
     annotation = _annotation(schema, name)
     kinds = [annotation, *typing.get_args(annotation)]
     literals = [kind for kind in kinds if typing.get_origin(kind) is typing.Literal]
@@ -128,7 +128,7 @@ def _choices(schema: type[BaseModel], name: str) -> dict[str, Any]:
 
 
 def _is_list(schema: type[BaseModel], name: str, value: Any) -> bool:
-    """Whether one lone part stands for a list with one entry (and is not the whole list as JSON)."""
+    """Whether a single part stands for a list with one entry (and is not the whole list as JSON)."""
     annotation = _annotation(schema, name)
     kinds = [annotation, *typing.get_args(annotation)]
     return not isinstance(value, list) and any(typing.get_origin(kind) is list for kind in kinds)

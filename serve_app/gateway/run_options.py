@@ -19,7 +19,7 @@ def read_run_options(request: Request) -> RunOptions:
     """The options in the headers `Prefer` and `Idempotency-Key` and in the query (`PARAMETERS`).
 
     Raises:
-        InvalidInput: an option has a value that cannot be used, or the query has another parameter.
+        InvalidInput: an option has an invalid value, or the query has an unknown parameter.
     """
     prefer = request.headers.get("prefer")
     key = request.headers.get("idempotency-key")
@@ -47,7 +47,7 @@ def number(text: str | None, name: str, least: float, most: float) -> float | No
     """A query parameter as a number.
 
     Raises:
-        InvalidInput: it is not a number, or out of bounds.
+        InvalidInput: the text is not a number, or the number is out of bounds.
     """
     if text is None:
         return None

@@ -1,6 +1,4 @@
-"""Server-sent events (HTML standard, section 9.2): the one place that writes them, with comments that keep the
-connection alive.
-"""
+"""Server-sent events (HTML standard, section 9.2), with comments that keep the connection alive."""
 
 import asyncio
 import contextlib
@@ -12,7 +10,7 @@ from starlette.types import Send
 
 KEEP_ALIVE_S = 15.0
 COMMENT = b": keep-alive\n\n"
-FIRST_EVENT_S = 1.0  # an error within this time has a status of its own
+FIRST_EVENT_S = 1.0  # an error within this time gets its own HTTP status
 
 
 def event(data: str, name: str | None = None, id: int | None = None) -> str:
@@ -20,19 +18,19 @@ def event(data: str, name: str | None = None, id: int | None = None) -> str:
 
     Args:
         data: one line, such as JSON in ASCII: clients' line readers split at U+2028 and its like.
-        name: of the event; without one clients call it `message`.
-        id: what a client that comes back says that it has seen.
+        name: the event's name; clients call an event without a name `message`.
+        id: the event's id, which a client that reconnects sends as `Last-Event-ID`.
     """
     head = "" if id is None else f"id: {id}\n"
     return f"{head}event: {name}\ndata: {data}\n\n" if name else f"{head}data: {data}\n\n"
 
 
 class EventStream(StreamingResponse):
-    """A response of events. After `KEEP_ALIVE_S` seconds without an event it sends a comment, so that nothing between
-    the service and the client takes the connection for dead."""
+    """A response of events. After `KEEP_ALIVE_S` seconds without an event it sends a comment, so that no proxy between
+    the service and the client closes the connection."""
 
     def __init__(self, events: AsyncIterator[str]) -> None:
-        headers = {"x-accel-buffering": "no"}  # nginx would wait for more
+        headers = {"x-accel-buffering": "no"}  # nginx would buffer the events
         super().__init__(events, media_type="text/event-stream", headers=headers)
 
     async def stream_response(self, send: Send) -> None:
@@ -55,7 +53,7 @@ class EventStream(StreamingResponse):
         keeping = asyncio.create_task(keep_alive())
         events: Any = self.body_iterator
         try:
-            async with contextlib.aclosing(events):  # at once, also where a client has gone during a write
+            async with contextlib.aclosing(events):  # closed at once, even if the client left during a write
                 async for text in events:
                     await write(str(text).encode())
         finally:
@@ -66,10 +64,10 @@ class EventStream(StreamingResponse):
 
 
 async def begun(events: AsyncGenerator[str], within_s: float | None = None) -> EventStream:
-    """The response for these events, once the first is there: an error before that is raised, and has its own status.
+    """The response for a stream of events, returned with the first event: an earlier error gets its own HTTP status.
 
     Args:
-        within_s: seconds after which the response begins without an event; None: it waits.
+        within_s: seconds after which the response begins without an event; None: it waits for the first event.
     """
     first = asyncio.ensure_future(anext(events, None))
     try:
@@ -83,7 +81,7 @@ async def begun(events: AsyncGenerator[str], within_s: float | None = None) -> E
 
 
 async def _chained(first: "asyncio.Future[Any]", rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
-    """A stream whose first item is asked for already."""
+    """A stream of events whose first item was requested earlier."""
     try:
         item = await first
         if item is not None:

@@ -1,4 +1,4 @@
-"""All that a route needs."""
+"""The service behind the routes: its configuration, graphs, models and jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..models.registry import Models
 
 @dataclass(frozen=True)
 class Service:
-    """All that a route needs."""
+    """The objects that every route uses."""
 
     config: AppConfig
     graphs: Mapping[str, Graph[..., Any]]
@@ -21,10 +21,10 @@ class Service:
     jobs: Dispatch
 
     def graph(self, name: str) -> Graph[..., Any]:
-        """The graph of this name.
+        """The graph of a name.
 
         Raises:
-            UnknownName: there is none; says the nearest.
+            UnknownName: there is no such graph; names the nearest.
         """
         if name not in self.graphs:
             raise UnknownName("graph", name, self.graphs)

@@ -1,4 +1,4 @@
-"""A run that a caller waits for. It begins here at once; when the wait is over it goes on as the job it becomes."""
+"""A run that a caller waits for. It begins in this process at once and, when the wait is over, continues as a job."""
 
 import asyncio
 import copy
@@ -25,7 +25,7 @@ EventName = Literal["step", "piece", "result", "job"]
 
 
 class SyncRun:
-    """One request for a run of a graph, in the process that received it. One of its three methods is used, once.
+    """One request for a run of a graph, in the process that received it. Use one of its three methods, once.
 
     Args:
         streams: whether the caller follows the pieces of a graph that streams.
@@ -45,16 +45,16 @@ class SyncRun:
         self._adoption: asyncio.Task[Job] | None = None
         executor = jobs.runner.executor
         self._durable = options.durable or executor.price(graph) > 0
-        # A run that never becomes a job, and whose steps no cache answers, need not remember them.
-        remembers = self._durable or options.wait_s is not None or jobs.runner.caches_steps
-        self._journal = jobs.runner.journal(identity.user, self._id, graph.name) if remembers else None
+        # A run that never becomes a job, and has no step cache, needs no journal.
+        needs_journal = self._durable or options.wait_s is not None or jobs.runner.caches_steps
+        self._journal = jobs.runner.journal(identity.user, self._id, graph.name) if needs_journal else None
         self.run = executor.execute(graph, call, identity, options, journal=self._journal, streams=streams)
 
     async def answer(self) -> Any:
-        """The result, or the Job where that is to be answered at once or goes on when the wait is over.
+        """The result; or the Job, at once if the options say so, else if the run continues after the wait.
 
         Raises:
-            MedleyError: the run failed; JobFailed if it did as a job.
+            MedleyError: the run failed; JobFailed if it failed as a job.
         """
         if self._options.respond_async:
             new, inputs = await self._new_job()
@@ -73,14 +73,14 @@ class SyncRun:
                     return await self._become_job(lambda: work)
                 except StorageUnavailable:
                     done, _ = await asyncio.wait((work,), timeout=RETRY_S)
-        except asyncio.CancelledError:  # nobody waits any more
+        except asyncio.CancelledError:  # the caller has gone
             self._end_unless_job(work)
             raise
         return work.result()
 
     async def events(self) -> AsyncGenerator[tuple[EventName, Any]]:
-        """Each `step` whenever it starts, advances or ends and each `piece`, then the `result`, or the `job` that goes
-        on.
+        """The events of the run: each `step` when it starts, advances or ends, each `piece`, then the `result`, or the
+        `job` if the run continues.
 
         Raises:
             MedleyError: as `answer`.
@@ -121,7 +121,7 @@ class SyncRun:
         return min(self._options.timeout_s or longest_s, longest_s)
 
     def _end_unless_job(self, work: "asyncio.Task[Any]") -> None:
-        """End the work at once, or, if it is just becoming a job, when that fails."""
+        """Cancel the work at once, or, if it is becoming a job, only if that fails."""
         if self._adoption is None:
             work.cancel()
         else:
@@ -136,7 +136,7 @@ class SyncRun:
     async def _become_job(self, answer: Callable[[], Any]) -> Job:
         assert self._journal is not None, "a run that may become a job has a journal"
         new, inputs = await self._new_job()
-        # Shielded: if the client goes away just now, the job is whole or was never there.
+        # Shielded: if the client leaves now, the job is created completely or not at all.
         self._adoption = asyncio.create_task(self._jobs.runner.adopt(new, inputs, self._journal, answer))
         try:
             return await asyncio.shield(self._adoption)
@@ -146,13 +146,13 @@ class SyncRun:
 
 
 class _Queued:
-    """An observer that puts what it sees on a queue."""
+    """An observer that puts steps and pieces on a queue."""
 
     def __init__(self, queue: "asyncio.Queue[tuple[EventName, Any] | None]") -> None:
         self._queue = queue
 
     def step(self, step: Step) -> None:
-        self._queue.put_nowait(("step", copy.copy(step)))  # as it is now: the run goes on changing it
+        self._queue.put_nowait(("step", copy.copy(step)))  # a copy: the run keeps changing the step
 
     def piece(self, piece: BaseModel) -> None:
         self._queue.put_nowait(("piece", piece))

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..identity import DEFAULT_PROJECT
+
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Kind = Literal["graph", "webhook", "cleanup"]
 EventKind = Literal["state", "step", "progress", "pieces", "log"]
@@ -30,6 +32,7 @@ class NewJob:
     idempotency_key: str | None = None
     request_digest: str | None = None
     webhook_url: str | None = None
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Job:
     id: str
     kind: Kind
     user_id: str
+    project: str
     graph: str
     input: str = field(repr=False)
     status: Status

@@ -15,7 +15,7 @@ from ..storage.tables import events, jobs, now, steps
 from .job import Event, Job, NewJob, Status, StepRecord
 
 STEP_COLUMNS = [steps.c[name] for name in StepRecord.__dataclass_fields__]
-REQUIRED = ("id", "kind", "user_id", "graph", "input", "timeout_s", "price")
+REQUIRED = ("id", "kind", "user_id", "project", "graph", "input", "timeout_s", "price")
 OPTIONAL = ("idempotency_key", "request_digest", "webhook_url")
 START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
 QUEUED = json.dumps({"status": "queued"})

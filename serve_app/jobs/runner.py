@@ -21,7 +21,7 @@ from deployments.errors import MedleyError, Transient
 from ..config.schema import DAY_S, JobsConfig
 from ..errors import StorageUnavailable, UnknownName, foreseen, invalid_request, problem
 from ..graph import Graph
-from ..identity import Identity, acting_as
+from ..identity import Identity
 from ..models.registry import Model, Models
 from ..run import Executor, RunOptions
 from ..steps import Step
@@ -235,11 +235,10 @@ class Runner:
             graph = self._graphs.get(job.graph)
             if graph is None:
                 raise UnknownName("graph", job.graph, self._graphs)
-            call, identity = await self._call(graph, job), Identity(job.user_id)
+            call, identity = await self._call(graph, job), Identity(job.user_id, job.project)
             options = RunOptions(timeout_s=max(0.0, claimed.seconds_left))
-            with acting_as(identity):
-                run = self.executor.execute(graph, call, identity, options, journal=journal, streams=True)
-                return await run.result()
+            run = self.executor.execute(graph, call, identity, options, journal=journal, streams=True)
+            return await run.result()
 
         await self._see_through(active, job, journal, answer())
 

@@ -47,5 +47,6 @@ async def new_job(
         idempotency_key=options.idempotency_key,
         request_digest=request_digest,
         webhook_url=options.webhook,
+        project=identity.project,
     )
     return new, inputs

@@ -1,1 +1,1 @@
-"""The table of a profile's models, and how they are called."""
+"""Models: the table of a profile's models, and calls to them."""

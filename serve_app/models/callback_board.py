@@ -1,8 +1,8 @@
-"""The board on which providers' callbacks are put up: a gateway tells it, the replica that waits for the task hears.
+"""The callback board: gateways announce providers' callbacks on it, replicas wait on it for their tasks.
 
-Which replica waits a gateway cannot know, nor could it address that one, so both meet at one small actor. The replica
-that first waits makes it. It goes with that replica, and the next that waits makes another: waits that were on it last
-their time, after which the provider is asked, as for every callback that gets lost.
+A gateway neither knows which replica waits nor can address it, so both meet at one small actor. The first replica that
+waits creates the actor. It ends with that replica, and the next replica that waits creates another; waits on the old
+board run until their timeout, after which the replica polls the provider, as for every lost callback.
 """
 
 # Ray's functions are typed in part only.
@@ -21,24 +21,24 @@ from deployments.callbacks import CalledBack
 log = logging.getLogger("ray.serve")
 
 NAME, NAMESPACE = "callbacks", "medley"
-MOST_TOLD = 1000  # tasks that nobody waits for yet; beyond it the oldest is forgotten
-MOST_AT_ONCE = 10_000  # waits and tellings
-BOARD_TIMEOUT_S = 5.0  # of a gateway with the board
+MAX_UNCLAIMED = 1000  # ended tasks that no replica waits for yet; beyond this the oldest is dropped
+MAX_CONCURRENCY = 10_000  # calls of the board at once
+BOARD_TIMEOUT_S = 5.0  # of a gateway's call
 
 Tell = Callable[[str], Awaitable[None]]
 
 
 class Board:
-    """What has been told of tasks. A task is waited for by one."""
+    """The ended tasks, and the replicas that wait for tasks. At most one replica waits for a task."""
 
     def __init__(self) -> None:
         self._waiting = dict[str, asyncio.Event]()
-        self._told = dict[str, None]()  # in order
+        self._unclaimed = dict[str, None]()  # in order
 
     async def wait(self, task: str, seconds: float) -> bool:
-        """Whether it is told within this time, or was before, that the task has ended."""
-        if task in self._told:
-            del self._told[task]
+        """Wait for a task to end; returns whether it ended before or within this time."""
+        if task in self._unclaimed:
+            del self._unclaimed[task]
             return True
         event = self._waiting[task] = asyncio.Event()
         try:
@@ -52,24 +52,24 @@ class Board:
                 del self._waiting[task]
 
     async def tell(self, task: str) -> None:
-        """A task has ended. It may be told before it is waited for, twice, or of one that nobody waits for."""
+        """Announce that a task has ended: perhaps before a replica waits for it, twice, or with no replica waiting."""
         event = self._waiting.get(task)
         if event is not None:
             event.set()
             return
-        self._told[task] = None
-        while len(self._told) > MOST_TOLD:
-            del self._told[next(iter(self._told))]
+        self._unclaimed[task] = None
+        while len(self._unclaimed) > MAX_UNCLAIMED:
+            del self._unclaimed[next(iter(self._unclaimed))]
 
 
 class SharedBoard:
-    """The board of this Ray, for one who waits."""
+    """A replica's access to the board of its Ray cluster."""
 
     def __init__(self) -> None:
         self._board: Any = None
 
     async def wait(self, task: str, seconds: float) -> bool:
-        """As `Board.wait`; without a board it takes all of `seconds`."""
+        """Wait as `Board.wait` does; without a board, for all of `seconds`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         try:
@@ -79,32 +79,32 @@ class SharedBoard:
                 return await self._board.wait.remote(task, end - loop.time())
         except TimeoutError:
             return False
-        except (RayError, ValueError) as error:  # the second: between its end and its name's
+        except (RayError, ValueError) as error:  # ValueError: the board has ended and its name is not free yet
             self._board = None
-            log.warning("callbacks are not heard for a moment: %s", error)
+            log.warning("waiting for a callback failed: %s", error)
         await asyncio.sleep(max(end - loop.time(), 0.0))
         return False
 
 
 def listen(backend: Any) -> None:
-    """Have a backend hear callbacks, if it is one whose provider calls back."""
+    """Connect a backend to the board, if its provider sends callbacks."""
     if isinstance(backend, CalledBack):
         backend.callbacks = SharedBoard()
 
 
 async def tell(task: str) -> None:
-    """Put a task that has ended up on the board."""
+    """Announce on the board that a task has ended."""
     try:
         async with asyncio.timeout(BOARD_TIMEOUT_S):
             board: Any = await asyncio.to_thread(ray.get_actor, NAME, NAMESPACE)
             await board.tell.remote(task)
-    except ValueError:  # there is no board: nobody waits
+    except ValueError:  # there is no board: no replica waits
         return
     except (RayError, TimeoutError) as error:
-        log.warning("a callback could not be told: %s", error)
+        log.warning("announcing a callback failed: %s", error)
 
 
 def _open() -> Any:
     actor: Any = ray.remote(Board)
     options: dict[str, Any] = {"name": NAME, "namespace": NAMESPACE, "get_if_exists": True}
-    return actor.options(**options, num_cpus=0, max_concurrency=MOST_AT_ONCE).remote()
+    return actor.options(**options, num_cpus=0, max_concurrency=MAX_CONCURRENCY).remote()

@@ -1,15 +1,15 @@
-"""A circuit breaker for models: one that keeps failing is not asked first while it rests."""
+"""A circuit breaker for models: a model that keeps failing is tried last until its cooldown is over."""
 
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-FAILURES = 3  # in a row, then it rests
+FAILURES = 3  # in a row, then the circuit opens
 COOLDOWN_S = 30.0
 
 
 class Named(Protocol):
-    """What has a name: a model."""
+    """A model, of which only the name matters here."""
 
     @property
     def name(self) -> str: ...
@@ -19,55 +19,55 @@ N = TypeVar("N", bound=Named)
 
 
 class CircuitBreaker:
-    """Remembers which models failed, and puts those that rest behind the others.
+    """The failures of models, and the order in which calls try them.
 
-    A model whose `method` failed `failures` times in a row rests from it for `rest_s` seconds: it is asked after all
-    others, so that it still answers where nobody else does. After the rest one call asks it in its place again; what
-    comes of it decides whether it is back or rests once more. Methods are counted apart, since a model may not have
-    them all: a painter that cannot edit goes on painting. For one event loop, that of the runs.
+    If a `method` of a model fails `failures` times in a row, its circuit opens for `cooldown_s` seconds: calls try the
+    model after all others, so it still answers where no other model does. After the cooldown one call probes the model
+    in its usual place; the result closes the circuit or opens it again. Methods are counted separately, since a model
+    may not have them all: a painter that cannot edit goes on painting. For use in one event loop, that of the runs.
 
     Args:
         failures: calls in a row without an answer.
-        rest_s: seconds.
-        clock: seconds that never go back.
+        cooldown_s: seconds that the circuit stays open.
+        clock: gives seconds that never go back.
     """
 
     def __init__(
-        self, failures: int = FAILURES, rest_s: float = COOLDOWN_S, clock: Callable[[], float] = time.monotonic
+        self, failures: int = FAILURES, cooldown_s: float = COOLDOWN_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most, self._rest_s, self._clock = failures, rest_s, clock
-        self._failed: dict[tuple[str, str], int] = {}  # by model and method; empty while all is well
-        self._rests_until: dict[tuple[str, str], float] = {}
+        self._failures, self._cooldown_s, self._clock = failures, cooldown_s, clock
+        self._failed: dict[tuple[str, str], int] = {}  # by model and method; empty while no model fails
+        self._open_until: dict[tuple[str, str], float] = {}
 
     def order(self, candidates: tuple[N, ...], method: str) -> tuple[N, ...]:
-        """The candidates as they are to be asked: those that rest come last, each group in its order."""
-        if not self._rests_until or len(candidates) == 1:
+        """The candidates in the order to try them: those with an open circuit last, each group in its order."""
+        if not self._open_until or len(candidates) == 1:
             return candidates
         now = self._clock()
         first: list[N] = []
         last: list[N] = []
         for model in candidates:
             key = (model.name, method)
-            until = self._rests_until.get(key)
+            until = self._open_until.get(key)
             if until is None:
                 first.append(model)
             elif now < until:
                 last.append(model)
             else:
-                if not first:  # this call asks it, and is the only one to do so for another rest
-                    self._rests_until[key] = now + self._rest_s
+                if not first:  # this call probes the model, and is the only one to do so for another cooldown
+                    self._open_until[key] = now + self._cooldown_s
                 first.append(model)
         return (*first, *last)
 
     def answered(self, name: str, method: str) -> None:
-        """A model answered: all is forgotten."""
+        """Close the circuit of a model that answered."""
         if self._failed:
             self._failed.pop((name, method), None)
-            self._rests_until.pop((name, method), None)
+            self._open_until.pop((name, method), None)
 
     def failed(self, name: str, method: str) -> None:
-        """A model could not answer."""
+        """Count a failure of a model, and open its circuit after too many in a row."""
         key = (name, method)
         self._failed[key] = count = self._failed.get(key, 0) + 1
-        if count >= self._most:
-            self._rests_until[key] = self._clock() + self._rest_s
+        if count >= self._failures:
+            self._open_until[key] = self._clock() + self._cooldown_s

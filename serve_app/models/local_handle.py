@@ -1,4 +1,4 @@
-"""A model in this process behind the same calls as a Serve handle: for unit tests, and for trying a backend alone."""
+"""A stand-in for a Serve handle over a model in this process: for unit tests, and for trying a backend alone."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .methods import methods_of
 class LocalHandle:
     """`handle.options(...).remote(...)` over a plain object that offers a capability.
 
-    A call is held against the capability's signature: a fake that takes any keyword would hide a misspelt one.
+    A call is checked against the capability's signature: a fake that accepts any keyword would hide a misspelt keyword.
     """
 
     def __init__(self, model: Any, method: str = "", stream: bool = False) -> None:
@@ -23,7 +23,8 @@ class LocalHandle:
         return LocalHandle(self._model, method_name, stream)
 
     def remote(self, *args: Any, **kwargs: Any) -> "LocalResponse | LocalStream":
-        """
+        """Call the method that `options` named.
+
         Raises:
             TypeError: the capability's method has no such argument.
         """
@@ -60,7 +61,7 @@ class LocalResponse:
 
 
 class LocalStream:
-    """Items as they come."""
+    """The items of a stream, which can be cancelled."""
 
     def __init__(self, items: Any) -> None:
         self._items = items

@@ -1,4 +1,4 @@
-"""How the methods of a capability are called, read from their signatures."""
+"""The methods of a capability and how they are called, read from their signatures."""
 
 import functools
 import inspect
@@ -14,20 +14,20 @@ from deployments.pieces import whole_of
 
 @dataclass(frozen=True)
 class Method:
-    """How one method of a capability is called, read from its signature."""
+    """The signature of one method of a capability, as far as calling it needs."""
 
     streams: bool  # yields instead of returning
     by_reference: bool  # media goes through the object store; small values travel with the call
-    returns: Any  # the answer's type; of a stream, its items'
-    sampled: bool  # takes a seed: without one, two answers differ
-    parameters: tuple[str, ...] = ()  # its names, in their order
-    whole: str = ""  # of a stream: the method that gives the same answer as a whole
+    returns: Any  # the type of the answer, or of a stream's items
+    sampled: bool  # takes a seed: without a seed, two answers differ
+    parameters: tuple[str, ...] = ()  # their names in order
+    whole: str = ""  # for a stream: the method that returns the same answer as a whole
 
 
-FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that tells how far it is
+FOLLOWED = Method(streams=True, by_reference=True, returns=Any, sampled=False)  # a call that reports its progress
 POSTED = Method(
     streams=False, by_reference=False, returns=int, sampled=False
-)  # a stream that goes to an stream receiver
+)  # a stream that goes to a stream receiver
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The models a profile has: by name, and in the profile's order by capability."""
+"""The models of a profile: by name, and in the profile's order by capability."""
 
 import functools
 from collections import Counter
@@ -17,13 +17,13 @@ from ..config.schema import AppConfig, ModelConfig, Traits
 from ..errors import UnknownName
 from .circuit_breaker import CircuitBreaker
 from .methods import FOLLOWED, POSTED, Method
-from .selection import ranked, wanted
+from .selection import demand_of, ranked
 from .stream_receiver import ReceivedStream, StreamReceiver
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One named model: its backend, what it offers and the Serve handle (or plain object) that answers."""
+    """One named model: its backend, its capabilities and the Serve handle (or plain object) that answers."""
 
     name: str
     backend: str
@@ -32,7 +32,7 @@ class Model:
     tells_progress: bool = False
     traits: Traits = field(default_factory=Traits)
     lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
-    host: str | None = None  # whose replicas it lives in with others (a host lives in its own); None: alone
+    host: str | None = None  # the model whose replicas it shares (a host names itself); None: it has its own
     receiver: StreamReceiver | None = field(
         default=None, repr=False
     )  # where streams of small items arrive; None: over Serve
@@ -40,19 +40,19 @@ class Model:
 
     @property
     def deployment(self) -> str:
-        """The name of the deployment that answers for it."""
+        """The name of the deployment that serves the model."""
         return self.host or self.name
 
     def caller(self, method: str, how: Method) -> Callable[..., Any]:
-        """The `remote` of this method. Kept, because making the options of a handle costs as much as a small call."""
+        """The `remote` of a method. Cached: making the options of a handle costs as much as a small call."""
         receiver = self.receiver if how.streams and not how.by_reference else None
         if receiver is not None and not receiver.is_reached_by(self.name):
             receiver = None
         key = method if receiver is None else f"{method} by stream receiver"
-        found = self._callers.get(key)
-        if found is None:
-            found = self._callers[key] = self._posted(receiver, method, how) if receiver else self._remote(method, how)
-        return found
+        call = self._callers.get(key)
+        if call is None:
+            call = self._callers[key] = self._posted(receiver, method, how) if receiver else self._remote(method, how)
+        return call
 
     def _remote(self, method: str, how: Method) -> Callable[..., Any]:
         shared = {} if self.host is None else {"multiplexed_model_id": self.name}
@@ -60,7 +60,7 @@ class Model:
             method_name=method,
             stream=how.streams,
             _by_reference=how.by_reference,
-            # All that goes in and out is importable, so plain pickle does: a seventh of cloudpickle's time.
+            # Every argument and answer is importable, so plain pickle does: a seventh of cloudpickle's time.
             request_serialization="pickle",
             response_serialization="pickle",
             **shared,
@@ -78,17 +78,17 @@ class Model:
         return arriving
 
     def followed(self, method: str) -> Callable[..., Any]:
-        """The `remote` of this method that gives any number of `Progress` and then the answer."""
+        """The `remote` of a method that yields any number of `Progress` and then the answer."""
         return functools.partial(self.caller("followed", FOLLOWED), method)
 
 
 class Models:
-    """The table of a profile's models, and which of them rest from failing."""
+    """The table of a profile's models, with their circuit breaker and the calls they work on."""
 
     def __init__(self, models: Iterable[Model], breaker: CircuitBreaker | None = None) -> None:
         self.all = tuple(models)
         self.breaker = breaker or CircuitBreaker()
-        self.calls: Counter[str] = Counter()  # that each model works on now, of those made here
+        self.calls: Counter[str] = Counter()  # calls of this process that each model works on now
         self._by_name = {model.name: model for model in self.all}
         self._offering = {
             capability: tuple(model for model in self.all if capability in model.capabilities)
@@ -99,30 +99,30 @@ class Models:
         """The models of a capability, first choice first.
 
         Raises:
-            ModelUnavailable: the profile has none.
+            ModelUnavailable: the profile has no such model.
         """
-        found = self._offering[capability]
-        if not found:
+        models = self._offering[capability]
+        if not models:
             raise ModelUnavailable(f"This profile has no model for {capability.__name__}.")
-        return found
+        return models
 
     def able(self, name: str | None, capability: type[Any], method: str) -> bool:
-        """Whether the model of this name, or any of the capability, does more than refuse `method`."""
+        """Whether the named model, or any model of the capability, implements `method`."""
         candidates = (self.named(name, capability),) if name else self.offering(capability)
         return any(method not in model.lacks for model in candidates)
 
     def selected(
         self, candidates: tuple[Model, ...], how: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Model, ...]:
-        """The candidates for a call, the one that suits it best first (`selection.py`)."""
-        asked = wanted({**dict(zip(how.parameters, args, strict=False)), **kwargs})
-        return tuple(choice.model for choice in ranked(candidates, asked, self.calls))
+        """The candidates for a call, the most suitable first (`selection.py`)."""
+        demand = demand_of({**dict(zip(how.parameters, args, strict=False)), **kwargs})
+        return tuple(choice.model for choice in ranked(candidates, demand, self.calls))
 
     def named(self, name: str, capability: type[Any] | None = None) -> Model:
-        """The model of this name (that offers `capability`).
+        """The model of a name, which must offer `capability` if given.
 
         Raises:
-            UnknownName: there is none; says the nearest.
+            UnknownName: there is no such model; names the nearest.
         """
         model = self._by_name.get(name)
         if model is None or (capability is not None and capability not in model.capabilities):
@@ -133,7 +133,7 @@ class Models:
 
 
 def bind_models(config: AppConfig, handles: Mapping[str, Any], receiver: StreamReceiver | None = None) -> Models:
-    """The profile's models over handles (or plain objects that act like them), one a deployment, by its name."""
+    """The profile's models over handles (or plain objects that act like them), which are by deployment name."""
     hosts = multiplexed(config.models)
     return Models(
         _model(

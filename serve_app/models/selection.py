@@ -1,18 +1,18 @@
-"""`model: auto`: which model of a capability is asked first, and why.
+"""The selector behind `model: auto`: which model of a capability is tried first, and why.
 
-Each model says in the profile what it is good at, what a call costs and how large a thing it makes; how busy it is and
-whether it rests from failing is seen here. The rest of them follow in their order, as fallbacks.
+The profile states for each model what it is good at, what a call costs and the largest size it makes; the process knows
+how busy each model is and whether its circuit is open. The other candidates follow in order, as fallbacks.
 
-| what | points |
+| property of the model | points |
 |---|---|
 | good at the prompt's category | 2 |
-| says nothing of what it is good at | 0.5 |
-| the dearest of the candidates; the others in proportion | -1 |
+| states no category | 0.5 |
+| the most expensive candidate; the others in proportion | -1 |
 | each call of this process that it works on | -0.25, at most -2 |
-| too small for what is asked | behind all that are not |
-| rests from failing | behind all others (`breaker.py`) |
+| too small for the request | after every model that is large enough |
+| its circuit is open | after all others (`circuit_breaker.py`) |
 
-Of equals the profile's first comes first.
+Among equals, the profile's order decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from deployments.prompt_category import Category, category_of
 
 from ..config.schema import Traits
 
-GOOD_AT_IT, SAYS_NOTHING, DEAREST, A_CALL, MOST_FOR_CALLS = 2.0, 0.5, -1.0, -0.25, -2.0
+GOOD_AT_CATEGORY, NO_CATEGORY, MOST_EXPENSIVE, PER_CALL, ALL_CALLS = 2.0, 0.5, -1.0, -0.25, -2.0  # points
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is asked, as far as the selector looks."""
+class Demand:
+    """The properties of a request that the selector considers."""
 
     category: Category = "general"
     size: int | None = None  # longest side in pixels, or new tokens
@@ -45,7 +45,7 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate and what speaks for and against it."""
+    """A candidate, its points and the reasons for them."""
 
     model: Any
     points: float
@@ -53,34 +53,34 @@ class Choice:
     why: tuple[str, ...] = field(default=())
 
 
-def wanted(arguments: Mapping[str, Any]) -> Wanted:
-    """What a call of a capability's method asks: its `prompt`, or the last of its `messages`, and its size."""
+def demand_of(arguments: Mapping[str, Any]) -> Demand:
+    """The demand of a call: the category of its `prompt` or last message, and its size."""
     messages = arguments.get("messages") or ()
     text = arguments.get("prompt") or arguments.get("text") or (messages[-1].content if messages else "")
     sizes = [arguments[name] for name in ("width", "height", "max_tokens") if arguments.get(name)]
-    return Wanted(category_of(text), max(sizes, default=None))
+    return Demand(category_of(text), max(sizes, default=None))
 
 
-def ranked(candidates: Sequence[Candidate], asked: Wanted, calls: Mapping[str, int]) -> list[Choice]:
-    """The candidates, the best first. `calls` is how many each works on."""
-    dearest = max((one.traits.cost for one in candidates), default=0.0)
-    choices = [_judged(one, asked, calls.get(one.name, 0), dearest) for one in candidates]
+def ranked(candidates: Sequence[Candidate], demand: Demand, calls: Mapping[str, int]) -> list[Choice]:
+    """The candidates, best first. `calls` is the number of calls that each model works on, by name."""
+    top_cost = max((model.traits.cost for model in candidates), default=0.0)
+    choices = [_choice(model, demand, calls.get(model.name, 0), top_cost) for model in candidates]
     return sorted(choices, key=lambda choice: (not choice.fits, -choice.points))
 
 
-def _judged(model: Candidate, asked: Wanted, calls: int, dearest: float) -> Choice:
+def _choice(model: Candidate, demand: Demand, calls: int, top_cost: float) -> Choice:
     traits, points, why = model.traits, 0.0, list[str]()
-    if asked.category in traits.good_at:
-        points, why = points + GOOD_AT_IT, [f"good at {asked.category}"]
+    if demand.category in traits.good_at:
+        points, why = points + GOOD_AT_CATEGORY, [f"good at {demand.category}"]
     elif not traits.good_at:
-        points, why = points + SAYS_NOTHING, ["for anything"]
+        points, why = points + NO_CATEGORY, ["for anything"]
     if traits.cost:
-        points += DEAREST * traits.cost / dearest
+        points += MOST_EXPENSIVE * traits.cost / top_cost
         why.append(f"costs {traits.cost:g}")
     if calls:
-        points += max(MOST_FOR_CALLS, A_CALL * calls)
+        points += max(ALL_CALLS, PER_CALL * calls)
         why.append(f"works on {calls}")
-    fits = traits.largest is None or asked.size is None or asked.size <= traits.largest
+    fits = traits.largest is None or demand.size is None or demand.size <= traits.largest
     if not fits:
-        why.append(f"makes {traits.largest}, {asked.size} is asked")
+        why.append(f"makes {traits.largest}, {demand.size} is requested")
     return Choice(model, round(points, 3), fits, tuple(why))

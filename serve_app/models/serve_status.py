@@ -1,5 +1,5 @@
-"""Serve's account of Medley's deployments: the one place that reads it, for `/health`, `/ready`, calls that wait for a
-model, and `medley status`.
+"""The status of Medley's deployments as Serve reports it: the one place that reads it, for `/health`, `/ready`, calls
+that wait for a model, and `medley status`.
 """
 
 # Ray's functions are typed in part only.
@@ -14,7 +14,7 @@ from typing import Any
 from ..config.schema import APPLICATION
 from ..errors import reason_of
 
-KEPT_S = 1.0  # anyone may call /health, so Serve's controller is called at most this often
+STATUS_TTL_S = 1.0  # anyone may call /health, so Serve's controller is called at most this often
 RUNNING: Any = "RUNNING"  # a ReplicaState, which is a string whose class Ray keeps to itself
 GIVEN_UP = "REPLICA_STARTUP_FAILED"  # Serve's word; a replica that died later is started again, and waited for
 HEALTHY = "HEALTHY"
@@ -26,23 +26,23 @@ class DeploymentStatus:
 
     name: str
     status: str  # Serve's word
-    replicas: int  # that run
+    replicas: int  # running ones
     message: str
     trigger: str = ""  # what led to the status
 
     @property
     def reason(self) -> str:
-        """The last line of the message: of a traceback, the error itself."""
+        """The last line of the message, which in a traceback is the error."""
         return reason_of(self.message)
 
     @property
     def given_up(self) -> bool:
-        """Whether Serve no longer tries to start it, and none of its replicas runs."""
+        """Whether Serve no longer tries to start the deployment, and none of its replicas runs."""
         return self.trigger == GIVEN_UP and not self.replicas
 
 
 class ServeStatus:
-    """The status of every deployment, by its name. Readers within `KEPT_S` share one question to the controller."""
+    """The status of every deployment, by its name. Reads within `STATUS_TTL_S` share one call of the controller."""
 
     def __init__(self) -> None:
         self._read_at = float("-inf")
@@ -50,8 +50,8 @@ class ServeStatus:
         self._reading: asyncio.Task[Mapping[str, DeploymentStatus]] | None = None
 
     async def read(self) -> Mapping[str, DeploymentStatus]:
-        """Empty where Serve has no such application."""
-        if time.monotonic() - self._read_at <= KEPT_S:
+        """The status of every deployment; empty if Serve does not run Medley."""
+        if time.monotonic() - self._read_at <= STATUS_TTL_S:
             return self._status
         if self._reading is None:  # one at a time: concurrent calls of `serve.status()` disturb each other
             self._reading = asyncio.create_task(asyncio.to_thread(from_controller))
@@ -66,7 +66,7 @@ class ServeStatus:
 
 
 def from_controller() -> dict[str, DeploymentStatus]:
-    """What Serve's controller says, in a process that is part of its Ray. Blocks."""
+    """The status that Serve's controller reports, read in a process of its Ray cluster. Blocks."""
     import ray
     from ray import serve
 
@@ -74,25 +74,25 @@ def from_controller() -> dict[str, DeploymentStatus]:
     return {
         name: DeploymentStatus(
             name,
-            seen.status.value,
-            seen.replica_states.get(RUNNING, 0),
-            seen.message,
-            str(getattr(seen.status_trigger, "value", seen.status_trigger)),
+            status.status.value,
+            status.replica_states.get(RUNNING, 0),
+            status.message,
+            str(getattr(status.status_trigger, "value", status.status_trigger)),
         )
-        for name, seen in (application.deployments if application else {}).items()
+        for name, status in (application.deployments if application else {}).items()
     }
 
 
 def from_details(details: Mapping[str, Any]) -> list[DeploymentStatus]:
-    """What Ray's dashboard says (`GET /api/serve/applications/`), for a process outside of its Ray."""
+    """The status that Ray's dashboard reports (`GET /api/serve/applications/`), for a process outside the cluster."""
     application = details.get("applications", {}).get(APPLICATION, {})
     return [
         DeploymentStatus(
             name,
-            seen["status"],
-            sum(replica["state"] == RUNNING for replica in seen.get("replicas", [])),
-            seen.get("message", ""),
-            seen.get("status_trigger", ""),
+            status["status"],
+            sum(replica["state"] == RUNNING for replica in status.get("replicas", [])),
+            status.get("message", ""),
+            status.get("status_trigger", ""),
         )
-        for name, seen in application.get("deployments", {}).items()
+        for name, status in application.get("deployments", {}).items()
     ]

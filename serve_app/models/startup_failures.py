@@ -1,4 +1,4 @@
-"""Models that cannot start. Serve gives up on one after some tries, but calls to it go on waiting for a replica."""
+"""Models that cannot start: Serve gives up on a deployment after some tries, but calls to it keep waiting."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,13 +10,13 @@ from .serve_status import ServeStatus
 
 T = TypeVar("T")
 
-POLL_S = 5.0  # that a call waits before Serve is asked why, and between questions: most models start faster
+POLL_S = 5.0  # before a waiting call first reads Serve's status, and between reads: most models start faster
 
 STATUS = ServeStatus()  # this process's reader of Serve's status
 
 
 async def unless_it_cannot_start(deployment: str, answer: Awaitable[T]) -> T:
-    """The value of `answer`.
+    """The value of `answer`, awaited until Serve has given up starting the deployment.
 
     Raises:
         ModelUnavailable: Serve has given up starting the deployment, and none of its replicas runs.

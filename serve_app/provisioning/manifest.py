@@ -1,4 +1,4 @@
-"""A profile as a KubeRay RayService: `serveConfigV2` is the profile itself, so there is one source of it."""
+"""The manifest of a profile, a KubeRay RayService whose `serveConfigV2` is the profile itself."""
 
 from importlib.metadata import version
 from typing import Any
@@ -9,20 +9,20 @@ from ..config.profile import Profile
 from ..config.schema import NodeConfig
 from .ray_environment import SPEED
 
-# In a cluster every node shares these: the key, the database, the bucket and what signs URLs.
+# The settings that every node of a cluster shares: the API key, the database, the bucket and the key that signs URLs.
 SECRETS = ("MEDLEY_API_KEY", "MEDLEY_DATABASE_URL", "MEDLEY_ARTIFACTS_URL", "MEDLEY_SIGNING_KEY")
-# A secret with what else models read from the environment, if there is one: keys of providers, HF_TOKEN, HF_HOME,
-# HF_HUB_OFFLINE, MEDLEY_WEIGHTS.
+# An optional secret with other variables that models read: keys of providers, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE,
+# MEDLEY_WEIGHTS.
 ENVIRONMENT = "medley-environment"
 IMAGE = "medley:0.1.0"  # Medley with its engines; name yours with the `images:` of kustomize
 
 
-# One CPU node is always there for the gateway and the workers; every other node appears when it is needed.
+# One CPU node always runs, for the gateway and the workers; every other node starts when it is needed.
 CPU_NODES = NodeConfig(name="cpu", count=8, cpus=8, memory_gib=32)
 
 
 class _Block(str):
-    """A string YAML writes as a literal block."""
+    """A string that YAML writes as a literal block."""
 
 
 def _literal(dumper: yaml.SafeDumper, value: _Block) -> yaml.ScalarNode:
@@ -34,7 +34,7 @@ yaml.SafeDumper.add_representer(_Block, _literal)
 
 
 def rayservice(profile: Profile) -> str:
-    """The manifest as YAML. The head schedules nothing; each kind of node is a worker group, GPU nodes from zero on."""
+    """The manifest as YAML. The head runs no work; each kind of node is a worker group, from zero on if it has GPUs."""
     document: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
@@ -62,7 +62,7 @@ def _head() -> dict[str, Any]:
 
 
 def nodes_of(profile: Profile) -> list[NodeConfig]:
-    """The profile's kinds of nodes, and `CPU_NODES` where it names none without GPUs."""
+    """The profile's kinds of nodes, with `CPU_NODES` if every kind has GPUs."""
     nodes = list(profile.app.nodes)
     return nodes if any(not node.gpus for node in nodes) else [*nodes, CPU_NODES]
 
@@ -97,7 +97,7 @@ def _container(name: str, resources: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "image": IMAGE,
         "env": [
-            *({"name": knob, "value": value} for knob, value in SPEED.items()),
+            *({"name": variable, "value": value} for variable, value in SPEED.items()),
             *secrets,
         ],
         "envFrom": [{"secretRef": {"name": ENVIRONMENT, "optional": True}}],

@@ -1,4 +1,4 @@
-"""A replica and the GPU it is on, which it has in part."""
+"""The GPU of a replica, which it may share with other replicas."""
 
 # Ray's functions are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -18,26 +18,26 @@ from deployments.backend import GPU_MEMORY
 
 log = logging.getLogger("ray.serve")
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"  # Ray sets it to the GPUs of a replica that has any
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # Ray sets it to the replica's GPUs
 POLL_S = 0.2
-LONG_S = 30.0
+LOG_AFTER_S = 30.0  # of waiting for another replica's load
 
 
 def hide_other_gpus() -> None:
-    """For a replica whose model declares no part of a GPU: on a machine with GPUs it would find the first, and take
-    what others were promised of it. One to which Ray gives a GPU keeps it. Before anything of CUDA is used."""
-    given = ray.get_runtime_context().get_accelerator_ids().get("GPU") if ray.is_initialized() else None
-    if not given:
+    """Hide the machine's GPUs from a replica to which Ray assigned none: it would use the memory of the first GPU,
+    which is reserved for other replicas. Call it before CUDA is used."""
+    assigned = ray.get_runtime_context().get_accelerator_ids().get("GPU") if ray.is_initialized() else None
+    if not assigned:
         os.environ[VISIBLE] = ""
 
 
 @asynccontextmanager
 async def loading_alone() -> AsyncGenerator[None]:
-    """Until the end no other replica of this machine loads onto the same GPU.
+    """A lock under which no other replica of this machine loads onto the same GPU.
 
-    vLLM looks at how much of the GPU is free before and after it loads. What a neighbour takes in between it counts as
-    its own (0.33, `vllm/utils/mem_utils.py`), and then does not start, or has little room for conversations as long as
-    it lives. Serve starts all replicas at once.
+    vLLM measures the GPU's free memory before and after it loads. Memory that a neighbour takes in between counts as
+    its own (0.33, `vllm/utils/mem_utils.py`), so it does not start, or has little room for conversations as long as it
+    lives. Serve starts all replicas at once.
     """
     if not os.environ.get(GPU_MEMORY):
         yield
@@ -51,18 +51,18 @@ async def loading_alone() -> AsyncGenerator[None]:
         yield
     finally:
         for file in files:
-            fcntl.flock(file, fcntl.LOCK_UN)  # also where a process that was forked has the file too
+            fcntl.flock(file, fcntl.LOCK_UN)  # also if a forked process has the file open too
             os.close(file)
 
 
 async def _locked(file: int, gpu: str) -> None:
     loop = asyncio.get_running_loop()
-    long = loop.time() + LONG_S
+    log_at = loop.time() + LOG_AFTER_S
     while True:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if loop.time() > long:
-                log.info("another model is being loaded onto GPU %s; this one waits for it", gpu)
-                long = float("inf")
+            if loop.time() > log_at:
+                log.info("waiting for another model to finish loading onto GPU %s", gpu)
+                log_at = float("inf")
             await asyncio.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""Memory that nothing uses any more, given back to the GPU and to the system."""
+"""Freed memory, returned to the GPU and to the operating system."""
 
 import ctypes
 import gc
@@ -6,18 +6,18 @@ import sys
 
 
 def give_back() -> None:
-    """Collect what is unreachable, then hand free memory back: torch's to its GPU, glibc's to the system.
+    """Collect garbage, then return free memory: torch's to the GPU, glibc's to the operating system.
 
-    Both keep what was freed for their own next use otherwise, so a process would stay as large as it ever was. Serve
-    hides from the collector (`gc.freeze`) what a replica has when it starts, its first weights among it; those too are
-    collected. May take some tenths of a second: call it beside an event loop.
+    Both keep freed memory for later use otherwise, so a process would stay at its largest size. Serve hides the objects
+    that a replica has at its start from the garbage collector (`gc.freeze`), among them its first weights; this
+    function collects those too. It may take some tenths of a second: call it in a thread.
     """
     hidden = gc.get_freeze_count() > 0
     gc.unfreeze()
     gc.collect()
     if hidden:
         gc.freeze()
-    torch = sys.modules.get("torch")  # not imported for this: without it nothing of its is there
+    torch = sys.modules.get("torch")  # not imported here: a process that never imported torch has none of its memory
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     if sys.platform == "linux":

@@ -1,9 +1,8 @@
-"""Several models in the replicas of one deployment, taking turns in memory.
+"""Model multiplexing: several models in the replicas of one deployment, at most `max_loaded` in memory at once.
 
-A replica has a backend instance for each model that is in memory, at most `max_loaded` of them. A call says which
-model it is for by Serve's multiplexed model id. Serve keeps the order of use and unloads the least recently used
-*before* it loads the next; that waits until the calls in the old one have ended and its memory is free, so there is
-never more in memory than was said.
+A replica has a backend instance for each model in memory. A call names its model by Serve's multiplexed model id. Serve
+tracks the order of use and unloads the least recently used model *before* it loads the next. Unloading waits until the
+model's calls have ended and its memory is free, so there are never more than `max_loaded` models in memory.
 """
 
 # Ray's functions are typed in part only.
@@ -38,13 +37,13 @@ from .stream_sender import StreamSender
 
 log = logging.getLogger("ray.serve")
 
-COOLDOWN_S = 30.0  # after a failed load: another try turns out a model that works
+COOLDOWN_S = 30.0  # after a failed load: another try would unload a model that works
 RELEASE_PAUSES_S = (
     0.0,
     0.05,
     0.2,
     1.0,
-)  # between looks whether an unloaded model is gone; a failed call may hold it a moment
+)  # between checks whether an unloaded model is gone; a failed call may hold it a moment
 
 
 def multiplexed_replica(
@@ -54,17 +53,19 @@ def multiplexed_replica(
     max_loaded: int,
     sees_gpus: bool = True,
 ) -> type[Any]:
-    """The class to deploy for `host` and those that live in its replicas.
+    """The class that Serve deploys for `host` and the models multiplexed with it.
 
     Args:
-        sharers: the `user_config` of each, by name.
+        backend: the class that implements the models' capabilities.
+        host: the name of the model whose deployment this is.
+        multiplexed: the `user_config` of each other model, by name.
         max_loaded: models in memory at once, the host among them; 1 or more.
-        sees_cards: whether they may use any GPU of their machine.
+        sees_gpus: whether the replica may use any GPU of its machine.
 
     Raises:
-        InvalidConfig: the backend does not take the options of a sharer.
+        InvalidConfig: the backend does not accept the options of a multiplexed model.
     """
-    options = {name: _options(backend, name, given) for name, given in multiplexed.items()}
+    options = {name: _options(backend, name, user_config) for name, user_config in multiplexed.items()}
 
     class Replica(MultiplexedReplica):
         def __init__(self) -> None:
@@ -83,9 +84,9 @@ def multiplexed_replica(
     return Replica
 
 
-def _options(backend: type[Any], name: str, given: Mapping[str, Any]) -> Any:
+def _options(backend: type[Any], name: str, user_config: Mapping[str, Any]) -> Any:
     try:
-        return backend.Options.model_validate(dict(given))
+        return backend.Options.model_validate(dict(user_config))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, (name, "user_config", *first["loc"])))
@@ -96,51 +97,51 @@ class Loaded:
     """A model in memory. Its calls are counted, and unloading waits for them."""
 
     def __init__(self, backend: Any, options: Any, revision: str) -> None:
-        self.backend: Any = backend  # None once it is unloaded
+        self.backend: Any = backend  # None once unloaded
         self.options, self.revision = options, revision
         self._calls = 0
         self._idle = asyncio.Event()
-        # Serve awaits what has this name when it unloads. Python looks for it in the class, so it never calls this one.
-        setattr(self, "__del__", self.unload)  # noqa: B010  # pyright takes an assignment for the class's own
+        # Serve awaits `__del__` of the instance to unload it. Python looks it up in the class, so never calls this one.
+        setattr(self, "__del__", self.unload)  # noqa: B010  # pyright takes an assignment for a method of the class
 
     def begin(self, calls: int) -> None:
-        """So many calls begin; 1 or more."""
+        """Count calls that begin, 1 or more."""
         self._calls += calls
         self._idle.clear()
 
     def end(self) -> None:
-        """A call has ended."""
+        """Count a call that ended."""
         self._calls -= 1
         if not self._calls:
             self._idle.set()
 
     async def unload(self) -> None:
-        """Wait for the calls in it, let it go, and return when its memory is free."""
+        """Wait for the model's calls, unload it, and return when its memory is free."""
         while self._calls:
             await self._idle.wait()
-        gone, last = weakref.ref(self.backend), [self.backend]
+        reference, last = weakref.ref(self.backend), [self.backend]
         self.backend = None
         for pause_s in RELEASE_PAUSES_S:
             await asyncio.sleep(pause_s)
-            await asyncio.to_thread(_let_go, last)
-            if gone() is None:
+            await asyncio.to_thread(_drop, last)
+            if reference() is None:
                 return
-        log.warning("an unloaded %s is still held by something; its memory is not free yet", type(gone()).__name__)
+        log.warning("unloaded %s is still referenced, so its memory is not free yet", type(reference()).__name__)
 
 
-def _let_go(last: list[Any]) -> None:
-    last.clear()  # here, in a thread, because an engine may take seconds to end
+def _drop(last: list[Any]) -> None:
+    last.clear()  # in a thread, because an engine may take seconds to end
     give_back()
 
 
-def _ended(taken: "asyncio.Task[Loaded]") -> None:
-    if not taken.cancelled() and taken.exception() is None:
-        taken.result().end()
+def _end_call(loading: "asyncio.Task[Loaded]") -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().end()
 
 
 @dataclass(frozen=True)
 class _Failed:
-    """A load that failed, and until when it is not tried again (`time.monotonic`)."""
+    """A load that failed, and the end of its cooldown (`time.monotonic`)."""
 
     kind: type[ModelUnavailable]
     detail: str
@@ -148,26 +149,26 @@ class _Failed:
 
 
 class MultiplexedReplica:
-    """What the replica of a shared deployment does besides its backend's capabilities."""
+    """The replica of a deployment with several models, without the methods of their capabilities."""
 
-    loaded: Any  # Serve's, a function: the model of a name, loaded if it was not, the oldest unloaded before
+    loaded: Any  # Serve's function: returns a model by name, loading it after unloading the least recently used
 
     def __init__(self, backend: type[Any], host: str, multiplexed: Mapping[str, Any]) -> None:
         self._backend, self._host = backend, host
         self._options: dict[str, Any] = dict(multiplexed)  # the host's come with `reconfigure`
         self._names = frozenset((host, *multiplexed))
         self._in_memory = weakref.WeakValueDictionary[str, Loaded]()
-        self._taking = dict[str, asyncio.Task[Loaded]]()  # what calls wait for, and how many
-        self._callers = Counter[str]()
+        self._loading = dict[str, asyncio.Task[Loaded]]()
+        self._callers = Counter[str]()  # calls that wait for a model
         self._failed = dict[str, _Failed]()
         self._sender = StreamSender()
         show_ray()
 
     async def reconfigure(self, options: dict[str, Any]) -> None:
-        """Load the host's weights: in place where it is in memory, else by its turn, so that bad ones are found now.
+        """Load the host with new options: in place if it is in memory, else in its turn, so that bad options fail now.
 
         Raises:
-            MedleyError: they cannot be loaded; the old options hold.
+            MedleyError: the host cannot be loaded; the old options stay.
         """
         checked = self._backend.Options.model_validate(options)
         before, self._options[self._host] = self._options.get(self._host), checked
@@ -185,78 +186,78 @@ class MultiplexedReplica:
             raise
 
     def check_health(self) -> None:
-        """Raises if a model in memory cannot answer: its process is of no use to the others either."""
+        """Check every model in memory; raises if one cannot answer, since the others share its process."""
         check_gpu()
         for loaded in list(self._in_memory.values()):
             if loaded.backend is not None:
                 loaded.backend.check_health()
 
     async def revision(self) -> str:
-        """Of all that decides an answer of the asked model, which is not loaded for this."""
-        name = self.asked()
+        """A digest of everything that determines an answer of the called model, which is not loaded for this."""
+        name = self.called_model()
         loaded = self._in_memory.get(name)
         if loaded is not None and loaded.backend is not None:
             return loaded.revision
         return await asyncio.to_thread(revision_of, self._backend, self._options[name])
 
     async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
-        """A stream whose items go to an stream receiver; returns how many there were."""
-        async with self.in_use(self.asked()) as loaded:
+        """Post the items of a stream to a stream receiver; returns their number."""
+        async with self.in_use(self.called_model()) as loaded:
             return await self._sender.post(address, number, getattr(loaded.backend, method)(*args, **kwargs))
 
     async def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """A call of `method` as those see it who want to know how far it is."""
+        """Call `method` and yield its progress, then its answer."""
         async with (
-            self.in_use(self.asked()) as loaded,
-            aclosing(following(getattr(loaded.backend, method)(*args, **kwargs))) as told,
+            self.in_use(self.called_model()) as loaded,
+            aclosing(following(getattr(loaded.backend, method)(*args, **kwargs))) as items,
         ):
-            async for one in told:
-                yield one
+            async for item in items:
+                yield item
 
     @asynccontextmanager
     async def in_use(self, name: str) -> AsyncGenerator[Loaded]:
-        """The model of a name, in memory until the end.
+        """A model by name, kept in memory until the context ends.
 
         Raises:
-            ModelUnavailable: it cannot be loaded, or could not a moment ago.
+            ModelUnavailable: the model cannot be loaded, or is in its cooldown after a failed load.
         """
         failed = self._failed.get(name)
         if failed and time.monotonic() < failed.until:
             raise failed.kind(failed.detail)
         self._callers[name] += 1
-        task = self._taking.get(name)
+        task = self._loading.get(name)
         if task is None:
-            task = self._taking[name] = asyncio.create_task(self._taken(name))
+            task = self._loading[name] = asyncio.create_task(self._load_for_callers(name))
         try:
-            # A caller that leaves while it is loaded stops nothing: what was unloaded for it cannot be brought back.
+            # A cancelled caller does not stop the load: the model that was unloaded for it is gone anyway.
             loaded = await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_ended)
+            task.add_done_callback(_end_call)
             raise
         try:
             yield loaded
         finally:
             loaded.end()
 
-    async def _taken(self, name: str) -> Loaded:
-        """The model of a name with the calls in it that wait for it, before anyone else can have it unloaded.
+    async def _load_for_callers(self, name: str) -> Loaded:
+        """Load a model and begin all calls that wait for it, before another model can have it unloaded.
 
-        All of them together: were each to wait for its own turn, two models that are both asked would be loaded anew
-        for every call, and one that cannot be loaded tried as often.
+        The calls begin together: if each waited for its own turn, two models in demand would be loaded anew for every
+        call, and a model that cannot be loaded would be tried for every call.
         """
         try:
             loaded: Loaded = await self.loaded(name)
         finally:
             callers = self._callers.pop(name)
-            del self._taking[name]
+            del self._loading[name]
         loaded.begin(callers)
         return loaded
 
     async def load(self, name: str) -> Loaded:
-        """Load the model of a name.
+        """Load a model by name.
 
         Raises:
-            ModelUnavailable: it cannot be loaded. It is not tried again for `COOLDOWN_S` seconds.
+            ModelUnavailable: the model cannot be loaded; the next try comes after `COOLDOWN_S` seconds.
         """
         backend, options = self._backend(), self._options[name]
         listen(backend)
@@ -273,25 +274,25 @@ class MultiplexedReplica:
             stamp = await asyncio.to_thread(revision_of, self._backend, options)
             self._in_memory[name] = loaded = Loaded(backend, options, stamp)
             return loaded
-        del backend  # with what it had loaded before it failed
+        del backend  # with the weights it had loaded before it failed
         await asyncio.to_thread(give_back)
         raise failed.kind(failed.detail)
 
-    def asked(self) -> str:
-        """The model that this call is for.
+    def called_model(self) -> str:
+        """The name of the model that this call is for.
 
         Raises:
-            ModelUnavailable: none of that name lives here.
+            ModelUnavailable: this deployment does not serve the model.
         """
         name = serve.get_multiplexed_model_id() or self._host
         if name not in self._names:
-            raise ModelUnavailable(f"{name} does not live in the replicas of {self._host}")
+            raise ModelUnavailable(f"{name} is not served by the replicas of {self._host}")
         return name
 
 
 def _call(method: str) -> Callable[..., Any]:
     async def call(self: MultiplexedReplica, *args: Any, **kwargs: Any) -> Any:
-        async with self.in_use(self.asked()) as loaded:
+        async with self.in_use(self.called_model()) as loaded:
             return await getattr(loaded.backend, method)(*args, **kwargs)
 
     return call
@@ -300,7 +301,7 @@ def _call(method: str) -> Callable[..., Any]:
 def _stream(method: str) -> Callable[..., Any]:
     async def stream(self: MultiplexedReplica, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async with (
-            self.in_use(self.asked()) as loaded,
+            self.in_use(self.called_model()) as loaded,
             aclosing(getattr(loaded.backend, method)(*args, **kwargs)) as items,
         ):
             async for item in items:

@@ -1,6 +1,6 @@
-"""A backend as Serve wants it, one model to a deployment; `multiplexed_replica.py` has several."""
+"""The replica class of a deployment that serves one model; `multiplexed.py` has the class for several models."""
 
-# What a backend is made of is known only where it is used.
+# The types of a backend are known only where it is used.
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -24,10 +24,11 @@ from .stream_sender import StreamSender
 
 
 def replica(backend: type[Any], sees_gpus: bool = True) -> type[Any]:
-    """The class to deploy: `reconfigure` gets the profile's `user_config`, a dict.
+    """The class that Serve deploys for a backend: `reconfigure` gets the profile's `user_config`, a dict.
 
     Args:
-        sees_cards: whether it may use any GPU of its machine.
+        backend: the class that implements the model's capabilities.
+        sees_gpus: whether the replica may use any GPU of its machine.
     """
 
     class Replica(backend):
@@ -54,15 +55,15 @@ def replica(backend: type[Any], sees_gpus: bool = True) -> type[Any]:
             super().check_health()
 
         async def revision(self) -> str:
-            """Of all that decides an answer: the code's place, its options and its weights."""
+            """A digest of everything that determines an answer, see `revision_of`."""
             return self._revision
 
         async def posted(self, address: Address, number: int, method: str, *args: Any, **kwargs: Any) -> int:
-            """A stream whose items go to an stream receiver; returns how many there were."""
+            """Post the items of a stream to a stream receiver; returns their number."""
             return await self._sender.post(address, number, getattr(self, method)(*args, **kwargs))
 
         def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            """A call of `method` as those see it who want to know how far it is."""
+            """Call `method` and yield its progress, then its answer."""
             return following(getattr(self, method)(*args, **kwargs))
 
     Replica.__name__ = Replica.__qualname__ = backend.__name__
@@ -70,29 +71,29 @@ def replica(backend: type[Any], sees_gpus: bool = True) -> type[Any]:
 
 
 def show_ray() -> None:
-    """Let processes that an engine starts find the Ray of this replica: vLLM's, over several machines, join it and its
-    placement group, and would start a Ray of their own otherwise."""
+    """Let the processes that an engine starts find this replica's Ray cluster: vLLM's, over several machines, join the
+    cluster and its placement group, and would start a cluster of their own otherwise."""
     if ray.is_initialized():
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 def revision_of(backend: type[Any], options: Any) -> str:
-    """A digest of all that decides an answer: the code's place, its options and its weights."""
-    made_of = f"{backend.__module__}:{backend.__qualname__} {options.model_dump_json()} {_weights_stamp(options)}"
-    return hashlib.sha256(made_of.encode()).hexdigest()
+    """A digest of everything that determines an answer: the backend's class, its options and its weights."""
+    content = f"{backend.__module__}:{backend.__qualname__} {options.model_dump_json()} {_weights_stamp(options)}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _weights_stamp(options: Any) -> str:
-    """Name, size and age of every file in the folders that options name: weights that change change the revision."""
+    """Name, size and modification time of every file in the folders that options name: new weights, new revision."""
     folders = [Path(weights_path(text)) for text in _texts(options.model_dump())]
     files = sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file())
     return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in options, those of adapters and voices among them."""
+    """Every text in options, including those of adapters and voices."""
     if isinstance(value, str):
-        if value:  # an empty one would be the folder we are in
+        if value:  # an empty text would name the working directory
             yield value
     elif isinstance(value, dict):
         yield from _texts(list(cast(dict[Any, Any], value).values()))

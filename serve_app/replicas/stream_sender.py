@@ -1,4 +1,4 @@
-"""How a replica posts the items of its streams into the stream receivers of those who asked (`receiver.py`)."""
+"""The sender that posts the items of a replica's streams to the callers' stream receivers (`stream_receiver.py`)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,27 +12,27 @@ from deployments.errors import ModelUnavailable
 from ..errors import ReceiverUnreachable
 from ..models.stream_receiver import Address, keep_alive
 
-CONNECT_S = 2.0
+CONNECT_TIMEOUT_S = 2.0
 
 
 class StreamSender:
-    """The connections of one process."""
+    """The connections of one process to stream receivers."""
 
     def __init__(self) -> None:
         self._connections = dict[Address, asyncio.Task[_Connection]]()
 
     async def post(self, address: Address, number: int, items: AsyncIterator[BaseModel]) -> int:
-        """Post each item as it comes; returns how many there were.
+        """Post each item as it comes; returns their number.
 
         Raises:
-            InboxUnreachable: there is no way to the stream receiver.
-            ModelUnavailable: the way broke; there will be another for the next stream.
+            ReceiverUnreachable: the stream receiver cannot be reached.
+            ModelUnavailable: the connection broke; the next stream opens another.
         """
         sent, mark = 0, b"%d " % number
         async with aclosing(cast(Any, items)):
             connection = await self._connection(address)
             async for item in items:
-                # pydantic's own way from a model to bytes; its public one makes a text first
+                # pydantic's private serializer writes bytes; its public method makes a text first
                 connection.send(mark + item.__pydantic_serializer__.to_json(item, exclude_defaults=True) + b"\n")
                 sent += 1
         return sent
@@ -40,9 +40,7 @@ class StreamSender:
     async def _connection(self, address: Address) -> "_Connection":
         task = self._connections.get(address)
         if task is None or _is_lost(task):
-            self._connections = {
-                where: connection for where, connection in self._connections.items() if not _is_lost(connection)
-            }
+            self._connections = {key: task for key, task in self._connections.items() if not _is_lost(task)}
             task = self._connections[address] = asyncio.create_task(_connect(address))
         return await asyncio.shield(task)
 
@@ -56,15 +54,15 @@ def _is_lost(connection: "asyncio.Task[_Connection]") -> bool:
 async def _connect(address: Address) -> "_Connection":
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, connection = await loop.create_connection(lambda: _Connection(address.token), address.host, address.port)
     except (OSError, TimeoutError) as error:
-        raise ReceiverUnreachable(f"{address.host} is not reached: {error or type(error).__name__}") from None
+        raise ReceiverUnreachable(f"{address.host} cannot be reached: {error or type(error).__name__}") from None
     return connection
 
 
 class _Connection(asyncio.Protocol):
-    """A connection to an stream receiver. Lines given in one turn of the event loop leave in one write."""
+    """A connection to a stream receiver. Lines sent in one turn of the event loop leave in one write."""
 
     def __init__(self, token: str) -> None:
         self._lines, self.lost = [token.encode() + b"\n"], False
@@ -72,22 +70,23 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         keep_alive(transport)
-        self._leave()
+        self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
 
     def send(self, line: bytes) -> None:
-        """
+        """Send a line.
+
         Raises:
             ModelUnavailable: the connection is lost.
         """
         if self.lost:
-            raise ModelUnavailable("the connection to who asked is lost")
+            raise ModelUnavailable("the connection to the stream receiver is lost")
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self._leave)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._lines.append(line)
 
-    def _leave(self) -> None:
+    def _flush(self) -> None:
         self._transport.write(b"".join(self._lines))
         self._lines.clear()

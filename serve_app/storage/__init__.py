@@ -1,1 +1,1 @@
-"""The database and the artifact store."""
+"""Storage: the database and the artifact store."""

@@ -1,8 +1,7 @@
-"""Artifacts: the files that go into jobs and come out of them. Bytes in a folder or a bucket, one row each in the
-database.
+"""Artifacts: the input and output files of jobs. The bytes are in a folder or a bucket; the database has one row each.
 
-A row is written after its bytes and deleted after them, so whatever has a row has all of its bytes. Bytes without a row
-are nobody's: `delete_job_here` sweeps those that a job left behind.
+A row is written after its bytes and deleted after them, so every row has complete bytes. Bytes without a row have no
+owner; `delete_job_here` deletes those that a job left behind.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ KEEP_S = 7 * 86400.0
 
 @dataclass(frozen=True)
 class Artifact:
-    """What is known of a file; times are seconds since the epoch."""
+    """The metadata of a file; times are seconds since the epoch."""
 
     id: str
     user_id: str
@@ -64,13 +63,13 @@ class Artifacts:
     """The artifacts of a service.
 
     Args:
-        database: has the rows.
-        url: an absolute folder, or `s3://bucket/prefix` with endpoint and credentials from the usual AWS_* environment.
-        signing_key: signs the folder's URLs; S3 signs its own.
+        database: the database with the rows.
+        url: an absolute folder, or `s3://bucket/prefix` with endpoint and credentials from the usual AWS_* variables.
+        signing_key: signs the URLs of a folder; S3 signs its own.
         keep_s: seconds until a new artifact expires; None keeps it until it is deleted.
 
     Raises:
-        InvalidConfig: the URL is neither.
+        InvalidConfig: the URL is neither a folder nor a bucket.
     """
 
     def __init__(self, database: Database, url: str, signing_key: bytes, keep_s: float | None = KEEP_S) -> None:
@@ -82,7 +81,7 @@ class Artifacts:
     def write_here(
         self, user: str, folder: Folder, data: bytes, media_type: str, *, job_id: str | None = None, name: str = ""
     ) -> Artifact:
-        """Store all of the bytes, in the calling thread. The row is the caller's to `insert`.
+        """Store the bytes, in the calling thread; the caller must `insert` the row.
 
         Raises:
             StorageUnavailable: the store does not answer or is full; nothing was stored.
@@ -93,7 +92,7 @@ class Artifacts:
         suffix = re.sub(r"[^A-Za-z0-9.+-]+", "-", Media(b"", media_type).suffix)[:20]
         key = f"{_prefix(folder, user, job_id)}{id}{'-' if label else ''}{label}{suffix}"
         self._store.put(key, data)
-        created = time.time()  # only the difference counts: `insert` goes by the database's clock
+        created = time.time()  # only the difference to `expires` counts: `insert` uses the database's clock
         expires = None if self._keep_s is None else created + self._keep_s
         digest = hashlib.sha256(data).hexdigest()
         return Artifact(id, user, job_id, folder, key, media_type, len(data), digest, created, expires)
@@ -101,14 +100,14 @@ class Artifacts:
     async def write(
         self, user: str, folder: Folder, data: bytes, media_type: str, *, job_id: str | None = None, name: str = ""
     ) -> Artifact:
-        """`write_here`, in a thread."""
+        """Store the bytes in a thread, see `write_here`."""
         write = functools.partial(self.write_here, user, folder, data, media_type, job_id=job_id, name=name)
         return await asyncio.to_thread(write)
 
     async def add(
         self, user: str, folder: Folder, data: bytes, media_type: str, *, job_id: str | None = None, name: str = ""
     ) -> Artifact:
-        """Store bytes and row.
+        """Store an artifact's bytes and row.
 
         Raises:
             StorageUnavailable: the store or the database does not answer.
@@ -122,24 +121,24 @@ class Artifacts:
             raise
 
     async def find(self, user: str, id: str) -> Artifact:
-        """The user's artifact of this id.
+        """The user's artifact with an id.
 
         Raises:
-            NotFound: there is none, it is another user's or it has expired; nobody can tell which.
+            NotFound: no artifact has the id, it is another user's or it has expired; the error does not reveal which.
             StorageUnavailable: the database does not answer.
         """
-        return _there(id, await self._database.read(_read, id, user))
+        return _existing(id, await self._database.read(_read, id, user))
 
     def find_here(self, user: str, id: str) -> Artifact:
-        """`find`, in the calling thread."""
-        return _there(id, self._database.read_here(_read, id, user))
+        """The user's artifact with an id, see `find`; in the calling thread."""
+        return _existing(id, self._database.read_here(_read, id, user))
 
     async def find_signed(self, id: str) -> Artifact:
-        """As `find` for whoever holds a signed URL: only after `verify`."""
-        return _there(id, await self._database.read(_read, id, None))
+        """The artifact with an id, for the holder of a signed URL; call `verify` first."""
+        return _existing(id, await self._database.read(_read, id, None))
 
     async def page(self, user: str, limit: int, before: str | None = None) -> list[Artifact]:
-        """The user's artifacts, newest first; `before` is the id of the last one already seen."""
+        """The user's artifacts, newest first; `before` is the last id of the previous page."""
         return await self._database.read(_page, user, limit, before)
 
     def load_here(self, user: str, id: str) -> tuple[Artifact, bytes]:
@@ -147,7 +146,7 @@ class Artifacts:
 
         Raises:
             NotFound: as `find`.
-            StorageUnavailable: store or database does not answer, or the bytes are not those that were stored.
+            StorageUnavailable: the store or the database does not answer, or the bytes have changed.
         """
         artifact = self.find_here(user, id)
         data = self._read(artifact, 0, artifact.size)
@@ -156,18 +155,18 @@ class Artifacts:
         return artifact, data
 
     def opener(self, user: str) -> Callable[[str], bytes]:
-        """What media's validation asks for the bytes of an id: the user's own, and nobody else's."""
+        """A function that returns the bytes of a user's artifact, for the validation of media."""
         return lambda id: self.load_here(user, id)[1]
 
     async def load(self, user: str, id: str) -> tuple[Artifact, bytes]:
-        """`load_here`, in a thread."""
+        """The user's artifact with its bytes, loaded in a thread, see `load_here`."""
         return await asyncio.to_thread(self.load_here, user, id)
 
     async def chunks(self, artifact: Artifact, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` to `end`, both included, piece by piece; never all of them in memory.
+        """The bytes from `start` to `end`, both included, piece by piece, so that they are never all in memory.
 
         Raises:
-            NotFound: it was deleted.
+            NotFound: the artifact was deleted.
             StorageUnavailable: the store does not answer, or has lost some of the bytes.
         """
         stop = artifact.size if end is None else min(end + 1, artifact.size)
@@ -183,7 +182,7 @@ class Artifacts:
         return data
 
     async def url(self, artifact: Artifact, seconds: int) -> str:
-        """Where anyone may read it for so long: the bucket's own address (at most a week), or a path of this service.
+        """A URL at which anyone may read the artifact for some seconds: the bucket's (at most a week), or a path here.
 
         Raises:
             StorageUnavailable: S3 has no credentials to sign with.
@@ -195,27 +194,27 @@ class Artifacts:
         return f"{PATH}/{artifact.id}?expires={expires}&signature={self._signature(artifact.id, expires)}"
 
     def verify(self, id: str, expires: int, signature: str) -> bool:
-        """Whether this service signed that, and the time is not over."""
-        wanted = self._signature(id, expires).encode()
-        # The comparison comes first: how long an answer takes tells nothing of either.
-        matches = hmac.compare_digest(signature.encode(errors="replace"), wanted)
+        """Whether this service made the signature, and it has not expired."""
+        expected = self._signature(id, expires).encode()
+        # The comparison comes first, so that the response time reveals nothing.
+        matches = hmac.compare_digest(signature.encode(errors="replace"), expected)
         return matches and time.time() < expires
 
     def _signature(self, id: str, expires: int) -> str:
         return hmac.new(self._signing_key, f"artifact\n{id}\n{expires}".encode(), hashlib.sha256).hexdigest()
 
     def delete_here(self, artifacts: Sequence[Artifact]) -> None:
-        """Delete bytes, then rows; what is gone already is fine.
+        """Delete artifacts, bytes first, then rows. Idempotent.
 
         Raises:
-            StorageUnavailable: some may be left, and all that are have their rows.
+            StorageUnavailable: some artifacts may be left, each with its row.
         """
         if artifacts:
             self._store.delete([artifact.key for artifact in artifacts])
             self._database.write_here(_delete, [artifact.id for artifact in artifacts])
 
     def delete_job_here(self, user: str, job_id: str) -> None:
-        """Delete every file of a job, also those that never got a row because a worker died."""
+        """Delete every file of a job, including files without a row because a worker died."""
         rows = self._database.read_here(_of_job, user, job_id)
         files = [key for folder in FOLDERS for key in self._store.names(_prefix(folder, user, job_id))]
         self._store.delete(sorted({*files, *(artifact.key for artifact in rows)}))
@@ -223,14 +222,14 @@ class Artifacts:
             self._database.write_here(_delete, [artifact.id for artifact in rows])
 
     def expire_here(self, limit: int = 500) -> int:
-        """Delete the artifacts whose time is over by the database's clock, at most `limit`; how many there were."""
+        """Delete at most `limit` artifacts that have expired by the database's clock; returns how many."""
         artifacts = self._database.read_here(_expired, limit)
         self.delete_here(artifacts)
         return len(artifacts)
 
 
 def open_signing_key(settings: Settings) -> bytes:
-    """MEDLEY_SIGNING_KEY, else a file only its owner reads, made once."""
+    """The signing key: MEDLEY_SIGNING_KEY, else the content of a file that is made once and only its owner can read."""
     if settings.signing_key:
         return settings.signing_key.encode()
     key, _ = open_secret(settings.home / SIGNING_KEY_FILE, lambda: secrets.token_urlsafe(32))
@@ -242,7 +241,7 @@ def _prefix(folder: Folder, user: str, job_id: str | None) -> str:
 
 
 def _segment(text: str) -> str:
-    """Any text as one part of a path: no slash, no dot, never empty, at most 120 characters, no two alike."""
+    """A text as one part of a path: no slash, no dot, never empty, at most 120 characters, unique for each text."""
     quoted = urllib.parse.quote(text, safe="", errors="surrogatepass").replace(".", "%2E").replace("~", "%7E")
     if 0 < len(quoted) <= 120:
         return quoted
@@ -253,7 +252,7 @@ def _segment(text: str) -> str:
 
 
 def insert(connection: Connection, artifact: Artifact) -> None:
-    """The row, in the caller's transaction; a second time is fine. Its times are by the database's clock."""
+    """Insert an artifact's row, with times by the database's clock, in the caller's transaction. Idempotent."""
     keep = None if artifact.expires_at is None else artifact.expires_at - artifact.created_at
     row = insert_new(
         connection,
@@ -278,26 +277,26 @@ def _insert_and_read(connection: Connection, artifact: Artifact) -> Artifact:
     return Artifact(**row._mapping)  # pyright: ignore[reportPrivateUsage]  # public, but for its name
 
 
-def _lives() -> ColumnElement[bool]:
+def _not_expired() -> ColumnElement[bool]:
     expires = tables.artifacts.c.expires_at
     return or_(expires.is_(None), expires > tables.now())
 
 
 def _select(connection: Connection, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Artifact]:
-    found = select(tables.artifacts).where(*conditions).order_by(tables.artifacts.c.id.desc()).limit(limit)
-    return [Artifact(**row) for row in connection.execute(found).mappings()]
+    query = select(tables.artifacts).where(*conditions).order_by(tables.artifacts.c.id.desc()).limit(limit)
+    return [Artifact(**row) for row in connection.execute(query).mappings()]
 
 
 def _read(connection: Connection, id: str, user: str | None) -> Artifact | None:
     if not ARTIFACT_ID.fullmatch(id):
         return None
     mine = [] if user is None else [tables.artifacts.c.user_id == user]
-    return next(iter(_select(connection, tables.artifacts.c.id == id, _lives(), *mine)), None)
+    return next(iter(_select(connection, tables.artifacts.c.id == id, _not_expired(), *mine)), None)
 
 
 def _page(connection: Connection, user: str, limit: int, before: str | None) -> list[Artifact]:
     older = [] if before is None else [tables.artifacts.c.id < before]
-    return _select(connection, tables.artifacts.c.user_id == user, _lives(), *older, limit=limit)
+    return _select(connection, tables.artifacts.c.user_id == user, _not_expired(), *older, limit=limit)
 
 
 def _of_job(connection: Connection, user: str, job_id: str) -> list[Artifact]:
@@ -312,7 +311,7 @@ def _delete(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(tables.artifacts).where(tables.artifacts.c.id.in_(ids)))
 
 
-def _there(id: str, artifact: Artifact | None) -> Artifact:
+def _existing(id: str, artifact: Artifact | None) -> Artifact:
     if artifact is None:
         raise _not_found(id)
     return artifact
@@ -323,4 +322,4 @@ def _not_found(id: str) -> NotFound:
 
 
 def _damaged(artifact: Artifact) -> StorageUnavailable:
-    return StorageUnavailable(f"The artifact store has other bytes for {artifact.id} than were stored.")
+    return StorageUnavailable(f"The bytes of artifact {artifact.id} have changed since they were stored.")

@@ -1,4 +1,4 @@
-"""Where artifacts' bytes are: a folder or a bucket. A key names them, and they are there whole or not at all."""
+"""The stores of artifacts' bytes, a folder or a bucket. A key names the bytes, which are stored whole or not at all."""
 
 import asyncio
 import contextlib
@@ -12,33 +12,33 @@ from typing import Any, Protocol
 
 from ..errors import InvalidConfig, StorageUnavailable
 
-# A store that is away is told of within seconds. botocore's own defaults are a minute, five times. Its time limits do
-# not hold while it waits for leave to send (`Expect: 100-continue`), so each request has a last moment of its own too.
+# A store that does not answer is reported within seconds; botocore's defaults are a minute, five times. Its timeouts do
+# not apply while it waits for permission to send (`Expect: 100-continue`), so each request has a total timeout too.
 S3_TIMEOUTS = {"connect_timeout": 2, "read_timeout": 4, "retries": {"mode": "standard", "total_max_attempts": 2}}
-S3_LONGEST_S, S3_SLOWEST = 9.0, 1_000_000  # seconds, and the bytes for which there is one second more
+S3_TIMEOUT_S, S3_MIN_BYTES_PER_S = 9.0, 1_000_000  # the total timeout, which grows with the size
 
 
 class Store(Protocol):
-    """Bytes by key. Keys have `/` in them and come from `_prefix`, which lets nothing out of the root."""
+    """A store of bytes by key. Keys contain `/` and come from `_prefix`, which keeps them within the root."""
 
     piece: int  # bytes to read at a time
 
     def put(self, key: str, data: bytes) -> None:
-        """Store all of it, or nothing."""
+        """Store the bytes, all or nothing."""
         ...
 
     def read(self, key: str, start: int, stop: int) -> bytes | None:
-        """The bytes from `start` up to `stop`; None where the store answers and has nothing of this key."""
+        """The bytes from `start` up to `stop`; None if the store answers and does not have the key."""
         ...
 
     def delete(self, keys: Sequence[str]) -> None: ...
 
     def names(self, prefix: str) -> list[str]:
-        """Every key that begins so; the prefix ends with `/`."""
+        """Every key that begins with the prefix, which ends with `/`."""
         ...
 
     def sign(self, key: str, media_type: str, name: str, seconds: int) -> str | None:
-        """A URL of the store's own, if it has such."""
+        """A URL signed by the store, if it can sign."""
         ...
 
 
@@ -48,18 +48,18 @@ def open_store(url: str) -> Store:
     if scheme == "s3" and bucket:
         return Bucket(bucket, prefix.strip("/"))
     if not Path(url).is_absolute():
-        raise InvalidConfig("MEDLEY_ARTIFACTS_URL must be an absolute folder, or s3://bucket/prefix.")
+        raise InvalidConfig("MEDLEY_ARTIFACTS_URL must be an absolute path of a folder, or s3://bucket/prefix.")
     return Directory(Path(url))
 
 
 class Directory:
-    """A folder. One that goes away, with the disk it is on, is not made anew: the files are elsewhere."""
+    """A folder as a store. If it disappears with its disk, it is not created again: the files are elsewhere."""
 
     piece = 256 * 1024
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._made = False
+        self._created = False
 
     def put(self, key: str, data: bytes) -> None:
         path = self._root / key
@@ -74,11 +74,11 @@ class Directory:
             except BaseException:
                 Path(draft).unlink(missing_ok=True)
                 raise
-            _sync(path.parent)  # the name too outlives a power cut
+            _sync(path.parent)  # the name must survive a power cut too
 
     def _draft(self, folder: Path) -> tuple[int, str]:
         for _ in range(20):
-            # Either may be raised where `delete` takes the empty folder away in between.
+            # Either is raised if `delete` removes the empty folder in between.
             with contextlib.suppress(FileNotFoundError, FileExistsError):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 return tempfile.mkstemp(dir=folder, prefix=".")
@@ -98,7 +98,7 @@ class Directory:
             for key in keys:
                 (self._root / key).unlink(missing_ok=True)
             for folder in {(self._root / key).parent for key in keys}:
-                with contextlib.suppress(OSError):  # others are in it, or it is gone
+                with contextlib.suppress(OSError):  # the folder is not empty, or is gone
                     folder.rmdir()
 
     def names(self, prefix: str) -> list[str]:
@@ -114,9 +114,9 @@ class Directory:
     @contextlib.contextmanager
     def _answering(self) -> Generator[None]:
         try:
-            if not self._made:
+            if not self._created:
                 self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._made = True
+                self._created = True
             elif not self._root.is_dir():
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             yield
@@ -133,7 +133,7 @@ def _sync(folder: Path) -> None:
 
 
 class Bucket:
-    """S3, or what speaks like it."""
+    """A bucket of S3, or of a compatible service, as a store."""
 
     piece = 2 * 1024 * 1024  # each piece is a request
 
@@ -141,17 +141,17 @@ class Bucket:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         try:
-            # Loaded here, because most services have a folder and need not wait for botocore.
+            # Imported here, because most services use a folder and need not wait for botocore.
             library: Any = importlib.import_module("s3fs")
         except ImportError:
-            raise InvalidConfig("MEDLEY_ARTIFACTS_URL: s3:// needs s3fs (pip install s3fs).") from None
-        # An instance and listings of one's own: fsspec shares both, and would remember what was before an outage.
+            raise InvalidConfig("MEDLEY_ARTIFACTS_URL: s3:// needs the package s3fs (pip install s3fs).") from None
+        # No shared instance and no cached listings: fsspec would keep stale state after an outage.
         self._files: Any = library.S3FileSystem(
             skip_instance_cache=True,
             use_listings_cache=False,
             config_kwargs={**S3_TIMEOUTS, "signature_version": "s3v4"},
         )
-        self._files.retries = 1  # botocore repeats already
+        self._files.retries = 1  # botocore retries already
         self._wait: Any = importlib.import_module("fsspec.asyn").sync  # runs a coroutine in fsspec's own event loop
         self._failures = (
             OSError,
@@ -162,41 +162,41 @@ class Bucket:
 
     def put(self, key: str, data: bytes) -> None:
         with self._answering():
-            self._ask(self._files._pipe_file, len(data), self._path(key), data)
+            self._call(self._files._pipe_file, len(data), self._path(key), data)
 
     def read(self, key: str, start: int, stop: int) -> bytes | None:
         with self._answering():
             try:
-                return self._ask(self._files._cat_file, stop - start, self._path(key), start=start, end=stop)
+                return self._call(self._files._cat_file, stop - start, self._path(key), start=start, end=stop)
             except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error.__cause__):  # s3fs says the same where the whole bucket is missing
+                if "NoSuchBucket" in str(error.__cause__):  # s3fs raises the same error if the bucket is missing
                     raise
                 return None
 
     def delete(self, keys: Sequence[str]) -> None:
         with self._answering():
-            for at in range(0, len(keys), 1000):  # as many as S3 takes at a time
+            for at in range(0, len(keys), 1000):  # S3 deletes at most 1000 objects per request
                 objects = [{"Key": self._prefix + key} for key in keys[at : at + 1000]]
-                wanted = {"Objects": objects, "Quiet": True}
-                answer = self._ask(self._files._call_s3, 0, "delete_objects", Bucket=self._bucket, Delete=wanted)
+                request = {"Objects": objects, "Quiet": True}
+                answer = self._call(self._files._call_s3, 0, "delete_objects", Bucket=self._bucket, Delete=request)
                 if answer.get("Errors"):
                     raise OSError(errno.EIO, answer["Errors"][0].get("Code", ""))
 
     def names(self, prefix: str) -> list[str]:
-        found: list[str] = []
-        more: dict[str, str] = {}
+        keys: list[str] = []
+        next_page: dict[str, str] = {}
         with self._answering():
             while True:
-                where = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **more}
-                answer = self._ask(self._files._call_s3, 0, "list_objects_v2", **where)
-                found += [entry["Key"].removeprefix(self._prefix) for entry in answer.get("Contents", [])]
+                request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **next_page}
+                answer = self._call(self._files._call_s3, 0, "list_objects_v2", **request)
+                keys += [entry["Key"].removeprefix(self._prefix) for entry in answer.get("Contents", [])]
                 if not answer.get("IsTruncated"):
-                    return found
-                more = {"ContinuationToken": answer["NextContinuationToken"]}
+                    return keys
+                next_page = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def sign(self, key: str, media_type: str, name: str, seconds: int) -> str | None:
         with self._answering():
-            return self._ask(
+            return self._call(
                 self._files._url,
                 0,
                 self._path(key),
@@ -205,11 +205,11 @@ class Bucket:
                 ResponseContentDisposition=f'attachment; filename="{name}"',
             )
 
-    def _ask(self, method: Callable[..., Awaitable[Any]], size: int, /, *args: Any, **kwargs: Any) -> Any:
-        """What s3fs's method answers; fsspec names the asynchronous ones with an underscore. `size` is in bytes."""
+    def _call(self, method: Callable[..., Awaitable[Any]], size: int, /, *args: Any, **kwargs: Any) -> Any:
+        """The result of an asynchronous method of s3fs (named with an underscore). `size` is in bytes."""
 
         async def limited() -> Any:
-            async with asyncio.timeout(S3_LONGEST_S + size / S3_SLOWEST):
+            async with asyncio.timeout(S3_TIMEOUT_S + size / S3_MIN_BYTES_PER_S):
                 return await method(*args, **kwargs)
 
         return self._wait(self._files.loop, limited)
@@ -226,7 +226,7 @@ class Bucket:
 
 
 def _unavailable(error: Exception) -> StorageUnavailable:
-    """In words that name no key, address or path: what libraries say may."""
+    """The error for a store that does not answer, without keys, addresses and paths, which libraries' messages have."""
     number = error.errno if isinstance(error, OSError) else None
     return StorageUnavailable(
         f"The artifact store does not answer: {os.strerror(number) if number else type(error).__name__}."

@@ -1,7 +1,7 @@
-"""A statement that is asked often: SQLAlchemy builds and compiles it once, each use only fills it in.
+"""Statements that run often: SQLAlchemy builds and compiles each once, and each use only fills in the values.
 
-Building, hashing and looking one up takes SQLAlchemy longer than SQLite takes to run it (measured on a job's life: two
-thirds of the time). Values are plain: text, numbers, booleans.
+Building, hashing and looking up a statement takes SQLAlchemy longer than SQLite takes to run it (measured on a job's
+life: two thirds of the time). Values are plain: text, numbers, booleans.
 """
 
 import functools
@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
-BATCH_SIZE = 8  # rows in one statement: each number of them is compiled on its own
+BATCH_SIZE = 8  # rows in one statement; each number of rows is compiled separately
 
 
 class Statement:
-    """
+    """A statement, compiled once for each dialect.
+
     Args:
-        build: makes it, with a `bindparam` for each value a use gives. It gets the dialect's own `insert`.
+        build: makes the statement from the dialect's `insert`, with a `bindparam` for each value that a use sets.
     """
 
     def __init__(self, build: Callable[[Any], Any]) -> None:
@@ -25,7 +26,7 @@ class Statement:
         self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
 
     def __call__(self, connection: Connection, **values: Any) -> CursorResult[Any]:
-        """Run it with these values."""
+        """Run the statement with values."""
         text, fixed, order = self._for(connection)
         return connection.exec_driver_sql(text, _filled(fixed, order, values))
 
@@ -39,32 +40,32 @@ class Statement:
 
 
 def _filled(fixed: Mapping[str, Any], order: list[str] | None, values: Mapping[str, Any]) -> Any:
-    given = {**fixed, **values}
-    return given if order is None else tuple(given[name] for name in order)
+    parameters = {**fixed, **values}
+    return parameters if order is None else tuple(parameters[name] for name in order)
 
 
 class InsertNew:
-    """Rows of a table, several in one statement; those that are there already stay as they are.
+    """An INSERT of several rows in one statement, which leaves existing rows as they are.
 
-    A driver's own way of many rows is a statement for each: on PostgreSQL three rows took longer than a commit.
+    A driver's `executemany` runs one statement per row: on PostgreSQL three rows took longer than a commit.
 
     Args:
-        computed: what the database itself fills in, by column.
+        computed: expressions that the database computes, by column.
     """
 
     def __init__(self, table: Table, **computed: Any) -> None:
         self._table = table
         self._computed = computed
         self._names = [column.name for column in table.columns if column.name not in computed]
-        self._of: dict[int, Statement] = {}
+        self._by_count: dict[int, Statement] = {}
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         for start in range(0, len(rows), BATCH_SIZE):
-            some = rows[start : start + BATCH_SIZE]
-            if len(some) not in self._of:
-                self._of[len(some)] = Statement(functools.partial(self._build, len(some)))
-            values = {f"{name}_{i}": row[name] for i, row in enumerate(some) for name in self._names}
-            self._of[len(some)](connection, **values)
+            batch = rows[start : start + BATCH_SIZE]
+            if len(batch) not in self._by_count:
+                self._by_count[len(batch)] = Statement(functools.partial(self._build, len(batch)))
+            values = {f"{name}_{i}": row[name] for i, row in enumerate(batch) for name in self._names}
+            self._by_count[len(batch)](connection, **values)
 
     def _build(self, count: int, insert: Any) -> Any:
         types = {name: self._table.columns[name].type for name in self._names}
@@ -76,10 +77,10 @@ class InsertNew:
 
 
 def insert_new(connection: Connection, table: Table, **values: Any) -> Any:
-    """An INSERT that leaves a row that is already there as it is."""
+    """An INSERT that leaves an existing row as it is."""
     return insert_for(connection)(table).values(**values).on_conflict_do_nothing()
 
 
 def insert_for(connection: Connection) -> Any:
-    """The dialect's own `insert`: only those know what to do on a conflict."""
+    """The dialect's own `insert`, which supports ON CONFLICT."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert

@@ -1,10 +1,10 @@
-"""The database: SQLite in MEDLEY_HOME, or PostgreSQL by URL; one way to use either.
+"""The database: SQLite in MEDLEY_HOME, or PostgreSQL by URL, behind one interface.
 
-What is asked of it are plain functions of a SQLAlchemy connection. `read` and `write` run one in a thread; the
-heartbeat, a thread itself, calls `write_here`. Writes that wait for the same writer share its next transaction.
+Queries are plain functions of a SQLAlchemy connection. `read` and `write` run such a function in a thread; the
+heartbeat, which is a thread, calls `write_here`. Writes that wait for the same writer share its next transaction.
 
-Threads, not SQLAlchemy's asyncio: a transaction then changes threads once instead of at every statement (measured: half
-the time on SQLite, the same on PostgreSQL).
+It uses threads instead of SQLAlchemy's asyncio: a transaction then changes threads once instead of at every statement
+(measured: half the time on SQLite, the same on PostgreSQL).
 """
 
 import asyncio
@@ -33,21 +33,21 @@ P = ParamSpec("P")
 Work = Callable[Concatenate[Connection, P], T]
 
 PARALLEL_WRITES = 3  # on PostgreSQL; fewer make larger groups
-MOST_SHARED = 32  # writes in one transaction
-STALLED_S = 5  # PostgreSQL ends a transaction that nobody goes on with
-BUSY_S = 5  # how long a write waits for SQLite's one writer
+MAX_SHARED = 32  # writes in one transaction
+IDLE_TIMEOUT_S = 5  # after which PostgreSQL ends a transaction that sends no statement
+BUSY_TIMEOUT_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
-DEADLOCK, DEADLOCKS = ("40P01", "40001"), 10  # PostgreSQL's codes; how often one piece of work is tried
+DEADLOCK, DEADLOCK_TRIES = ("40P01", "40001"), 10  # PostgreSQL's codes; how often a transaction is tried
 DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
 
 
 class _Deadlock(Exception):
-    """Two transactions waited for each other, and this one was undone"""
+    """Two transactions waited for each other, and this one was rolled back"""
 
 
 @dataclass(frozen=True)
 class _Write:
-    """Work that waits for a transaction, and who waits for its answer."""
+    """Work that waits for a transaction, and the future that waits for its answer."""
 
     work: Callable[[Connection], Any]
     answer: "asyncio.Future[Any]"
@@ -94,8 +94,8 @@ class Database:
                 connect_args={
                     "connect_timeout": 3,
                     "prepare_threshold": 2,
-                    # A process that is stopped inside a transaction must not keep its locks from all the others.
-                    "options": f"-c idle_in_transaction_session_timeout={STALLED_S * 1000}",
+                    # A process that is stopped inside a transaction must not hold its locks for long.
+                    "options": f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_S * 1000}",
                 },
             )
             self._writers = ThreadPoolExecutor(PARALLEL_WRITES, "database-write")
@@ -104,7 +104,7 @@ class Database:
         self._waiting: deque[_Write] = deque()
         self._called = False
         self._readers = ThreadPoolExecutor(threads, "database-read")
-        # Reads need no transaction: it would be two more trips to the server. (SQLite's driver is told by `_begin`.)
+        # Reads need no transaction, which would be two more round trips. (For SQLite, `_begin` sees to that.)
         mode = {"medley_reads": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reading = self._engine.execution_options(**mode)
 
@@ -113,11 +113,11 @@ class Database:
 
     @property
     def psycopg_url(self) -> str:
-        """For a connection of one's own, to listen on: PostgreSQL's URL as libpq takes it."""
+        """PostgreSQL's URL in libpq's form, for a separate connection that listens."""
         return self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     async def read(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work(connection, ...)` returns.
+        """The result of `work(connection, ...)`, run in a thread.
 
         Raises:
             StorageUnavailable: the database does not answer.
@@ -126,9 +126,9 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def write(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `read`, in a transaction that is committed when `work` has returned, and undone if it raises.
+        """The result of `work`, run in a transaction that is committed when it returns, and rolled back if it raises.
 
-        The transaction may be shared: if another's work in it raises, `work` is undone and run again on its own.
+        The transaction may be shared: if other work in it raises, `work` is rolled back and run again on its own.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -141,27 +141,27 @@ class Database:
         return await answer
 
     async def write_apart(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `write`, in a transaction of its own: for work that holds a lock others wait for."""
+        """The result of `work`, run in a transaction of its own: for work that holds a lock others wait for."""
         call = functools.partial(self._run, True, work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
     def read_here(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
-        """`read`, in the calling thread."""
+        """The result of `work`, as `read`, in the calling thread."""
         return self._run(False, work, *args, **kwargs)
 
     def write_here(self, work: "Work[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
-        """`write`, in the calling thread."""
+        """The result of `work`, as `write`, in the calling thread."""
         return self._run(True, work, *args, **kwargs)
 
     def watch_here(self, work: Callable[[Connection], None]) -> None:
-        """Lend `work` a connection of its own outside any transaction, in the calling thread."""
+        """Run `work` with a connection of its own outside any transaction, in the calling thread."""
         self._run(False, work)
 
     def _run(self, writes: bool, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        for attempt in range(DEADLOCKS):
+        for attempt in range(DEADLOCK_TRIES):
             try:
                 return self._once(writes, work, *args, **kwargs)
-            except _Deadlock:  # PostgreSQL undid it so that another could go on
+            except _Deadlock:  # PostgreSQL rolled it back so that another could proceed
                 time.sleep(random.uniform(0, 0.02) * (attempt + 1))
         raise StorageUnavailable("The database does not answer: too many deadlocks.")
 
@@ -179,7 +179,7 @@ class Database:
                 raise
             raise StorageUnavailable(f"The database does not answer: {_reason(error)}") from error
         except ProgrammingError as error:
-            if "closed" in str(error.orig):  # the connection, under the transaction's hands
+            if "closed" in str(error.orig):  # the connection was closed during the transaction
                 raise StorageUnavailable("The database does not answer: the connection was closed.") from error
             raise
         except DBAPIError as error:
@@ -188,17 +188,17 @@ class Database:
             raise
 
     def _call_writer(self) -> None:
-        """One that is called and has not begun will take all that waits."""
+        """Schedule a writer, unless a scheduled writer has not begun: that writer takes all waiting writes."""
         if not self._called:
             self._called = True
             self._writers.submit(self._write_some)
 
     def _write_some(self) -> None:
-        """Everything that waits, in one transaction."""
-        self._called = False  # before the look: what comes after it calls again
+        """Run the waiting writes in one transaction."""
+        self._called = False  # reset before taking writes: a later write schedules another writer
         group: list[_Write] = []
         with contextlib.suppress(IndexError):
-            while len(group) < MOST_SHARED:
+            while len(group) < MAX_SHARED:
                 group.append(self._waiting.popleft())
         if self._waiting:
             self._call_writer()
@@ -212,17 +212,17 @@ class Database:
                 for write in group:
                     write.fail(error)
                 return
-            for write in group:  # one of them raised, or was in another's way: each for itself
+            for write in group:  # one raised, or there was a deadlock: run each on its own
                 try:
                     write.answer_with(self._run(True, write.work))
-                except Exception as own:
-                    write.fail(own)
+                except Exception as own_error:
+                    write.fail(own_error)
         else:
             for write, answer in zip(group, answers, strict=True):
                 write.answer_with(answer)
 
     def upgrade(self) -> None:
-        """Bring the tables to this version; several processes may do it at once.
+        """Upgrade the tables to this version; several processes may do so at once.
 
         Raises:
             StorageUnavailable: the database does not answer.
@@ -253,30 +253,31 @@ def _sqlite(url: sqlalchemy.URL, threads: int) -> sqlalchemy.Engine:
         raise InvalidConfig(f"{path} is on a network disk ({disk}), where SQLite loses data. Use PostgreSQL there.")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    engine = sqlalchemy.create_engine(url, pool_size=threads + 2, max_overflow=4, pool_timeout=BUSY_S)
+    engine = sqlalchemy.create_engine(url, pool_size=threads + 2, max_overflow=4, pool_timeout=BUSY_TIMEOUT_S)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # the driver's own transaction handling is off; `begin` below does it
+        connection.isolation_level = None  # turns the driver's transaction handling off; `_begin` below replaces it
         cursor = connection.cursor()
         # NORMAL in WAL mode: a killed process loses nothing. FULL adds an fsync to each commit, against power cuts.
-        for setting in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_S * 1000}", "foreign_keys=ON"):
+        busy_timeout = f"busy_timeout={BUSY_TIMEOUT_S * 1000}"
+        for setting in ("journal_mode=WAL", "synchronous=NORMAL", busy_timeout, "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {setting}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if "medley_reads" not in connection.get_execution_options():
-            # The write lock first: a transaction that reads before it writes may find that it never gets it.
+            # Take the write lock first: a transaction that reads before it writes may never get the lock.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
 def _disk_kind(folder: Path) -> str:
-    """The file system's name, as far as the machine tells it."""
+    """The name of a folder's file system; empty if unknown."""
     try:
-        asked = ["stat", "--file-system", "--format=%T", str(folder)]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=5).stdout.strip()
+        command = ["stat", "--file-system", "--format=%T", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

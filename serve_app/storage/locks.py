@@ -7,6 +7,6 @@ UPGRADE_LOCK, CLAIM_LOCK, ENDPOINTS_LOCK = 7_310_001, 7_310_002, 7_310_003  # Po
 
 
 def lock(connection: Connection, number: int) -> None:
-    """One holder at a time until the transaction ends. SQLite's writers are one at a time anyway."""
+    """Take a lock that has one holder until the transaction ends. SQLite has one writer at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(number)))

@@ -1,4 +1,4 @@
-"""A secret in a file that only its owner reads."""
+"""Secrets in files that only their owner can read."""
 
 import os
 import secrets
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def open_secret(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
-    """The secret in a file only its owner reads, and whether it was made just now.
+    """The secret in a file that only its owner can read, and whether this call created the file.
 
-    Several processes may start at once; the file appears complete or not at all, and the first one wins.
+    Several processes may start at once: the file appears complete or not at all, and the first process wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = False

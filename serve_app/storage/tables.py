@@ -1,4 +1,4 @@
-"""The tables. One database decides all that must stay consistent: a job, its steps, its credits, its webhooks.
+"""The tables. One database has all the data that must stay consistent: jobs, their steps, credits and webhooks.
 
 Times are seconds since the epoch by the database's clock (`now()`), never a host's. JSON is text: only Python reads it.
 """
@@ -30,6 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from ..identity import DEFAULT_PROJECT
+
 metadata = MetaData()
 
 
@@ -37,12 +39,12 @@ ID = re.compile(r"[a-z]{2,4}_[0-9a-f]{28}")  # what `new_id` makes
 
 
 def new_id(prefix: str) -> str:
-    """An id nobody can guess, which sorts by the time it was made: `job_` and 28 hexadecimal digits."""
+    """A new id, which cannot be guessed and sorts by its creation time: the prefix, `_` and 28 hexadecimal digits."""
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
-class now(FunctionElement[float]):  # reads as the SQL it becomes
-    """The database's clock, in seconds since the epoch; within a transaction it goes on."""
+class now(FunctionElement[float]):  # lower case, like the SQL function it stands for
+    """The database's clock, in seconds since the epoch; it advances within a transaction."""
 
     type = Double()
     inherit_cache = True
@@ -55,12 +57,12 @@ def _now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(now, "postgresql")
 def _now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    # As a subquery it is asked once a statement, so that an index can be searched for what it says.
+    # As a subquery it is evaluated once per statement, so that an index can be searched for its value.
     return "(SELECT extract(epoch from clock_timestamp())::float8)"
 
 
 def _where(condition: str) -> dict[str, Any]:
-    """Of an index over a part of a table."""
+    """The condition of a partial index."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
@@ -69,7 +71,8 @@ jobs = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("kind", String(16), nullable=False),  # graph | webhook | cleanup
-    Column("user_id", String(64), nullable=False),  # empty: the system's own
+    Column("user_id", String(64), nullable=False),  # empty for system jobs
+    Column("project", String(64), nullable=False, server_default=DEFAULT_PROJECT),
     Column("graph", String(80), nullable=False),
     Column("input", Text, nullable=False),  # JSON, media as artifact ids
     Column("status", String(16), nullable=False),
@@ -95,7 +98,7 @@ jobs = Table(
     Column("finished_at", Double),
     Column("expires_at", Double),
     UniqueConstraint("user_id", "idempotency_key", name="uq_jobs_idempotency"),
-    # Small ones, over the few jobs that wait or run; ended ones are many, and in neither.
+    # Small indexes over the few jobs that wait or run; the many ended jobs are in neither.
     Index("ix_jobs_ready", "rank", "run_at", "id", "user_id", **_where("status = 'queued'")),
     Index("ix_jobs_lease", "lease_until", **_where("status = 'running'")),
     Index("ix_jobs_running", "user_id", **_where("status = 'running'")),
@@ -109,7 +112,7 @@ steps = Table(
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("name", String(120), primary_key=True),
     Column("call", String(120), nullable=False),  # parameter.method
-    Column("digest", String(64), nullable=False),  # of what went in
+    Column("digest", String(64), nullable=False),  # of the call's arguments
     Column("model", String(64), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("started_at", Double, nullable=False),
@@ -119,7 +122,7 @@ steps = Table(
     Column("fence", Integer, nullable=False),
 )
 
-# What a graph's runs are made of, for the time left: running means over its last runs.
+# The usual steps of a graph's runs, for the estimate of the time left: running means over the last runs.
 durations = Table(
     "durations",
     metadata,
@@ -221,7 +224,7 @@ balances = Table(
     CheckConstraint("available >= 0", name="ck_balances_available"),
 )
 
-# Append-only. A submission has at most one entry of each kind, so nothing is charged or given back twice.
+# Append-only. A submission has at most one entry of each kind, so credits are never charged or refunded twice.
 ledger = Table(
     "ledger",
     metadata,

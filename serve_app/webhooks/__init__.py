@@ -1,1 +1,1 @@
-"""Webhooks: endpoints, and deliveries to them."""
+"""Webhooks: endpoints and their deliveries."""

@@ -1,4 +1,4 @@
-"""Delivering webhooks: signed, on a schedule, to public addresses only, every attempt logged."""
+"""Delivery of webhooks: signed, retried on a schedule, to public addresses only, every attempt logged."""
 
 import asyncio
 import time
@@ -20,27 +20,30 @@ from ..storage.database import Database
 from ..storage.tables import deliveries, delivery_attempts, now, webhooks
 from .endpoints import Delivery, Webhook, delivery_of, give_up, webhook_of
 
-# Before each attempt, in seconds: at once, then 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h after the one before.
+# The wait before each attempt, in seconds: none, then 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h.
 SCHEDULE_S = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-LONGEST_WAIT_S = 86400.0  # that a receiver may ask for
+LONGEST_WAIT_S = 86400.0  # that a receiver may set with Retry-After
 TIMEOUT_S = 15.0
 MAX_REASON = 200  # characters of an attempt's error
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What came of one attempt. `asked_s` is the wait the receiver asked for."""
+class _Result:
+    """The result of one attempt. `retry_after_s` is the wait the receiver requested."""
 
     status_code: int | None
     error: str | None
-    asked_s: float = 0.0
+    retry_after_s: float = 0.0
 
 
 class Deliverer:
-    """Makes the attempts. No transaction is open while a receiver is waited for.
+    """The sender of webhooks. No transaction is open while it waits for a receiver.
 
-    `clock` gives seconds since the epoch; without one it is the database's, so that a host whose clock is wrong still
-    signs with the right time.
+    Args:
+        allowed: hosts and networks that may be called although they are not public.
+        clock: gives seconds since the epoch; by default the database's clock, so that a host whose clock is wrong
+            still signs with the right time.
+        timeout_s: seconds to wait for a receiver's response.
     """
 
     def __init__(
@@ -60,22 +63,23 @@ class Deliverer:
         """Make one attempt, and log it.
 
         Returns:
-            Seconds until the next attempt is due; None when it is over: delivered, failed for good, disabled, deleted.
-            A call before its time sends nothing and says how long there is still to wait.
+            Seconds until the next attempt is due; None if there is none: the delivery succeeded, failed for good, was
+            deleted, or its endpoint is disabled. A call before the attempt is due sends nothing and returns the
+            remaining seconds.
         """
-        found = await self._database.read(self._load, delivery_id)
-        if found is None:
+        loaded = await self._database.read(self._load, delivery_id)
+        if loaded is None:
             return None
-        delivery, hook, at = found
+        delivery, hook, at = loaded
         if hook.disabled_at is not None:
             await self._database.write(give_up, delivery_id)
             return None
         if delivery.next_at is not None and delivery.next_at > at:
             return delivery.next_at - at
         started = time.monotonic()
-        answer = await self._post(delivery, hook, at)
+        result = await self._post(delivery, hook, at)
         seconds = time.monotonic() - started
-        return await self._database.write(self._record, delivery_id, at, seconds, answer)
+        return await self._database.write(self._record, delivery_id, at, seconds, result)
 
     def _now(self, connection: Connection) -> float:
         return self._clock() if self._clock else connection.execute(select(now())).scalar_one()
@@ -89,7 +93,7 @@ class Deliverer:
         hook = connection.execute(select(webhooks).where(webhooks.c.id == row.webhook_id)).one()
         return delivery_of(row, ()), webhook_of(hook), self._now(connection)
 
-    async def _post(self, delivery: Delivery, hook: Webhook, at: float) -> _Answer:
+    async def _post(self, delivery: Delivery, hook: Webhook, at: float) -> _Result:
         body = delivery.body.encode()
         headers = {
             "content-type": "application/json",
@@ -107,17 +111,17 @@ class Deliverer:
                     httpx.AsyncClient(transport=transport, trust_env=False, timeout=self._timeout_s) as client,
                     client.stream("POST", hook.url, content=body, headers=headers, follow_redirects=False) as response,
                 ):
-                    # The status says it all: the body, of any length, is never read.
-                    return _answer(response, at)
+                    # The status is enough: the body, of any length, is never read.
+                    return _result_of(response, at)
         except (TimeoutError, httpx.TimeoutException):
-            return _Answer(None, f"no answer within {self._timeout_s:g} s")
+            return _Result(None, f"no answer within {self._timeout_s:g} s")
         except InvalidInput as error:
-            return _Answer(None, f"the URL {error.detail}")
+            return _Result(None, f"the URL {error.detail}")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return _Answer(None, f"{type(error).__name__}: {error}"[:MAX_REASON])
+            return _Result(None, f"{type(error).__name__}: {error}"[:MAX_REASON])
 
     def _record(
-        self, connection: Connection, delivery_id: str, at: float, seconds: float, answer: _Answer
+        self, connection: Connection, delivery_id: str, at: float, seconds: float, result: _Result
     ) -> float | None:
         row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id).with_for_update()).first()
         if row is None:  # deleted meanwhile
@@ -126,35 +130,35 @@ class Deliverer:
         entry = {"number": number, "at": at, "seconds": seconds}
         connection.execute(
             delivery_attempts.insert().values(
-                delivery_id=delivery_id, status_code=answer.status_code, error=answer.error, **entry
+                delivery_id=delivery_id, status_code=result.status_code, error=result.error, **entry
             )
         )
         change: dict[str, Any] = {"attempts": number, "next_at": None}
         wait = None
-        if answer.error is None:
+        if result.error is None:
             change |= {"status": "delivered", "delivered_at": self._now(connection)}
         elif row.status != "pending":
-            pass  # another worker, which held it too, has ended it
-        elif answer.status_code == 410:
+            pass  # another worker, which held the delivery too, has ended it
+        elif result.status_code == 410:
             change["status"] = "failed"
-            gone = {"disabled_at": now(), "disabled_reason": "The receiver answered 410 Gone."}
-            connection.execute(update_row(webhooks).where(webhooks.c.id == row.webhook_id).values(**gone))
+            disabled = {"disabled_at": now(), "disabled_reason": "The receiver answered 410 Gone."}
+            connection.execute(update_row(webhooks).where(webhooks.c.id == row.webhook_id).values(**disabled))
         elif number >= len(SCHEDULE_S):
             change["status"] = "failed"
         else:
-            wait = max(float(SCHEDULE_S[number]), answer.asked_s)
+            wait = max(float(SCHEDULE_S[number]), result.retry_after_s)
             change["next_at"] = self._now(connection) + wait
         connection.execute(update_row(deliveries).where(deliveries.c.id == delivery_id).values(**change))
         return wait
 
 
-def _answer(response: httpx.Response, at: float) -> _Answer:
+def _result_of(response: httpx.Response, at: float) -> _Result:
     if response.is_success:
-        return _Answer(response.status_code, None)
+        return _Result(response.status_code, None)
     error = f"answered {response.status_code}"
     if response.is_redirect:
         error += "; redirects are not followed"
-    return _Answer(
+    return _Result(
         response.status_code, error, min(retry_after(response.headers.get("retry-after"), at) or 0.0, LONGEST_WAIT_S)
     )
 

@@ -1,10 +1,11 @@
-"""Webhooks: Standard Webhooks, announced in the transaction that ends a job and delivered by the queue's workers.
+"""Webhook endpoints (Standard Webhooks): announced in the transaction that ends a job, delivered by the job workers.
 
-An endpoint is a row its user makes. A job's own `webhook_url` becomes a row too, with the one event `job.own`, which no
-filter matches: its deliveries then have a log, and its secret can be had by rotating it. All such rows of a user have
-one secret, since a URL may be a job's alone. Where the user has an endpoint of that very URL, that is used instead.
+An endpoint is a row that its user creates. A job's own `webhook_url` becomes a row too, with the single event
+`job.own`, which no filter matches: its deliveries then have a log, and rotating its secret reveals a new one. All such
+rows of a user share one secret, since a URL may be used by one job only. If the user has an endpoint with the same URL,
+the job uses that endpoint instead.
 
-Every delivery is a row as well, its body fixed; its id is the `webhook-id` of all of its attempts.
+Every delivery is a row with a fixed body; its id is the `webhook-id` of all its attempts.
 """
 
 import base64
@@ -28,12 +29,12 @@ from ..storage.tables import deliveries, delivery_attempts, new_id, now, webhook
 
 EVENTS = ("job.succeeded", "job.failed", "job.cancelled", "webhook.test")
 OWN = ("job.own",)
-MAX_ENDPOINTS = 20  # a user
+MAX_ENDPOINTS = 20  # per user
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """An endpoint. Times are seconds since the epoch; no `events` means all of them."""
+    """An endpoint. Times are seconds since the epoch; empty `events` means every event."""
 
     id: str
     user_id: str
@@ -47,7 +48,7 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a delivery; `number` counts from 1."""
+    """One attempt of a delivery; `number` counts from 1."""
 
     number: int
     at: float
@@ -77,11 +78,11 @@ def new_secret() -> str:
 
 
 def create(connection: Connection, user: str, url: str, events: Sequence[str], secret: str | None = None) -> Webhook:
-    """A new endpoint. The URL is taken as it is: `addresses.check_endpoint` comes before.
+    """Create an endpoint. The caller has checked the URL with `addresses.check_endpoint`.
 
     Raises:
-        InvalidInput: an unknown event, or a secret that is not `whsec_` and base64 of 24 to 64 bytes.
-        Conflict: the user has as many endpoints as one may have.
+        InvalidInput: an event is unknown, or the secret is not `whsec_` and base64 of 24 to 64 bytes.
+        Conflict: the user has `MAX_ENDPOINTS` endpoints already.
     """
     check_events(events)
     if secret is not None:
@@ -89,31 +90,31 @@ def create(connection: Connection, user: str, url: str, events: Sequence[str], s
     lock(connection, ENDPOINTS_LOCK)
     mine = select(func.count()).where(webhooks.c.user_id == user, webhooks.c.events != json.dumps(OWN))
     if connection.execute(mine).scalar_one() >= MAX_ENDPOINTS:
-        raise Conflict(f"There are {MAX_ENDPOINTS} webhooks already, the most one user may have.")
+        raise Conflict(f"You have {MAX_ENDPOINTS} webhooks already, the most a user may have. Delete one first.")
     return find(connection, user, _insert(connection, user, url, events, secret or new_secret()))
 
 
 def find(connection: Connection, user: str, webhook_id: str) -> Webhook:
-    """The user's endpoint.
+    """An endpoint of the user.
 
     Raises:
-        NotFound: there is none, or it is another user's.
+        NotFound: no endpoint has this id, or the endpoint is another user's.
     """
-    found = connection.execute(select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.user_id == user)).first()
-    if not found:
+    row = connection.execute(select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.user_id == user)).first()
+    if not row:
         raise NotFound(f"There is no webhook {webhook_id!r}.")
-    return webhook_of(found)
+    return webhook_of(row)
 
 
 def page(
     connection: Connection, user: str, limit: int, before_id: str | None = None, own: bool = False
 ) -> list[Webhook]:
-    """The user's endpoints, newest first; `own`: those made of jobs' own URLs, which are not among the others."""
+    """The user's endpoints, newest first: the endpoints of jobs' own URLs if `own`, else the endpoints they created."""
     is_own = webhooks.c.events == json.dumps(OWN)
-    asked = select(webhooks).where(webhooks.c.user_id == user, is_own if own else ~is_own)
+    query = select(webhooks).where(webhooks.c.user_id == user, is_own if own else ~is_own)
     if before_id:
-        asked = asked.where(webhooks.c.id < before_id)
-    return [webhook_of(row) for row in connection.execute(asked.order_by(webhooks.c.id.desc()).limit(limit))]
+        query = query.where(webhooks.c.id < before_id)
+    return [webhook_of(row) for row in connection.execute(query.order_by(webhooks.c.id.desc()).limit(limit))]
 
 
 def update(
@@ -125,24 +126,24 @@ def update(
     events: Sequence[str] | None = None,
     enabled: bool | None = None,
 ) -> Webhook:
-    """Change what is given; deliveries under way follow. Enabling one also undoes what a 410 did.
+    """Change the values that are not None; pending deliveries follow. `enabled` also revives an endpoint after a 410.
 
     Raises:
         NotFound, InvalidInput: as `find` and `create`.
-        Conflict: the URL or events of an endpoint made of a job's own URL.
+        Conflict: the URL or events of the endpoint of a job's own URL.
     """
-    found = find(connection, user, webhook_id)
+    hook = find(connection, user, webhook_id)
     change: dict[str, Any] = {}
     if url is not None:
         change["url"] = url
     if events is not None:
         check_events(events)
         change["events"] = json.dumps(list(events))
-    if change and found.events == OWN:
-        raise Conflict("This webhook is a job's own URL: it can be enabled, disabled and deleted only.")
+    if change and hook.events == OWN:
+        raise Conflict("This webhook is a job's own URL: it can only be enabled, disabled or deleted.")
     if enabled:
         change |= {"disabled_at": None, "disabled_reason": None}
-    elif enabled is False and found.disabled_at is None:
+    elif enabled is False and hook.disabled_at is None:
         change |= {"disabled_at": now(), "disabled_reason": "Disabled by its owner."}
     if change:
         connection.execute(update_row(webhooks).where(webhooks.c.id == webhook_id).values(**change))
@@ -150,7 +151,7 @@ def update(
 
 
 def delete(connection: Connection, user: str, webhook_id: str) -> None:
-    """Remove an endpoint with its log; what is under way to it is over.
+    """Delete an endpoint with its log; its pending deliveries are not sent.
 
     Raises:
         NotFound: as `find`.
@@ -160,32 +161,32 @@ def delete(connection: Connection, user: str, webhook_id: str) -> None:
 
 
 def rotate(connection: Connection, user: str, webhook_id: str) -> Webhook:
-    """Give an endpoint a new secret, which the next attempt is signed with already.
+    """Replace an endpoint's secret; the next attempt is signed with the new secret.
 
     Raises:
         NotFound: as `find`.
     """
-    found = find(connection, user, webhook_id)
+    hook = find(connection, user, webhook_id)
     change = update_row(webhooks).where(webhooks.c.user_id == user).values(secret=new_secret())
-    same = webhooks.c.events == json.dumps(OWN) if found.events == OWN else webhooks.c.id == webhook_id
-    connection.execute(change.where(same))
+    same_secret = webhooks.c.events == json.dumps(OWN) if hook.events == OWN else webhooks.c.id == webhook_id
+    connection.execute(change.where(same_secret))
     return find(connection, user, webhook_id)
 
 
 def announce(
     connection: Connection, *, user: str, type: str, data: str, job_id: str | None, url: str | None
 ) -> list[str]:
-    """Make a delivery of an event for each endpoint of the user that subscribes to it and for `url`, within the
+    """Create a delivery of an event for `url` and each of the user's endpoints that subscribe to the event, in the
     transaction in which the event happens.
 
-    `data` is JSON text. Comes after the ledger's part of the transaction: it may wait for another one.
+    `data` is JSON text. Call this after the ledger's part of the transaction: it may wait for a lock.
 
     Returns:
-        The ids of the deliveries, which the caller queues. An endpoint gets at most one, and a disabled one none.
+        The ids of the deliveries, which the caller queues. An endpoint gets at most one, a disabled endpoint none.
     """
     mine = select(webhooks).where(webhooks.c.user_id == user, webhooks.c.disabled_at.is_(None))
-    wanting = [webhook_of(row) for row in connection.execute(mine.where(webhooks.c.events != json.dumps(OWN)))]
-    chosen = {hook.id: hook for hook in wanting if not hook.events or type in hook.events}
+    hooks = [webhook_of(row) for row in connection.execute(mine.where(webhooks.c.events != json.dumps(OWN)))]
+    chosen = {hook.id: hook for hook in hooks if not hook.events or type in hook.events}
     own = _own(connection, user, url) if url else None
     if own and own.disabled_at is None:
         chosen[own.id] = own
@@ -196,7 +197,7 @@ def announce(
 
 
 def make_test(connection: Connection, user: str, webhook_id: str) -> Delivery:
-    """Make a delivery of a `webhook.test` event for one endpoint, whatever its filter; the caller queues it.
+    """Create a delivery of a `webhook.test` event for one endpoint, whatever its filter; the caller queues it.
 
     Raises:
         NotFound, Conflict: as `make_replay`.
@@ -208,10 +209,10 @@ def make_test(connection: Connection, user: str, webhook_id: str) -> Delivery:
 
 
 def make_replay(connection: Connection, user: str, webhook_id: str, delivery_id: str) -> Delivery:
-    """Make a new delivery with the body of an earlier one; the caller queues it.
+    """Create a new delivery with the body of an earlier one; the caller queues it.
 
     Raises:
-        NotFound: there is no such endpoint or delivery of the user's.
+        NotFound: the user has no such endpoint or delivery.
         Conflict: the endpoint is disabled.
     """
     hook = _enabled(connection, user, webhook_id)
@@ -224,13 +225,13 @@ def find_delivery(connection: Connection, webhook_id: str, delivery_id: str) -> 
     """One delivery of an endpoint, with its attempts.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the endpoint has no such delivery.
     """
-    asked = select(deliveries).where(deliveries.c.webhook_id == webhook_id, deliveries.c.id == delivery_id)
-    found = _with_attempts(connection, connection.execute(asked).all())
-    if not found:
+    query = select(deliveries).where(deliveries.c.webhook_id == webhook_id, deliveries.c.id == delivery_id)
+    matching = _with_attempts(connection, connection.execute(query).all())
+    if not matching:
         raise NotFound(f"There is no delivery {delivery_id!r}.")
-    return found[0]
+    return matching[0]
 
 
 def deliveries_page(
@@ -242,17 +243,17 @@ def deliveries_page(
         NotFound: as `find`.
     """
     find(connection, user, webhook_id)
-    asked = select(deliveries).where(deliveries.c.webhook_id == webhook_id)
+    query = select(deliveries).where(deliveries.c.webhook_id == webhook_id)
     if before_id:
-        asked = asked.where(deliveries.c.id < before_id)
-    return _with_attempts(connection, connection.execute(asked.order_by(deliveries.c.id.desc()).limit(limit)).all())
+        query = query.where(deliveries.c.id < before_id)
+    return _with_attempts(connection, connection.execute(query.order_by(deliveries.c.id.desc()).limit(limit)).all())
 
 
 def check_events(events: Sequence[str]) -> None:
-    """Refuse event types that there are not.
+    """Check that event types exist.
 
     Raises:
-        InvalidInput: at `events`; names the nearest.
+        InvalidInput: at `events`, if one does not; names the nearest.
     """
     for event in events:
         if event not in EVENTS:
@@ -269,18 +270,18 @@ def _check_secret(secret: str) -> None:
 
 
 def _own(connection: Connection, user: str, url: str) -> Webhook:
-    """The endpoint a job's own URL goes to: the user's of that URL, an enabled one first; else one made now."""
-    asked = select(webhooks).where(webhooks.c.user_id == user, webhooks.c.url == url)
-    asked = asked.order_by(webhooks.c.disabled_at.is_not(None), webhooks.c.id)
-    found = connection.execute(asked).first()
-    if not found:
+    """The endpoint for a job's own URL: the user's endpoint with this URL, enabled first; else a new endpoint."""
+    same_url = select(webhooks).where(webhooks.c.user_id == user, webhooks.c.url == url)
+    same_url = same_url.order_by(webhooks.c.disabled_at.is_not(None), webhooks.c.id)
+    row = connection.execute(same_url).first()
+    if not row:
         lock(connection, ENDPOINTS_LOCK)
-        found = connection.execute(asked).first()
-    if not found:
+        row = connection.execute(same_url).first()
+    if not row:
         others = select(webhooks.c.secret).where(webhooks.c.user_id == user, webhooks.c.events == json.dumps(OWN))
         secret = connection.execute(others.limit(1)).scalar() or new_secret()
         return find(connection, user, _insert(connection, user, url, OWN, secret))
-    return webhook_of(found)
+    return webhook_of(row)
 
 
 def _insert(connection: Connection, user: str, url: str, events: Sequence[str], secret: str) -> str:
@@ -309,14 +310,14 @@ def _deliver_row(connection: Connection, hook: Webhook, job_id: str | None, type
 
 
 def give_up(connection: Connection, delivery_id: str) -> None:
-    over = update_row(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.status == "pending")
-    connection.execute(over.values(status="failed", next_at=None))
+    pending = update_row(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.status == "pending")
+    connection.execute(pending.values(status="failed", next_at=None))
 
 
 def _with_attempts(connection: Connection, rows: Sequence[Row[Any]]) -> list[Delivery]:
-    asked = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_([row.id for row in rows]))
-    tried = connection.execute(asked.order_by(delivery_attempts.c.number)).all()
-    return [delivery_of(row, [one for one in tried if one.delivery_id == row.id]) for row in rows]
+    query = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_([row.id for row in rows]))
+    attempts = connection.execute(query.order_by(delivery_attempts.c.number)).all()
+    return [delivery_of(row, [attempt for attempt in attempts if attempt.delivery_id == row.id]) for row in rows]
 
 
 def webhook_of(row: Row[Any]) -> Webhook:
@@ -332,7 +333,7 @@ def webhook_of(row: Row[Any]) -> Webhook:
     )
 
 
-def delivery_of(row: Row[Any], tried: Sequence[Row[Any]]) -> Delivery:
+def delivery_of(row: Row[Any], attempts: Sequence[Row[Any]]) -> Delivery:
     return Delivery(
         id=row.id,
         webhook_id=row.webhook_id,
@@ -343,5 +344,5 @@ def delivery_of(row: Row[Any], tried: Sequence[Row[Any]]) -> Delivery:
         next_at=row.next_at,
         created_at=row.created_at,
         delivered_at=row.delivered_at,
-        attempts=tuple(Attempt(one.number, one.at, one.seconds, one.status_code, one.error) for one in tried),
+        attempts=tuple(Attempt(row.number, row.at, row.seconds, row.status_code, row.error) for row in attempts),
     )

@@ -261,6 +261,7 @@ class TestAsItWas:
         assert left == ["left"]
 
 
+@pytest.mark.slow
 class TestCompiled:
     async def test_the_network_that_denoises_is_compiled_and_paints_the_same(
         self, fresh: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -219,6 +219,7 @@ class TestPocketSphinx:
         with pytest.raises(ModelUnavailable, match="nowhere"):
             await unloaded("pocketsphinx").reconfigure(options_of("pocketsphinx", domain="/nowhere"))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("speaker", SPEAKERS)
     async def test_a_domain_halves_the_errors_on_its_own_and_leaves_ordinary_speech(
         self, load: Any, options_of: Any, speaker: str
@@ -231,6 +232,7 @@ class TestPocketSphinx:
         assert await errors(ears, own) <= await errors(alone, own) / 2
         assert await errors(ears, ordinary) <= await errors(alone, ordinary)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("speaker", SPEAKERS[1:])
     async def test_a_voice_without_a_room_is_heard_better_with_noise_beneath_it(
         self, load: Any, speaker: str, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import websockets.sync.client
 
-from serve_app.clients.http import Remote, Told
+from serve_app.clients.http import Remote, ServerEvent
 from serve_app.jobs.job import ENDED
 
 from .live import Live, profile_document, until
@@ -54,7 +54,7 @@ def ended(client: httpx.Client, ids: list[str], seconds: float) -> list[dict[str
     return [found[id] for id in ids]
 
 
-def events_of(live: Live, id: str) -> list[Told]:
+def events_of(live: Live, id: str) -> list[ServerEvent]:
     return list(Remote(live.url, live.key).follow(id))
 
 
@@ -85,7 +85,7 @@ def test_ten_jobs_outlive_a_killed_worker_and_a_killed_model(
     live.until_ready()
 
 
-def begun_again(events: list[Told]) -> list[str]:
+def begun_again(events: list[ServerEvent]) -> list[str]:
     """Steps that began after they were done."""
     done: set[str] = set()
     again: list[str] = []
@@ -173,7 +173,7 @@ def test_a_socket_tells_what_happens_through_the_proxy(live: Live, client: httpx
         told = [json.loads(message) for message in socket]
     assert [event["seq"] for event in told] == list(range(1, len(told) + 1))
     assert told[-1]["data"] == {"status": "succeeded"}
-    assert [Told(event["seq"], event["kind"], event["data"]) for event in told] == events_of(live, id)
+    assert [ServerEvent(event["seq"], event["kind"], event["data"]) for event in told] == events_of(live, id)
     with websockets.sync.client.connect(f"{address}?last_event_id=2", additional_headers=bearer) as socket:
         assert [json.loads(message) for message in socket] == told[2:]
 

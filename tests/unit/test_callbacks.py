@@ -20,7 +20,7 @@ from deployments import BACKENDS
 from deployments.callbacks import CALLBACK_PATH, MOST_BODY, TOLERANCE_S, ended_task, is_signed
 from serve_app.gateway.http_app import http_app
 from serve_app.models import callback_board
-from serve_app.models.callback_board import MOST_TOLD, Board, SharedBoard, tell
+from serve_app.models.callback_board import MAX_UNCLAIMED, Board, SharedBoard, tell
 from serve_app.replicas.multiplexed import multiplexed_replica
 from serve_app.replicas.replica import replica
 
@@ -204,7 +204,7 @@ class TestBoard:
 
     async def test_only_so_many_are_remembered(self) -> None:
         board = Board()
-        for number in range(MOST_TOLD + 10):
+        for number in range(MAX_UNCLAIMED + 10):
             await board.tell(f"t-{number}")
         assert not await board.wait("t-9", 0.001)
         assert await board.wait("t-10", 0.001)

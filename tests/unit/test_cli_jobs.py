@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from serve_app.cli import jobs
 from serve_app.cli.jobs import Watched, ago, drawn, follow_all, line_of, span, unfinished
 from serve_app.cli.main import app
-from serve_app.clients.http import RequestFailed, Told
+from serve_app.clients.http import RequestFailed, ServerEvent
 
 from .fakes import PICTURE
 from .services import KEY, Author, Make, Served, ended, started, until
@@ -174,7 +174,7 @@ async def test_no_more_are_watched_than_there_are_connections_for(monkeypatch: p
         def ask(self, method: str, path: str, params: dict[str, Any]) -> Any:
             return {"jobs": [{"id": f"{params['status']}-{n}"} for n in range(100)]}
 
-    monkeypatch.setattr(jobs, "MOST_WATCHED", 120)
+    monkeypatch.setattr(jobs, "MAX_WATCHED", 120)
     found = [job["id"] for job in unfinished(Busy())]  # type: ignore[arg-type]
     assert len(found) == 120
     assert sum(id.startswith("running") for id in found) == 100
@@ -189,7 +189,7 @@ def seen(job: Watched, *others: Watched, width: int = 160) -> str:
 def watched(*events: tuple[str, Any], id: str = "job_1") -> Watched:
     job = Watched({"id": id, "graph": "steps"})
     for number, (kind, data) in enumerate(events, 1):
-        job.take(Told(number, kind, data))
+        job.take(ServerEvent(number, kind, data))
     return job
 
 
@@ -227,7 +227,7 @@ def test_a_failed_job_says_why_and_a_retried_one_no_longer() -> None:
     error = {"detail": "text: is [rude]", "errors": [{"field": "text"}]}
     job = watched(*RUNNING, ("state", {"status": "failed", "error": error}))
     assert "text: is [rude]" in seen(job)
-    job.take(Told(9, "state", {"status": "queued"}))
+    job.take(ServerEvent(9, "state", {"status": "queued"}))
     assert "rude" not in seen(job)
 
 
@@ -240,14 +240,14 @@ def test_several_jobs_are_a_row_each_with_whole_ids() -> None:
 
 
 def test_progress_is_no_line_of_a_file() -> None:
-    assert [bool(line_of(Told(1, kind, data))) for kind, data in RUNNING] == [True, True, True, True, False]
-    assert line_of(Told(1, "state", {"status": "running", "attempt": 2})) == "running (attempt 2)"
+    assert [bool(line_of(ServerEvent(1, kind, data))) for kind, data in RUNNING] == [True, True, True, True, False]
+    assert line_of(ServerEvent(1, "state", {"status": "running", "attempt": 2})) == "running (attempt 2)"
 
 
 def test_a_job_that_cannot_be_followed_ends_the_watch() -> None:
     class Broken:
         def follow(self, id: str) -> Any:
-            yield Told(1, "state", {"status": "running"})
+            yield ServerEvent(1, "state", {"status": "running"})
             raise ValueError("odd")
 
     with pytest.raises(RequestFailed, match="odd"):
@@ -277,7 +277,7 @@ async def test_several_are_cancelled_and_retried_and_one_that_is_not_there_is_to
     for id in made:
         await until(client, id, lambda job: job["status"] == "running")
     result = await medley("jobs", "cancel", made[0], "nothing", made[1])
-    assert all(f"{id}  is being stopped" in good(result, 1) for id in made)
+    assert all(f"{id}  is being cancelled" in good(result, 1) for id in made)
     assert "nothing  There is no job 'nothing'." in result.stderr
     for id in made:
         await ended(client, id, "cancelled")
@@ -311,7 +311,7 @@ async def test_a_run_that_outlasts_the_wait_is_followed_to_its_result(
         medley = calling(url)
         text = good(await medley("run", "steps", "text=circle"))
         assert [text.count(f"{name} ") for name in CALLS] == [2, 2, 2]  # each start and each end, once
-        assert "it goes on as job_" in text and "CIRCLE 2" in text
+        assert "the run continues as job_" in text and "CIRCLE 2" in text
         text = good(await medley("run", "picture", "text=circle", "--out", str(tmp_path)))
         assert (tmp_path / "picture-image.png").read_bytes() == PICTURE.data
         author.broken = {"circle 2"}

@@ -179,7 +179,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["espeak", "gateway"])
 def test_a_model_name_is_taken_once(name: str, refusal: Callable[[Any], str]) -> None:
     message = refusal(changed("applications", 0, "args", "models", 1, "name", value=name))
-    assert f"the model name {name!r} is taken twice" in message
+    assert f"the model name {name!r} is already used" in message
 
 
 def test_a_deployment_is_declared_once(refusal: Callable[[Any], str]) -> None:
@@ -189,7 +189,7 @@ def test_a_deployment_is_declared_once(refusal: Callable[[Any], str]) -> None:
 
 def test_a_graph_name_is_taken_once(refusal: Callable[[Any], str]) -> None:
     message = refusal(changed("applications", 0, "args", "graphs", value=["graphs", "graphs.speech:speech"]))
-    assert "the name 'speech' is taken twice" in message
+    assert "the name 'speech' is used twice" in message
 
 
 def test_graphs_are_found_by_package_and_by_name() -> None:
@@ -220,8 +220,8 @@ def test_backends_are_found_by_short_name_and_by_place() -> None:
         ("espeek", "Did you mean 'espeak'?"),
         ("nowhere:Model", "'nowhere:Model' cannot be imported"),
         ("bench.echo:Ecko", "'bench.echo:Ecko' cannot be imported"),
-        ("bench.echo:chain", "is no backend: it must be a class that inherits deployments.backend.Backend"),
-        ("pathlib:Path", "is no backend"),
+        ("bench.echo:chain", "is not a backend: it must be a class that inherits deployments.backend.Backend"),
+        ("pathlib:Path", "is not a backend"),
         ("deployments.backend:Backend", "offers no capability"),
         (":Model", "':Model' cannot be imported"),
     ],

@@ -2,27 +2,38 @@
 
 import ast
 import importlib
+import io
 import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import typer
 import yaml
 
 from deployments import BACKENDS
-from deployments.capabilities import CAPABILITIES, capabilities_of
-from deployments.errors import CallerError, MedleyError, Transient
+from deployments.backend import Backend
+from deployments.capabilities import CAPABILITIES, Depth, Language, capabilities_of
+from deployments.errors import CallerError, InvalidInput, MedleyError, ModelUnavailable, Transient
+from deployments.media import Image
 from graphs import GRAPHS
 from serve_app.cli.main import app
 from serve_app.config.loading import load_backend
 from serve_app.config.schema import AppConfig, GatewayConfig, JobsConfig, ModelConfig, NodeConfig
 from serve_app.errors import ServiceError, SetupError
+from serve_app.gateway.openapi import example
 from serve_app.graph import Graph
+from serve_app.models.local_handle import LocalHandle
+from serve_app.models.registry import Model, Models
+from serve_app.run import Executor
 
+from .fakes import PICTURE, Writer
+from .runs import ANN
 from .services import Served
+from .test_layering import FLOORS
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -136,6 +147,12 @@ def test_every_room_of_the_service_is_in_the_architecture() -> None:
     assert [name for name in described if not (ROOT / "serve_app" / name).exists()] == []
 
 
+def test_the_floors_are_those_that_imports_are_held_to() -> None:
+    _, _, section = PAGES["docs/architecture.md"].partition("\n## The rooms of serve_app\n")
+    drawn = re.findall(r"^\d+\. (.*)$", section.partition("\n## ")[0], re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)(?:\.py)?`", line)) for line in drawn] == [set(floor) for floor in FLOORS]
+
+
 def test_the_readmes_figures_are_those_of_the_benchmark() -> None:
     measured = [tuple(row[1:]) for page in ("docs/benchmarks.md",) for row in _figures(PAGES[page])]
     shown = [tuple(row[1:]) for row in cells(README, "| | figure | target | met |")]
@@ -160,13 +177,51 @@ def test_python_snippets_parse_and_import_what_exists() -> None:
                 assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
-def test_the_examples_of_a_backend_and_a_graph_are_ones() -> None:
-    made: dict[str, Any] = {}
+def examples() -> dict[str, Any]:
+    """All that the examples of contributing.md declare."""
+    declared: dict[str, Any] = {}
     for _, block in blocks("python", {"": PAGES["docs/contributing.md"]}):
-        exec(block, made)
-    assert isinstance(made["summary"], Graph)
-    assert capabilities_of(made["Flat"])
-    made["Flat"]()
+        exec(block, declared)
+    return declared
+
+
+async def test_the_example_of_a_backend_keeps_the_contract_of_depth() -> None:
+    backend_class = examples()["DarkChannel"]
+    assert capabilities_of(backend_class) == (Depth,)
+    assert backend_class.__mro__.index(Backend) < backend_class.__mro__.index(Depth)
+    assert len(backend_class.__doc__) > 200  # as tests/backends/test_registry.py wants
+    backend = backend_class()
+    with pytest.raises(ModelUnavailable, match="not loaded"):
+        await backend.estimate(PICTURE)
+    await backend.reconfigure(backend_class.Options())
+    backend.check_health()
+    for size, extrema in (((90, 40), (0, 65_535)), ((1, 1), (0, 0))):
+        depth = await backend.estimate(hazy(size))
+        opened = PIL.Image.open(io.BytesIO(depth.data))
+        assert (depth.media_type, opened.mode, opened.size) == ("image/png", "I;16", size)
+        assert opened.getextrema() == extrema
+    with pytest.raises(InvalidInput) as raised:
+        await backend.estimate(Image(b"nothing", "image/png"))
+    assert raised.value.field == "image"
+
+
+def hazy(size: tuple[int, int]) -> Image:
+    """A picture that is clear at its foot and white at its top."""
+    file = io.BytesIO()
+    PIL.Image.linear_gradient("L").rotate(180).resize(size).save(file, "PNG")
+    return Image(file.getvalue(), "image/png")
+
+
+@pytest.mark.parametrize("name", ["summary", "live_summary"])
+async def test_the_examples_of_graphs_run(name: str) -> None:
+    graph = examples()[name]
+    assert isinstance(graph, Graph)
+    assert (graph.piece is not None) == (name == "live_summary")
+    assert example(graph.request)["text"]
+    models = Models([Model("writer", "fake", (Language,), LocalHandle(Writer("A short text.")))])
+    call = graph.call.model_validate({"text": "A long text."})
+    run = Executor(models).execute(graph, call, ANN, streams=True)
+    assert await run.result() == graph.result(summary="A short text.")
 
 
 def test_each_profile_excerpt_is_one() -> None:

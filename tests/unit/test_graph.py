@@ -145,6 +145,17 @@ class Untyped(BaseModel):
         return pieces
 
 
+class Bound(BaseModel):
+    """A piece whose `join` wants an instance."""
+
+    def join(self, pieces: Sequence["Bound"]) -> Answer:
+        return Answer(text="")
+
+
+async def bound_join(request: Question) -> AsyncIterator[Bound]:
+    yield Bound()
+
+
 async def untyped_join(request: Question) -> AsyncIterator[Untyped]:
     yield Untyped()
 
@@ -155,6 +166,7 @@ async def untyped_join(request: Question) -> AsyncIterator[Untyped]:
         (streams_at_once, "streams_at_once: its signature streams (AsyncIterator), so it must `yield`"),
         (yields_without_saying_so, "yields_without_saying_so: yields pieces, so it must return AsyncIterator"),
         (text_pieces, "text_pieces: its pieces must be a pydantic model"),
+        (bound_join, "bound_join: `Bound.join` must be a classmethod"),
         (untyped_join, "untyped_join: `Untyped.join` must return a pydantic model"),
         (plain, "plain: must be `async def`"),
         (nothing, "nothing: every parameter needs a type"),

@@ -11,7 +11,17 @@ import pytest
 
 from deployments.errors import InvalidInput, MedleyError
 from serve_app.clients import http
-from serve_app.clients.http import NoAnswer, Remote, RequestFailed, Told, events, form, key_for, save_media, told
+from serve_app.clients.http import (
+    NoAnswer,
+    Remote,
+    RequestFailed,
+    ServerEvent,
+    events,
+    form,
+    key_for,
+    read_events,
+    save_media,
+)
 from serve_app.config.settings import Settings
 
 from .fakes import PICTURE, RECORDING
@@ -68,8 +78,8 @@ def test_an_event_that_was_cut_off_is_left_out() -> None:
         "event: step",
         'data: {"na',
     ]
-    assert list(told(iter(lines))) == [Told(7, "step", {"name": "a"})]
-    assert list(told(iter(lines[4:]))) == []
+    assert list(read_events(iter(lines))) == [ServerEvent(7, "step", {"name": "a"})]
+    assert list(read_events(iter(lines[4:]))) == []
 
 
 class Flaky:

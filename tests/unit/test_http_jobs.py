@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from deployments.capabilities import Message
 from deployments.errors import InvalidInput
 from serve_app.accounts import ledger
-from serve_app.clients.http import Told, told
+from serve_app.clients.http import ServerEvent, read_events
 from serve_app.errors import StorageUnavailable
 from serve_app.gateway import sync_run
 from serve_app.gateway.routes.aliases import ALIASES
@@ -37,9 +37,9 @@ async def rows(served: Served, table: Any) -> list[Any]:
     return await served.database.read(lambda connection: list(connection.execute(select(table)).all()))
 
 
-def events_of(answer: httpx.Response) -> list[Told]:
+def events_of(answer: httpx.Response) -> list[ServerEvent]:
     assert answer.status_code == 200, answer.text
-    return list(told(iter(answer.text.split("\n"))))
+    return list(read_events(iter(answer.text.split("\n"))))
 
 
 # How a run becomes a job ---------------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ async def test_a_socket_tells_the_same_as_the_stream(served: Served, author: Aut
         async with websockets.connect(address, additional_headers=bearer) as socket:
             told_live = [json.loads(message) async for message in socket]
         stream = events_of(await client.get(f"{JOBS}/{id}/events"))
-        assert [Told(event["seq"], event["kind"], event["data"]) for event in told_live] == stream
+        assert [ServerEvent(event["seq"], event["kind"], event["data"]) for event in told_live] == stream
         async with websockets.connect(f"{address}?last_event_id=3", additional_headers=bearer) as socket:
             assert [json.loads(message) async for message in socket] == told_live[3:]
         protocols: Any = ["medley", f"medley.key.{KEY}"]

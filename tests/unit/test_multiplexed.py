@@ -200,7 +200,7 @@ async def test_a_failed_call_holds_nothing_and_a_sick_model_is_told() -> None:
     assert Watched.happened == ["+host", "-host", "+sick"]
     with pytest.raises(ModelUnavailable, match="sick"):
         replica.check_health()
-    with pytest.raises(ModelUnavailable, match="x does not live in the replicas of host"):
+    with pytest.raises(ModelUnavailable, match="x is not served by the replicas of host"):
         await said(replica, "x")
 
 

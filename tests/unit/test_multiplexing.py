@@ -57,18 +57,21 @@ def test_a_sharer_has_options_and_no_deployment(tmp_path: Path) -> None:
     ("models", "said"),
     [
         ([WRITER, CODER | {"host": "writr"}, POET], f"{AT}[1].host: there is no model 'writr'. Did you mean 'wri"),
-        ([WRITER, CODER | {"host": "coder"}, POET], f"{AT}[1].host: 'coder' cannot live in its own replicas"),
-        ([WRITER, CODER, POET | {"host": "coder"}], f"{AT}[2].host: 'coder' has no replicas of its own; say 'writ"),
-        ([WRITER, CODER | {"host": "tools"}, POET, TOOLS], f"{AT}[1].backend: 'coder' lives with models of one back"),
-        ([WRITER, CODER | {"gpu_memory_gib": 2}], f"{AT}[1].gpu_memory_gib: say it of 'writer'"),
-        ([WRITER, CODER | {"node": "box"}], f"{AT}[1].node: say it of 'writer'"),
-        ([WRITER, CODER | {"cpus": 1}], f"{AT}[1].cpus: say it of 'writer'"),
-        ([WRITER, CODER | {"max_loaded": 2}], f"{AT}[1].max_loaded: say it of 'writer'"),
-        ([WRITER], f"{AT}[0].max_loaded: no model shares the replicas of 'writer'"),
+        ([WRITER, CODER | {"host": "coder"}, POET], f"{AT}[1].host: 'coder' cannot be its own host"),
+        ([WRITER, CODER, POET | {"host": "coder"}], f"{AT}[2].host: 'coder' has no deployment of its own; name 'writ"),
+        (
+            [WRITER, CODER | {"host": "tools"}, POET, TOOLS],
+            f"{AT}[1].backend: 'coder' must have the backend of its host",
+        ),
+        ([WRITER, CODER | {"gpu_memory_gib": 2}], f"{AT}[1].gpu_memory_gib: set it for 'writer'"),
+        ([WRITER, CODER | {"node": "box"}], f"{AT}[1].node: set it for 'writer'"),
+        ([WRITER, CODER | {"cpus": 1}], f"{AT}[1].cpus: set it for 'writer'"),
+        ([WRITER, CODER | {"max_loaded": 2}], f"{AT}[1].max_loaded: set it for 'writer'"),
+        ([WRITER], f"{AT}[0].max_loaded: no model shares the deployment of 'writer'"),
         ([WRITER | {"max_loaded": 0}, CODER], f"{AT}[0].max_loaded: "),
         (
             [WRITER | {"user_config": WEIGHTS}, CODER],
-            f"{AT}[0].user_config: say it in the entry of 'writer' under `dep",
+            f"{AT}[0].user_config: move it to the entry of 'writer' under `dep",
         ),
         (
             [WRITER, CODER | {"user_config": {"wieghts": "x"}}],
@@ -90,7 +93,7 @@ def test_a_deployment_for_a_sharer_is_refused_and_told_where_its_options_belong(
     with pytest.raises(InvalidConfig) as refused:
         load_profile(written(tmp_path, WRITER, CODER, deployments=[{"name": "coder"}]))
     assert str(refused.value) == (
-        "applications[0].deployments[0].name: 'coder' lives in the replicas of 'writer' and has no deployment; "
+        "applications[0].deployments[0].name: 'coder' shares the deployment of 'writer' and has none of its own; "
         f"its options belong in {AT}[1].user_config"
     )
 

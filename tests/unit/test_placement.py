@@ -91,15 +91,15 @@ def test_weights_divided_among_cards_have_them_whole_and_on_one_machine() -> Non
     assert [problem.model for problem in found.problems] == ["a", "c"]
     singles = NodeConfig(name="single", count=2, gpus=1, gpu_gib=80)
     (problem,) = plan(app(divided("b", 60, 2), nodes=(singles,)), {}).problems
-    assert problem.why == "needs 2 GPUs of one machine, the largest has 1"
-    assert problem.helps == ("a node with 2 GPUs of 60 GiB or more in `nodes`",)
+    assert problem.why == "needs 2 GPUs of one machine; the largest has 1"
+    assert problem.helps == ("add a node with 2 GPUs of 60 GiB or more to `nodes`",)
 
 
 def test_cards_taken_whole_wait_for_all_who_sleep_on_them() -> None:
     models = (model("a", 30), divided("b", 60, 2))
     (problem,) = plan(app(*models, nodes=(LARGE,)), {"b": 0}).problems
-    assert problem.why == "needs 2 GPUs of one machine, whole; no large has so many left"
-    assert problem.helps[1] == "`min_replicas: 0` for a, so that they take turns"
+    assert problem.why == "needs 2 GPUs of one machine, whole; no large has that many left"
+    assert problem.helps[1] == "set `min_replicas: 0` for a, so that they take turns"
     found = plan(app(*models, nodes=(LARGE,)), {"a": 0, "b": 0})
     assert not found.problems
     assert [[p.model for p in gpu.models] for gpu in found.gpus] == [["b"], ["b"]]
@@ -108,7 +108,7 @@ def test_cards_taken_whole_wait_for_all_who_sleep_on_them() -> None:
 
 def test_weights_too_large_for_a_card_may_be_divided_and_that_helps() -> None:
     (problem,) = plan(app(divided("b", 150, 1)), {}).problems
-    assert problem.helps[-1] == "`gpus: 2`, `gpu_memory_gib: 75` and `tensor_parallel_size: 2`, on large"
+    assert problem.helps[-1] == "set `gpus: 2`, `gpu_memory_gib: 75` and `tensor_parallel_size: 2`, on large"
     assert not plan(app(divided("b", 75, 2)), {}).problems
     (problem,) = plan(app(model("b", 150)), {}).problems  # whose backend divides nothing
     assert not any("gpus:" in help for help in problem.helps)
@@ -127,7 +127,7 @@ def test_a_replica_with_several_cards_asks_ray_for_all_of_each() -> None:
     [
         ({"gpus": 2}, {}, "is 2, and `tensor_parallel_size: 1`"),
         ({}, {"tensor_parallel_size": 2}, "is 1, and `tensor_parallel_size: 2` in the options of 'tools' divides"),
-        ({"gpus": 2, "gpu_memory_gib": None}, {}, "say `gpu_memory_gib` too"),
+        ({"gpus": 2, "gpu_memory_gib": None}, {}, "set `gpu_memory_gib` too"),
     ],
 )
 def test_cards_are_as_many_as_the_weights_are_divided_among(
@@ -146,7 +146,7 @@ def test_a_model_in_the_replicas_of_another_is_divided_among_their_cards(tmp_pat
     arguments = {"models": [host, other], "nodes": [{"name": "box", "gpus": 2, "gpu_gib": 24}]}
     options = {"weights": "starter/writer", "tensor_parallel_size": 2}
     entry = {"name": "tools", "user_config": options}
-    said = "applications[0].args.models[1].user_config.tensor_parallel_size: is 1, and the replicas of 'tools'"
+    said = "applications[0].args.models[1].user_config.tensor_parallel_size: is 1, but 'tools', whose deployment"
     with pytest.raises(InvalidConfig, match=re.escape(said)):
         load_profile(profile(tmp_path, args=arguments, deployments=[entry]))
     other["user_config"] = options
@@ -163,7 +163,7 @@ TWO = [{"CPU": 1}, {"GPU": 1}, {"GPU": 1}]
         (
             {"gpu_memory_gib": 12, "gpus": 2},
             {},
-            ": `distributed_executor_backend: ray` takes GPUs of a placement group",
+            ": `distributed_executor_backend: ray` uses the GPUs of a placement group",
         ),
         (
             {},
@@ -171,11 +171,11 @@ TWO = [{"CPU": 1}, {"GPU": 1}, {"GPU": 1}]
             ".placement_group_bundles: needs 2 with a whole GPU, one for each part of the weights of 'tools', and h",
         ),
         ({}, {"placement_group_bundles": TWO[:2]}, ".placement_group_bundles: needs 2 with a whole GPU"),
-        ({}, {"placement_group_bundles": TWO}, ".ray_actor_options.num_gpus: say 0"),
+        ({}, {"placement_group_bundles": TWO}, ".ray_actor_options.num_gpus: set it to 0"),
         (
             {},
             {"placement_group_bundles": TWO, "ray_actor_options": {"num_gpus": 1}},
-            ".ray_actor_options.num_gpus: say",
+            ".ray_actor_options.num_gpus: set it to 0",
         ),
     ],
 )
@@ -288,7 +288,7 @@ def test_the_command_draws_and_its_status_says_whether_all_fits(tmp_path: Path) 
 
 def test_resources_that_would_undo_the_share_are_refused(tmp_path: Path) -> None:
     entry = {"name": "tools", "ray_actor_options": {"num_cpus": 1}}
-    with pytest.raises(InvalidConfig, match=r"deployments\[0\].ray_actor_options: say `cpus`"):
+    with pytest.raises(InvalidConfig, match=r"deployments\[0\].ray_actor_options: set `cpus`"):
         load_profile(profile(tmp_path, deployments=[entry]))
 
 

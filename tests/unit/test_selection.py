@@ -14,7 +14,7 @@ from serve_app.config.profile import load_profile
 from serve_app.config.schema import AppConfig, Traits
 from serve_app.graph import GraphError, graph
 from serve_app.models.registry import Model, Models
-from serve_app.models.selection import Wanted, ranked, wanted
+from serve_app.models.selection import Demand, demand_of, ranked
 from serve_app.steps import Step, StepCall
 
 from .fakes import PICTURE, Never, Painter, ScriptedHandle, Writer
@@ -62,7 +62,7 @@ def traits(*good_at: Any, cost: float = 0, largest: int | None = None) -> Traits
     return Traits(frozenset(good_at), cost, largest)
 
 
-def names(candidates: list[Traits], asked: Wanted, **calls: int) -> list[str]:
+def names(candidates: list[Traits], asked: Demand, **calls: int) -> list[str]:
     rows = [Candidate(f"m{number}", traits) for number, traits in enumerate(candidates, 1)]
     return [choice.model.name for choice in ranked(rows, asked, calls)]
 
@@ -70,35 +70,35 @@ def names(candidates: list[Traits], asked: Wanted, **calls: int) -> list[str]:
 @pytest.mark.parametrize(
     ("candidates", "asked", "calls", "order"),
     [
-        ([traits(), traits()], Wanted(), {}, ["m1", "m2"]),  # the profile's order
-        ([traits("logo"), traits("food")], Wanted("food"), {}, ["m2", "m1"]),
-        ([traits("logo"), traits()], Wanted("food"), {}, ["m2", "m1"]),  # rather one for anything
-        ([traits(cost=4), traits(cost=1)], Wanted(), {}, ["m2", "m1"]),
-        ([traits("food", cost=4), traits(cost=1)], Wanted("food"), {}, ["m1", "m2"]),  # worth its cost
-        ([traits(), traits()], Wanted(), {"m1": 1}, ["m2", "m1"]),
-        ([traits("food"), traits()], Wanted("food"), {"m1": 2}, ["m1", "m2"]),
-        ([traits("food"), traits()], Wanted("food"), {"m1": 7}, ["m2", "m1"]),
-        ([traits("food"), traits(), traits()], Wanted("food"), {"m1": 900, "m2": 900}, ["m3", "m1", "m2"]),
-        ([traits("food", largest=512), traits()], Wanted("food", 1024), {}, ["m2", "m1"]),
-        ([traits("food", largest=1024), traits()], Wanted("food", 1024), {}, ["m1", "m2"]),
+        ([traits(), traits()], Demand(), {}, ["m1", "m2"]),  # the profile's order
+        ([traits("logo"), traits("food")], Demand("food"), {}, ["m2", "m1"]),
+        ([traits("logo"), traits()], Demand("food"), {}, ["m2", "m1"]),  # rather one for anything
+        ([traits(cost=4), traits(cost=1)], Demand(), {}, ["m2", "m1"]),
+        ([traits("food", cost=4), traits(cost=1)], Demand("food"), {}, ["m1", "m2"]),  # worth its cost
+        ([traits(), traits()], Demand(), {"m1": 1}, ["m2", "m1"]),
+        ([traits("food"), traits()], Demand("food"), {"m1": 2}, ["m1", "m2"]),
+        ([traits("food"), traits()], Demand("food"), {"m1": 7}, ["m2", "m1"]),
+        ([traits("food"), traits(), traits()], Demand("food"), {"m1": 900, "m2": 900}, ["m3", "m1", "m2"]),
+        ([traits("food", largest=512), traits()], Demand("food", 1024), {}, ["m2", "m1"]),
+        ([traits("food", largest=1024), traits()], Demand("food", 1024), {}, ["m1", "m2"]),
     ],
 )
-def test_the_order(candidates: list[Traits], asked: Wanted, calls: dict[str, int], order: list[str]) -> None:
+def test_the_order(candidates: list[Traits], asked: Demand, calls: dict[str, int], order: list[str]) -> None:
     assert names(candidates, asked, **calls) == order
 
 
 def test_why_is_said() -> None:
-    (choice,) = ranked([Candidate("m", traits("food", cost=2, largest=64))], Wanted("food", 128), {"m": 3})
-    assert choice.why == ("good at food", "costs 2", "works on 3", "makes 64, 128 is asked")
+    (choice,) = ranked([Candidate("m", traits("food", cost=2, largest=64))], Demand("food", 128), {"m": 3})
+    assert choice.why == ("good at food", "costs 2", "works on 3", "makes 64, 128 is requested")
     assert choice.points == 2 - 1 - 0.75
     assert not choice.fits
 
 
 def test_what_is_wanted_is_read_from_the_call() -> None:
-    assert wanted({"prompt": "a dog", "width": 64, "height": 128}) == Wanted("animal", 128)
+    assert demand_of({"prompt": "a dog", "width": 64, "height": 128}) == Demand("animal", 128)
     said = [Message(role="user", content="a dog"), Message(role="user", content="fix this bug")]
-    assert wanted({"messages": said, "max_tokens": 9}) == Wanted("code", 9)
-    assert wanted({"image": PICTURE}) == Wanted()
+    assert demand_of({"messages": said, "max_tokens": 9}) == Demand("code", 9)
+    assert demand_of({"image": PICTURE}) == Demand()
 
 
 def painter(name: str, handle: Any, *good_at: Any) -> Model:
@@ -233,7 +233,7 @@ def test_the_cluster_s_painters_are_chosen_by_what_its_profile_says_of_them() ->
     painters = [Candidate(model.name, model.traits) for model in profile.app.models if model.backend == "diffusers"]
 
     def first(prompt: str, **size: int) -> str:
-        return ranked(painters, wanted({"prompt": prompt, **size}), {})[0].model.name
+        return ranked(painters, demand_of({"prompt": prompt, **size}), {})[0].model.name
 
     assert first("a logo for a bakery") == "painter"
     assert first("a river in the mountains") == "painter-turbo"

@@ -76,13 +76,13 @@ def table(receiver: StreamReceiver, speller: Any) -> Models:
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What leaves at once, of every connection."""
-    seen, leave = list[bytes](), sender_module._Connection._leave
+    seen, leave = list[bytes](), sender_module._Connection._flush
 
     def watched(way: Any) -> None:
         seen.append(b"".join(way._lines))
         leave(way)
 
-    monkeypatch.setattr(sender_module._Connection, "_leave", watched)
+    monkeypatch.setattr(sender_module._Connection, "_flush", watched)
     return seen
 
 
@@ -158,7 +158,7 @@ async def test_who_does_not_know_the_token_is_cut_off(receiver: StreamReceiver, 
 
 
 async def test_who_says_nothing_is_cut_off(receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_module, "TOKEN_S", 0.05)
+    monkeypatch.setattr(receiver_module, "TOKEN_TIMEOUT_S", 0.05)
     address = await receiver.address()
     reader, writer = await asyncio.open_connection(address.host, address.port)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
@@ -167,7 +167,7 @@ async def test_who_says_nothing_is_cut_off(receiver: StreamReceiver, monkeypatch
 
 
 async def test_who_knows_it_stays(receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_module, "TOKEN_S", 0.05)
+    monkeypatch.setattr(receiver_module, "TOKEN_TIMEOUT_S", 0.05)
     address = await receiver.address()
     stream = ReceivedStream(receiver, bytes.decode, lambda address, number: None)
     number = receiver.expect(stream)
@@ -211,7 +211,7 @@ async def test_an_address_where_nobody_listens_is_said() -> None:
     nobody = StreamReceiver("127.0.0.1")
     address = await nobody.address()
     await nobody.close()
-    with pytest.raises(sender_module.ReceiverUnreachable, match=r"127\.0\.0\.1 is not reached"):
+    with pytest.raises(sender_module.ReceiverUnreachable, match=r"127\.0\.0\.1 cannot be reached"):
         await StreamSender().post(address, 1, Speller().stream([Message(role="user", content="a")]))
 
 
@@ -222,7 +222,7 @@ async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_a
     assert (await anext(deltas)).text == "a"
     (way,) = vars(speller)["_sender"]._connections.values()
     way.result()._transport.abort()
-    with pytest.raises(ModelUnavailable, match="the connection to who asked is lost"):
+    with pytest.raises(ModelUnavailable, match="the connection to the stream receiver is lost"):
         async for _ in deltas:
             pass
     assert await spell(table, "abc") == "abc"
@@ -235,7 +235,7 @@ async def test_a_connection_that_breaks_fails_its_streams_and_the_next_one_has_a
 async def test_a_whole_answer_may_be_read_as_slowly_as_one_likes(
     table: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_module, "LATE_S", 0.05)
+    monkeypatch.setattr(receiver_module, "LATE_ITEM_TIMEOUT_S", 0.05)
     said = list[str]()
     async for delta in spelled(table, "abc", longest_s=0.3):  # it is all here before its time is over
         said.append(delta.text)
@@ -259,14 +259,14 @@ async def test_what_cannot_be_read_leaves_nothing_behind(table: Models, receiver
 async def test_items_lost_on_their_way_are_an_error_and_no_wait_without_end(
     receiver: StreamReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_module, "LATE_S", 0.05)
+    monkeypatch.setattr(receiver_module, "LATE_ITEM_TIMEOUT_S", 0.05)
 
     async def forgetful(address: Address, number: int) -> int:
         receiver.take(number, b"one")
         return 2
 
     said = list[str]()
-    with pytest.raises(ModelUnavailable, match="lost on its way"):
+    with pytest.raises(ModelUnavailable, match="lost in transit"):
         async for item in ReceivedStream(
             receiver, bytes.decode, lambda *where: asyncio.ensure_future(forgetful(*where))
         ):

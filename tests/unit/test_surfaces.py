@@ -30,11 +30,13 @@ from serve_app.gateway.http_app import ExactPaths
 from serve_app.gateway.openapi import example
 from serve_app.gateway.routes.aliases import ALIASES
 from serve_app.gateway.server_sent_events import EventStream
+from serve_app.gateway.sync_run import SyncRun
 from serve_app.graph import Graph, graph
 from serve_app.identity import Identity, current_identity
 from serve_app.models.local_handle import LocalHandle
 from serve_app.models.registry import Model, Models
 from serve_app.run import Executor, RunOptions
+from serve_app.steps import Step
 from serve_app.storage import tables
 
 from .fakes import PICTURE, RECORDING
@@ -166,6 +168,43 @@ async def test_a_job_without_credit_is_not_tried_again(make: Make, author: Autho
         await ended(client, id, "failed")
         await served.database.write(ledger.reserve, "local", "job_other", 1, PRICE)
         assert (await client.post(f"{JOBS}/{id}/retry")).status_code == 402
+
+
+async def test_a_job_acts_for_its_project(services: Any, author: Author, served: Served) -> None:
+    models = Models([Model("author", "fake", (Language,), LocalHandle(author))])
+    mine = services.make(served.service.config, {"whoami": whoami}, models)
+    call = whoami.call.model_validate({})
+    run = SyncRun(mine.jobs, whoami, call, Identity("local", "films"), RunOptions(respond_async=True))
+    job = await run.answer()
+    assert job.project == "films"
+    async with mine.client() as client:
+        assert (await ended(client, job.id))["output"] == {"text": "local films"}
+
+
+class Metric:
+    """An observer that fails at the first step it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, str]] = []
+
+    def step(self, step: Step) -> None:
+        self.seen.append((step.graph, step.capability, step.status))
+        if len(self.seen) == 1:
+            raise ZeroDivisionError("no such label")
+
+    def piece(self, piece: BaseModel) -> None:
+        raise ZeroDivisionError("no such label")
+
+
+async def test_a_metric_sees_graph_and_capability_and_fails_no_run(author: Author) -> None:
+    models, metric = Models([Model("author", "fake", (Language,), LocalHandle(author))]), Metric()
+    call = whoami.call.model_validate({})
+    run = Executor(models, observers=(metric,)).execute(whoami, call, Identity("ann"))
+    await run.result()
+    assert metric.seen == [("whoami", "Language", status) for status in ("running", "succeeded")]
+    streamed = Executor(models, observers=(metric,)).execute(whose_words, call, Identity("ann"), streams=True)
+    assert [delta.text async for delta in streamed.pieces()] == ["X", "", "ann"]  # of a context that only the run sets
+    assert current_identity() is None
 
 
 def test_a_run_with_a_price_does_not_begin_unpaid() -> None:

@@ -1,7 +1,7 @@
-"""Paths that clients of earlier systems already call, as one table onto the native handlers.
+"""Aliases: paths that clients of earlier systems call, as one table of native routes.
 
-A row is method, path, the native route it stands for, and whether it answers with the job at once. Bodies and answers
-are the native ones; `{operation}` of `image-utils` names the graph `image_{operation}`.
+A row has a method, a path, its native route, and whether it responds with the job at once. Bodies and responses are the
+native ones; `{operation}` of `image-utils` names the graph `image_{operation}`.
 """
 
 import json
@@ -50,7 +50,7 @@ class JobRequest(BaseModel):
 
 
 def add_aliases(app: FastAPI) -> None:
-    """Every alias whose native route this service has."""
+    """Add every alias whose native route this service has."""
     natives = {
         (method, route.path): route for route in app.routes if isinstance(route, APIRoute) for method in route.methods
     }
@@ -68,15 +68,15 @@ def add_aliases(app: FastAPI) -> None:
             )
             app.add_api_route(alias.path, endpoint, methods=[alias.method], tags=["aliases"], summary=summary)
 
-    @app.post("/jobs", tags=["aliases"], summary="A graph as a job, its name in the body")
+    @app.post("/jobs", tags=["aliases"], summary="Run the graph named in the body as a job")
     async def create(request: Request) -> Response:
         try:
-            wanted = JobRequest.model_validate_json(await request.body() or b"{}")
+            body = JobRequest.model_validate_json(await request.body() or b"{}")
         except ValidationError as error:
             raise invalid_request(error, ["graph", "input"]) from None
-        if wanted.graph not in graphs:
-            raise UnknownName("graph", wanted.graph, graphs)
-        return await at_once(graphs[wanted.graph])(with_body(request, wanted.input))
+        if body.graph not in graphs:
+            raise UnknownName("graph", body.graph, graphs)
+        return await at_once(graphs[body.graph])(with_body(request, body.input))
 
     @app.post(OPERATIONS, tags=["aliases"], summary="The same as POST /api/v1/graphs/image_{operation}")
     async def operate(request: Request, operation: str) -> Response:
@@ -92,13 +92,13 @@ def is_graph(method: str, path: str) -> bool:
 
 
 def at_once(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """The endpoint, asked not to wait."""
+    """The endpoint with `Prefer: respond-async`."""
 
-    async def asked(request: Request) -> Response:
-        request.scope["headers"] = [(b"prefer", b"respond-async"), *request.scope["headers"]]  # the first one counts
+    async def respond_async(request: Request) -> Response:
+        request.scope["headers"] = [(b"prefer", b"respond-async"), *request.scope["headers"]]  # the first header counts
         return await endpoint(Request(request.scope, request.receive))
 
-    return asked
+    return respond_async
 
 
 def with_body(request: Request, body: dict[str, Any]) -> Request:

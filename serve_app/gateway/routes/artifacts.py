@@ -31,14 +31,14 @@ MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
 
 
 class Sharing(BaseModel):
-    """What a signed URL is asked with."""
+    """A request for a signed URL."""
 
     model_config = ConfigDict(extra="forbid")
     seconds: int = Field(default=3600, ge=1, le=MAX_SECONDS, description="How long the URL works")
 
 
 def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRouter:
-    """The routes; an upload has at most `max_bytes`, and is opened within `limits`."""
+    """The routes of artifacts; an upload has at most `max_bytes`, and its media are within `limits`."""
     routes = APIRouter(prefix=PATH, tags=["artifacts"])
 
     @routes.post("", status_code=201, summary="Upload a file", openapi_extra=_upload_operation())
@@ -53,32 +53,32 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
     @routes.get("", summary="Your artifacts, newest first")
     async def listing(request: Request) -> Response:
         limit, before = read_page(request)
-        found = await artifacts.page(request.scope["identity"].user, limit + 1, before)
-        return page("artifacts", found, limit, lambda artifact: _described(artifact, request))
+        rows = await artifacts.page(request.scope["identity"].user, limit + 1, before)
+        return page("artifacts", rows, limit, lambda artifact: _described(artifact, request))
 
     @routes.head("/{id}", include_in_schema=False)
-    @routes.get("/{id}", summary="The bytes, all or a range of them")
+    @routes.get("/{id}", summary="The bytes of an artifact, or a range of them")
     async def content(request: Request, id: str) -> Response:
         return await _content(request, artifacts, await _readable(request, artifacts, id))
 
-    @routes.get("/{id}/metadata", summary="What is known of it")
+    @routes.get("/{id}/metadata", summary="The metadata of an artifact")
     async def metadata(request: Request, id: str) -> Response:
         return JSONResponse(_described(await artifacts.find(request.scope["identity"].user, id), request))
 
-    @routes.post("/{id}/url", summary="A URL that needs no key, for a while", openapi_extra=_sharing_operation())
+    @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=_sharing_operation())
     async def url(request: Request, id: str) -> Response:
         try:
-            asked = Sharing.model_validate_json(await request.body() or b"{}")
+            sharing = Sharing.model_validate_json(await request.body() or b"{}")
         except ValidationError as error:
             raise invalid_request(error, list(Sharing.model_fields)) from None
         artifact = await artifacts.find(request.scope["identity"].user, id)
-        expires = int(time.time()) + asked.seconds
-        address = await artifacts.url(artifact, asked.seconds)
+        expires = int(time.time()) + sharing.seconds
+        address = await artifacts.url(artifact, sharing.seconds)
         if address.startswith("/"):
             address = str(request.base_url).rstrip("/") + address
         return JSONResponse({"url": address, "expires_at": iso(expires)})
 
-    @routes.delete("/{id}", status_code=204, summary="Delete it")
+    @routes.delete("/{id}", status_code=204, summary="Delete an artifact")
     async def delete(request: Request, id: str) -> Response:
         artifact = await artifacts.find(request.scope["identity"].user, id)
         await asyncio.to_thread(artifacts.delete_here, [artifact])
@@ -88,13 +88,13 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
 
 
 async def _readable(request: Request, artifacts: Artifacts, id: str) -> Artifact:
-    """The artifact, by the signature or as the caller's own."""
+    """The artifact, found by the URL's signature or among the caller's artifacts."""
     signature, expires = request.query_params.get("signature"), request.query_params.get("expires", "")
     if signature and re.fullmatch(r"[0-9]{1,12}", expires) and artifacts.verify(id, int(expires), signature):
         return await artifacts.find_signed(id)
     identity = request.scope["identity"]
     if identity is None:
-        raise Unauthorized("The signature of this URL is wrong or its time is over. Ask for a new one.")
+        raise Unauthorized("The signature of this URL is wrong or has expired. Request a new URL.")
     return await artifacts.find(identity.user, id)
 
 
@@ -104,17 +104,17 @@ async def _content(request: Request, artifacts: Artifacts, artifact: Artifact) -
         "etag": etag,
         "accept-ranges": "bytes",
         "content-disposition": f'attachment; filename="{artifact.name}"',
-        "content-security-policy": "sandbox",  # it may be anybody's: no script of it runs with this origin's rights
+        "content-security-policy": "sandbox",  # no script in an uploaded file may run with this origin's rights
     }
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    asked = request.headers.get("range") if request.method == "GET" else None
-    if request.headers.get("if-range", etag) != etag:  # it changed since, or is asked by date
-        asked = None
-    part = byte_range(asked, artifact.size)
+    requested = request.headers.get("range") if request.method == "GET" else None
+    if request.headers.get("if-range", etag) != etag:  # the artifact has changed, or the condition is a date
+        requested = None
+    part = byte_range(requested, artifact.size)
     start, end = part or (0, artifact.size - 1)
     if part and start > end:
-        refusal = Refused(416, f"The range is not within the {artifact.size:,} bytes there are.")
+        refusal = Refused(416, f"The range is not within the {artifact.size:,} bytes of the artifact.")
         response = error_response(refusal, request.url.path, request.scope["request_id"])
         response.headers["content-range"] = f"bytes */{artifact.size}"
         return response
@@ -124,7 +124,7 @@ async def _content(request: Request, artifacts: Artifacts, artifact: Artifact) -
     if request.method == "HEAD":
         return Response(None, 200, headers, artifact.media_type)
     pieces = artifacts.chunks(artifact, start, end)
-    first = await anext(pieces, b"")  # before the status is sent: a store that is away is a 503
+    first = await anext(pieces, b"")  # before the status is sent: a store that does not answer is a 503
     return StreamingResponse(_joined(first, pieces), 206 if part else 200, headers, artifact.media_type)
 
 
@@ -135,19 +135,19 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """The first and last byte that a `Range` header (RFC 9110) asks for, first > last where there are none of those.
+    """The first and last byte of a `Range` header (RFC 9110); first > last if the range is outside the content.
 
-    None where the header is to be ignored: there is none, it has another unit or several ranges, or is malformed.
+    None if the header must be ignored: it is absent or malformed, or has another unit or several ranges.
     """
-    found = RANGE.fullmatch(header or "")
-    if not found or not (found[1] or found[2]):
+    match = RANGE.fullmatch(header or "")
+    if not match or not (match[1] or match[2]):
         return None
-    if not found[1]:  # the last so many
-        return max(0, size - int(found[2])), size - 1
-    start = int(found[1])
-    if found[2] and int(found[2]) < start:
+    if not match[1]:  # a suffix range: the last bytes
+        return max(0, size - int(match[2])), size - 1
+    start = int(match[1])
+    if match[2] and int(match[2]) < start:
         return None
-    return start, min(int(found[2] or size), size - 1)
+    return start, min(int(match[2] or size), size - 1)
 
 
 def _matches(header: str | None, etag: str) -> bool:
@@ -156,7 +156,7 @@ def _matches(header: str | None, etag: str) -> bool:
 
 
 async def _read_upload(request: Request) -> tuple[bytes, str]:
-    """The one file of the request, and the media type it claims to have."""
+    """The file of the request, and its claimed media type."""
     claimed = media_type_of(request.headers.get("content-type"))
     if claimed == FORM:
         async with opened_form(request, 2) as form:
@@ -166,17 +166,18 @@ async def _read_upload(request: Request) -> tuple[bytes, str]:
             return await parts[0][1].read(), media_type_of(parts[0][1].content_type)
     if claimed != JSON and claimed.split("/")[0] not in KINDS:
         raise UnsupportedMedia(
-            "content-type", f"{claimed!r} is not taken here: send a form with a file, or audio, an image, video or JSON"
+            "content-type",
+            f"{claimed!r} is not accepted here: send a form with a file, or audio, an image, video or JSON",
         )
     return await request.body(), claimed
 
 
 def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:
-    """The media type by what is in the file. What it claims to be is only tried first.
+    """The media type by the file's content. The claimed type is only tried first.
 
     Raises:
-        UnsupportedMedia: it is neither media nor JSON.
-        InvalidInput: it is empty, damaged or too large.
+        UnsupportedMedia: the file is neither media nor JSON.
+        InvalidInput: the file is empty, damaged or too large.
     """
     if not data:
         raise InvalidInput("file", "is empty")
@@ -200,7 +201,7 @@ def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:
                     break
     if damage:
         raise InvalidInput("file", damage.message())
-    raise UnsupportedMedia("file", "is neither audio, an image nor video of a format taken here")
+    raise UnsupportedMedia("file", "is not audio, an image or a video in an accepted format")
 
 
 def _described(artifact: Artifact, request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`/api/v1/callbacks`: where a provider tells that a task has ended. Its signature stands in for the key."""
+"""The route `/api/v1/callbacks`: a provider reports that a task has ended. Its signature replaces the API key."""
 
 import time
 
@@ -15,8 +15,8 @@ def router(secret: str, tell: Tell) -> APIRouter:
     """The route of Freepik's callbacks.
 
     Args:
-        secret: what they are signed with.
-        tell: is told of each task that has ended.
+        secret: the secret that callbacks are signed with.
+        tell: announces that a task has ended.
     """
     routes = APIRouter(tags=["callbacks"])
 
@@ -24,7 +24,7 @@ def router(secret: str, tell: Tell) -> APIRouter:
     async def freepik(request: Request) -> Response:
         body = await _bounded(request)
         if not is_signed(request.headers, body, secret, time.time()):
-            raise InvalidSignature("Its signature is missing or wrong, or its time is too far from now.")
+            raise InvalidSignature("The signature is missing or wrong, or its timestamp is too far from the present.")
         task = ended_task(body)
         if task is not None:
             await tell(task)
@@ -34,10 +34,10 @@ def router(secret: str, tell: Tell) -> APIRouter:
 
 
 async def _bounded(request: Request) -> bytes:
-    """The body: anyone may send one, so what is too large is not read to its end."""
+    """The body. Anyone may send a callback, so a body that is too large is not read to its end."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MOST_BODY:
-            raise BodyTooLarge(f"A callback has at most {MOST_BODY:,} bytes.")
+            raise BodyTooLarge(f"A callback may have at most {MOST_BODY:,} bytes.")
     return bytes(body)

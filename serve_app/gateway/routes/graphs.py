@@ -1,4 +1,4 @@
-"""Medley's own API, `/api/v1`: one route a graph, made from its signature."""
+"""Medley's own API, `/api/v1`: one route per graph, made from its signature."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from ...graph import Graph
 from ...identity import Identity
 from ...jobs.job import Job
 from ...jobs.view import job_view, step_view
-from ...models.selection import Wanted, ranked
+from ...models.selection import Demand, ranked
 from ...steps import Step
 from ..openapi import graph_operation
 from ..request_body import read_call
@@ -48,14 +48,14 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/models/auto", tags=["service"], summary="Which model `auto` means for a prompt, and why")
     async def auto(capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None) -> Response:
-        """The candidates, the first to be asked first. `size`: longest side in pixels, or new tokens."""
+        """The candidates in the order they are tried. `size`: longest side in pixels, or new tokens."""
         offered = {kind.__name__: kind for kind in CAPABILITIES}
         if capability not in offered:
             raise UnknownName("capability", capability, offered)
-        asked = Wanted(category_of(prompt), size)
-        choices = ranked(service.models.offering(offered[capability]), asked, service.models.calls)
-        rows = [{"name": one.model.name, "points": one.points, "fits": one.fits, "why": one.why} for one in choices]
-        return JSONResponse({"category": asked.category, "models": rows})
+        demand = Demand(category_of(prompt), size)
+        choices = ranked(service.models.offering(offered[capability]), demand, service.models.calls)
+        rows = [{"name": c.model.name, "points": c.points, "fits": c.fits, "why": c.why} for c in choices]
+        return JSONResponse({"category": demand.category, "models": rows})
 
     @routes.get("/graphs", tags=["graphs"], summary="Every graph")
     async def graphs(request: Request) -> Response:
@@ -63,9 +63,9 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/graphs/{graph}", tags=["graphs"], summary="One graph with the schemas of its input and output")
     async def one_graph(graph: str) -> Response:
-        found = service.graph(graph)
-        schemas = {"input": found.call.model_json_schema(), "output": found.result.model_json_schema()}
-        return JSONResponse({**describe(service, found), **schemas})
+        definition = service.graph(graph)
+        schemas = {"input": definition.call.model_json_schema(), "output": definition.result.model_json_schema()}
+        return JSONResponse({**describe(service, definition), **schemas})
 
     for graph in service.graphs.values():
         routes.add_api_route(
@@ -88,7 +88,7 @@ def router(service: Service) -> APIRouter:
 
 
 def describe(service: Service, graph: Graph[..., Any]) -> dict[str, Any]:
-    """A graph in a list: what it is for and which models may serve each of its parameters."""
+    """A graph as it is listed: its description and the models that may serve each parameter."""
     return {
         "name": graph.name,
         "title": graph.title,
@@ -131,9 +131,10 @@ def _endpoint(service: Service, graph: Graph[..., Any]) -> Callable[[Request], A
 
 
 async def check_webhook(url: str, private: Collection[str]) -> None:
-    """
+    """Check the URL of a job's own webhook.
+
     Raises:
-        InvalidInput: at `webhook`, the parameter's name here.
+        InvalidInput: at `webhook`, the name of the parameter.
     """
     try:
         await check_endpoint(url, private)
@@ -142,19 +143,19 @@ async def check_webhook(url: str, private: Collection[str]) -> None:
 
 
 def accepted(job: Job) -> Response:
-    """202 with the job, and where to ask for it."""
+    """A 202 response with the job and its URL."""
     headers = {"location": f"/api/v1/jobs/{job.id}", "preference-applied": "respond-async"}
     return JSONResponse(job_view(job), 202, headers)
 
 
 def _timing(steps: list[Step]) -> str:
-    """The steps as a Server-Timing header (W3C): browsers' tools draw it."""
+    """The steps as a Server-Timing header (W3C), which browsers' developer tools draw."""
     return ", ".join(f'{step.name};dur={step.seconds * 1000:.1f};desc="{step.model}"' for step in steps)
 
 
 async def _events(run: SyncRun, request: Request) -> AsyncGenerator[str]:
-    """`step` whenever a step starts or ends, `pieces` of a graph that streams, then `result`, `error`, or `job` if the
-    run goes on as one."""
+    """The server-sent events of a run: `step` when a step starts or ends, `pieces` of a graph that streams, then
+    `result`, `error`, or `job` if the run continues as a job."""
     sent = False
     try:
         async with aclosing(run.events()) as events:
@@ -172,5 +173,5 @@ async def _events(run: SyncRun, request: Request) -> AsyncGenerator[str]:
         if not sent:
             raise
         request_id = request.scope["request_id"]
-        shown = problem(foreseen(error, request_id), request.url.path, request_id)
-        yield event(json.dumps(shown), "error")
+        document = problem(foreseen(error, request_id), request.url.path, request_id)
+        yield event(json.dumps(document), "error")

@@ -1,4 +1,4 @@
-"""`/health` and `/ready`: for load balancers and people. They need no key and tell no secrets."""
+"""The routes `/health` and `/ready`, for load balancers and people. They need no key and reveal no secrets."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from ..service import Service
 
 
 async def model_rows(service: Service) -> list[dict[str, Any]]:
-    """One row per model: name, capabilities, status (Serve's word), running replicas, message. A model that shares a
-    deployment has that one's status."""
+    """One row per model: name, capabilities, status (Serve's word), running replicas, message. A multiplexed model has
+    its deployment's status."""
     status = await STATUS.read()
     rows: list[dict[str, Any]] = []
     for model in service.models.all:
-        seen = status.get(model.deployment)
+        deployment = status.get(model.deployment)
         rows.append(
             {
                 "name": model.name,
                 "capabilities": [capability.__name__ for capability in model.capabilities],
-                "status": seen.status if seen else "MISSING",
-                "replicas": seen.replicas if seen else 0,
-                "message": seen.message if seen else "",
+                "status": deployment.status if deployment else "MISSING",
+                "replicas": deployment.replicas if deployment else 0,
+                "message": deployment.message if deployment else "",
             }
         )
     return rows
@@ -33,22 +33,23 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/health", summary="State of the service and of every model")
     async def get_health(request: Request) -> JSONResponse:
-        """`healthy`: every model is. `degraded`: each capability still has a model. `unhealthy` (503): one has none.
+        """`healthy`: every model is healthy. `degraded`: every capability still has a healthy model. `unhealthy` (503):
+        a capability has no healthy model.
 
-        Why a model is not healthy is told only to a caller with a key.
+        Only a caller with a key sees why a model is not healthy.
         """
         models = await model_rows(service)
         if request.scope["identity"] is None:
             models = [{key: value for key, value in model.items() if key != "message"} for model in models]
         healthy = [model for model in models if model["status"] == "HEALTHY"]
         served = {capability for model in healthy for capability in model["capabilities"]}
-        wanted = {capability for model in models for capability in model["capabilities"]}
-        status = "healthy" if len(healthy) == len(models) else "degraded" if served == wanted else "unhealthy"
+        offered = {capability for model in models for capability in model["capabilities"]}
+        status = "healthy" if len(healthy) == len(models) else "degraded" if served == offered else "unhealthy"
         return JSONResponse({"status": status, "models": models}, 503 if status == "unhealthy" else 200)
 
     @routes.get("/ready", summary="Whether every model can take a request")
     async def get_ready(request: Request) -> JSONResponse:
-        """200 once every model is up (a model scaled to zero counts: it starts when asked), else 503."""
+        """200 if every model is up (a model scaled to zero counts, since it starts on demand), else 503."""
         waiting = [model["name"] for model in await model_rows(service) if model["status"] != "HEALTHY"]
         if waiting:
             return JSONResponse({"ready": False, "waiting_for": waiting}, 503, {"retry-after": "2"})

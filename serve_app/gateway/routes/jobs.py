@@ -1,4 +1,4 @@
-"""`/api/v1/jobs`: a user's durable runs, and their events as server-sent events or over a WebSocket."""
+"""The routes `/api/v1/jobs`: a user's durable runs, and their events as server-sent events or over a WebSocket."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("", summary="Your jobs, newest first")
     async def listed(request: Request) -> Response:
-        """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. `limit` 1 to 100, `cursor` the page's."""
+        """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. Paging: `limit` (1 to 100), `cursor`."""
         limit, before = read_page(request)
         filters = read_filters(request.query_params, list(service.graphs))
         rows = await database.read(queue.page, request.scope["identity"].user, filters, limit + 1, before)
@@ -39,12 +39,12 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/{id}", summary="One job with its finished steps")
     async def one(request: Request, id: str) -> Response:
-        job = await _found(service, request, id)
+        job = await _find(service, request, id)
         return JSONResponse(job_view(job, await database.read(rows.step_records, id)))
 
-    @routes.post("/{id}/cancel", summary="Stop a job; what was reserved for it is given back")
+    @routes.post("/{id}/cancel", summary="Cancel a job and release its reserved credits")
     async def cancel(request: Request, id: str) -> Response:
-        """A waiting job ends at once, a running one within about a second. An ended one stays as it is."""
+        """A queued job ends at once, a running job within about a second. An ended job stays as it is."""
         job = await database.write(queue.cancel, request.scope["identity"].user, id, service.config.jobs.keep_s)
         return JSONResponse(job_view(job), 200 if job.ended else 202)
 
@@ -53,9 +53,9 @@ def router(service: Service) -> APIRouter:
         job = await jobs.retry(request.scope["identity"].user, id)
         return JSONResponse(job_view(job), 202)
 
-    @routes.get("/{id}/result", summary="The result, in the form a synchronous run answers it")
+    @routes.get("/{id}/result", summary="The result of a job, as a synchronous run returns it")
     async def result(request: Request, id: str) -> Response:
-        job = await _found(service, request, id)
+        job = await _find(service, request, id)
         value = await result_of(jobs, service.graph(job.graph), job)
         return Response(await asyncio.to_thread(value.model_dump_json), media_type="application/json")
 
@@ -63,18 +63,19 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-async def _found(service: Service, request: Any, id: str) -> Job:
-    """The caller's job of this id."""
+async def _find(service: Service, request: Any, id: str) -> Job:
+    """The caller's job with this id."""
     return await service.jobs.database.read(queue.find, request.scope["identity"].user, id)
 
 
 def _add_events(routes: APIRouter, service: Service) -> None:
     jobs = service.jobs
 
-    @routes.get("/{id}/events", summary="Everything that happens to a job, as server-sent events")
+    @routes.get("/{id}/events", summary="The events of a job, as server-sent events")
     async def events(request: Request, id: str) -> Response:
-        """`state`, `step`, `progress` and `log` in order, from the first one or after `Last-Event-ID`, to the end."""
-        job = await _found(service, request, id)
+        """The job's events in order, from the first or after `Last-Event-ID`, until the job ends: `state`, `step`,
+        `progress`, `pieces` and `log`."""
+        job = await _find(service, request, id)
         after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
         return EventStream(server_sent(jobs.tail.batches(job.id, after)))
 
@@ -83,29 +84,30 @@ def _add_events(routes: APIRouter, service: Service) -> None:
         """The same events as JSON messages: {"seq", "kind", "data"}."""
         await socket.accept(subprotocol=socket.scope.get("subprotocol"))
         try:
-            job = await _found(service, socket, id)
+            job = await _find(service, socket, id)
             after = read_last(socket.query_params.get("last_event_id"))
-            gone = asyncio.create_task(until_closed(socket))
+            closed = asyncio.create_task(until_closed(socket))
             sending = asyncio.create_task(send_all(socket, jobs.tail.follow(job.id, after)))
             try:
-                await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((closed, sending), return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
                     sending.result()
                     await socket.close(CLOSE_NORMAL)
             finally:
-                for task in (gone, sending):
+                for task in (closed, sending):
                     task.cancel()
         except WebSocketDisconnect:
             return
         except Exception as error:
-            told = foreseen(error, socket.scope["request_id"])
-            await socket.close(4000 + told.status if told.status < 600 else CLOSE_INTERNAL, str(told)[:120])
+            reason = foreseen(error, socket.scope["request_id"])
+            await socket.close(4000 + reason.status if reason.status < 600 else CLOSE_INTERNAL, str(reason)[:120])
 
 
 def read_filters(query: QueryParams, graphs: list[str]) -> queue.Filters:
-    """
+    """The filters in a query.
+
     Raises:
-        InvalidInput: a filter cannot be used.
+        InvalidInput: a filter is invalid.
     """
     status, graph = query.get("status"), query.get("graph")
     if status is not None and status not in STATUSES:
@@ -131,13 +133,14 @@ def read_time(text: str | None, name: str) -> float | None:
         when = datetime.fromisoformat(text)
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise InvalidInput(name, "must be a time as 2026-01-31T12:00:00Z") from None
+        raise InvalidInput(name, "must be a time such as 2026-01-31T12:00:00Z") from None
 
 
 def read_last(text: str | None) -> int:
-    """
+    """The number of the last event that a client received.
+
     Raises:
-        InvalidInput: it is no number of an event.
+        InvalidInput: the text is not the number of an event.
     """
     if text is None or text == "":
         return 0
@@ -147,22 +150,22 @@ def read_last(text: str | None) -> int:
 
 
 async def server_sent(followed: AsyncGenerator[list[Event]]) -> AsyncGenerator[str]:
-    """A job's events, those that are there at once in one piece of text."""
+    """A job's events as text; events that are available together come in one piece."""
     try:
         async with aclosing(followed):
             async for batch in followed:
-                yield "".join(event(told.data, told.kind, told.seq) for told in batch)
+                yield "".join(event(entry.data, entry.kind, entry.seq) for entry in batch)
     except MedleyError as error:
         yield event(json.dumps({"detail": str(error)}), "error")
 
 
 async def send_all(socket: WebSocket, followed: AsyncIterator[Event]) -> None:
-    async for told in followed:
-        data = json.loads(told.data)
-        await socket.send_text(json.dumps({"seq": told.seq, "kind": told.kind, "data": data}))
+    async for entry in followed:
+        data = json.loads(entry.data)
+        await socket.send_text(json.dumps({"seq": entry.seq, "kind": entry.kind, "data": data}))
 
 
 async def until_closed(socket: WebSocket) -> None:
-    """Whatever a client says is of no interest, but that it goes away is."""
+    """Wait until the client closes the socket; its messages are ignored."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

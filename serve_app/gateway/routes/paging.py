@@ -1,4 +1,4 @@
-"""Pages of a list, newest first: `limit`, and a `cursor` that is the last id of the page before."""
+"""Pages of a list, newest first: `limit`, and a `cursor` that is the last id of the previous page."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,24 +12,24 @@ from deployments.errors import InvalidInput
 from ...storage.tables import ID
 
 T = TypeVar("T")
-LIMIT, MOST = 20, 100
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 
 
 def read_page(request: Request) -> tuple[int, str | None]:
-    """How many are wanted, and the id they come after.
+    """The limit, and the id that the page comes after.
 
     Raises:
-        InvalidInput: `limit` or `cursor` cannot be used.
+        InvalidInput: `limit` or `cursor` is invalid.
     """
-    limit, cursor = request.query_params.get("limit", str(LIMIT)), request.query_params.get("cursor")
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MOST:
-        raise InvalidInput("limit", f"must be a whole number from 1 to {MOST}")
+    limit, cursor = request.query_params.get("limit", str(DEFAULT_LIMIT)), request.query_params.get("cursor")
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise InvalidInput("limit", f"must be a whole number from 1 to {MAX_LIMIT}")
     if cursor is not None and not ID.fullmatch(cursor):
-        raise InvalidInput("cursor", "is not one of this list: take `next_cursor` as it was given")
+        raise InvalidInput("cursor", "is not a cursor of this list: send the `next_cursor` of the previous page")
     return int(limit), cursor
 
 
-def page(name: str, found: Sequence[T], limit: int, describe: Callable[[T], dict[str, Any]]) -> Response:
-    """The answer. `found` has one more than `limit` where another page follows."""
-    shown = [describe(one) for one in found[:limit]]
-    return JSONResponse({name: shown, "next_cursor": shown[-1]["id"] if len(found) > limit else None})
+def page(name: str, rows: Sequence[T], limit: int, describe: Callable[[T], dict[str, Any]]) -> Response:
+    """The response with a page. `rows` has one more than `limit` if another page follows."""
+    items = [describe(row) for row in rows[:limit]]
+    return JSONResponse({name: items, "next_cursor": items[-1]["id"] if len(rows) > limit else None})

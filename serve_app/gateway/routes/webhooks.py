@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks`: a user's endpoints, and the log of what was sent to them."""
+"""The routes `/api/v1/webhooks`: a user's endpoints, and the log of their deliveries."""
 
 from collections.abc import Collection
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ B = TypeVar("B", bound=BaseModel)
 
 
 class NewWebhook(BaseModel):
-    """An endpoint to be. Without `events` it gets all of them, without `secret` one is made."""
+    """A new endpoint. Without `events` it gets every event; without `secret` a secret is generated."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class NewWebhook(BaseModel):
 
 
 class ChangedWebhook(BaseModel):
-    """What is to change; what is left out stays."""
+    """A change of an endpoint; omitted fields stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,46 +41,46 @@ class ChangedWebhook(BaseModel):
 
 
 def router(database: Database, allowed: Collection[str]) -> APIRouter:
-    """The routes. `allowed` are the hosts the operator lets webhooks reach privately."""
+    """The routes of webhooks. `allowed` are the private hosts that the operator lets webhooks reach."""
     routes = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
-    @routes.post("", summary="A new webhook; the answer has its secret", openapi_extra=_body_of(NewWebhook))
+    @routes.post("", summary="Create a webhook; the response has its secret", openapi_extra=_body_of(NewWebhook))
     async def create(request: Request) -> Response:
-        asked = await _read(request, NewWebhook)
-        endpoints.check_events(asked.events)
-        await check_endpoint(asked.url, allowed)
-        made = await database.write(endpoints.create, _user(request), asked.url, asked.events, asked.secret)
-        return JSONResponse({**describe(made), "secret": made.secret}, 201)
+        new = await _read(request, NewWebhook)
+        endpoints.check_events(new.events)
+        await check_endpoint(new.url, allowed)
+        created = await database.write(endpoints.create, _user(request), new.url, new.events, new.secret)
+        return JSONResponse({**describe(created), "secret": created.secret}, 201)
 
-    @routes.get("", summary="Your webhooks, newest first; `own=true`: those made of jobs' own URLs")
+    @routes.get("", summary="Your webhooks, newest first; with `own=true`, the webhooks of jobs' own URLs")
     async def every(request: Request) -> Response:
         limit, cursor = read_page(request)
         own = request.query_params.get("own") == "true"
-        found = await database.read(endpoints.page, _user(request), limit + 1, cursor, own)
-        return page("webhooks", found, limit, describe)
+        rows = await database.read(endpoints.page, _user(request), limit + 1, cursor, own)
+        return page("webhooks", rows, limit, describe)
 
     @routes.get("/{webhook_id}", summary="One webhook")
     async def one(request: Request, webhook_id: str) -> Response:
         return JSONResponse(describe(await database.read(endpoints.find, _user(request), webhook_id)))
 
-    @routes.put("/{webhook_id}", summary="Change, enable or disable it", openapi_extra=_body_of(ChangedWebhook))
+    @routes.put("/{webhook_id}", summary="Change, enable or disable a webhook", openapi_extra=_body_of(ChangedWebhook))
     async def change(request: Request, webhook_id: str) -> Response:
         user = _user(request)
-        asked = await _read(request, ChangedWebhook)
-        await database.read(endpoints.find, user, webhook_id)  # before a name is looked up for nobody
-        if asked.url is not None:
-            await check_endpoint(asked.url, allowed)
+        body = await _read(request, ChangedWebhook)
+        await database.read(endpoints.find, user, webhook_id)  # a 404 before the URL's host is resolved
+        if body.url is not None:
+            await check_endpoint(body.url, allowed)
         changed = await database.write(
-            endpoints.update, user, webhook_id, url=asked.url, events=asked.events, enabled=asked.enabled
+            endpoints.update, user, webhook_id, url=body.url, events=body.events, enabled=body.enabled
         )
         return JSONResponse(describe(changed))
 
-    @routes.delete("/{webhook_id}", summary="Delete it with its log")
+    @routes.delete("/{webhook_id}", summary="Delete a webhook with its log")
     async def remove(request: Request, webhook_id: str) -> Response:
         await database.write(endpoints.delete, _user(request), webhook_id)
         return Response(status_code=204)
 
-    @routes.post("/{webhook_id}/secret", summary="A new secret, in the answer")
+    @routes.post("/{webhook_id}/secret", summary="Replace the secret; the response has the new secret")
     async def rotate(request: Request, webhook_id: str) -> Response:
         changed = await database.write(endpoints.rotate, _user(request), webhook_id)
         return JSONResponse({**describe(changed), "secret": changed.secret})
@@ -90,16 +90,16 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
 
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:
-    @routes.post("/{webhook_id}/test", summary="Send it a `webhook.test` event")
+    @routes.post("/{webhook_id}/test", summary="Send a `webhook.test` event to a webhook")
     async def test(request: Request, webhook_id: str) -> Response:
         queued = await database.write(settlement.send_test, _user(request), webhook_id)
         return JSONResponse(describe_delivery(queued), 202)
 
-    @routes.get("/{webhook_id}/deliveries", summary="What was sent to it, with every attempt, newest first")
+    @routes.get("/{webhook_id}/deliveries", summary="The deliveries to a webhook with every attempt, newest first")
     async def log(request: Request, webhook_id: str) -> Response:
         limit, cursor = read_page(request)
-        found = await database.read(endpoints.deliveries_page, _user(request), webhook_id, limit + 1, cursor)
-        return page("deliveries", found, limit, describe_delivery)
+        rows = await database.read(endpoints.deliveries_page, _user(request), webhook_id, limit + 1, cursor)
+        return page("deliveries", rows, limit, describe_delivery)
 
     @routes.post("/{webhook_id}/deliveries/{delivery_id}/replay", summary="Send the same body again, as a new delivery")
     async def replay(request: Request, webhook_id: str, delivery_id: str) -> Response:

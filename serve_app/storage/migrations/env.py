@@ -1,4 +1,4 @@
-"""Alembic's entry: the connection comes from `upgrade`, so no address or password is kept in a file."""
+"""Alembic's entry point: the connection comes from `upgrade`, so no address or password is in a file."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Bring a database's tables to this version with Alembic."""
+"""The upgrade of a database's tables to this version, with Alembic."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from ..locks import UPGRADE_LOCK, lock
 
 
 def upgrade(connection: Connection) -> None:
-    """Run what is missing, inside the connection's transaction: all of it or nothing."""
+    """Run the missing migrations in the connection's transaction, all or none."""
     lock(connection, UPGRADE_LOCK)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    wanted = ScriptDirectory.from_config(config).get_current_head()
-    if MigrationContext.configure(connection).get_current_revision() != wanted:
+    head = ScriptDirectory.from_config(config).get_current_head()
+    if MigrationContext.configure(connection).get_current_revision() != head:
         command.upgrade(config, "head")

@@ -1,4 +1,4 @@
-"""Recordings transcribed and texts spoken."""
+"""OpenAI's audio routes: transcription, translation and speech."""
 
 import base64
 from collections.abc import AsyncGenerator
@@ -42,7 +42,7 @@ class SpeechCreation(BaseModel):
     stream_format: Literal["audio", "sse"] | None = None
 
 
-OURS = {"text": "input", "format": "response_format"}  # our fields in OpenAI's words
+OPENAI_NAMES = {"text": "input", "format": "response_format"}  # of the speech graph's fields
 
 
 def add_transcriptions(routes: APIRouter, service: Service) -> None:
@@ -65,7 +65,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
         "/audio/translations", summary="Translate audio", openapi_extra=body_of(Translation, "multipart/form-data")
     )
     async def audio_translations(request: Request) -> Response:
-        """What is said, in English."""
+        """The spoken text, translated into English."""
         body = await form_body(request, Translation, "recording as `file`")
         fields: dict[str, Any] = {"audio": body.file, "translate": True}
         with names({"audio": "file"}):
@@ -78,12 +78,12 @@ def add_speech(routes: APIRouter, service: Service) -> None:
 
     @routes.post("/audio/speech", summary="Create speech", openapi_extra=body_of(SpeechCreation))
     async def audio_speech(request: Request) -> Response:
-        """The file as it is spoken where the model can, and no WAV unless `stream_format` asks for it: the header of a
-        WAV says its length. With `stream_format` `sse`, events with pieces of the file in base64."""
+        """The file, streamed as it is spoken if the model can stream; a WAV only with `stream_format`, since its header
+        states its length. With `stream_format` `sse`, events with pieces of the file in base64."""
         body = await json_body(request, SpeechCreation)
         fields = {"text": body.input, "voice": body.voice, "speed": body.speed, "format": body.response_format}
         streams = body.stream_format is not None or body.response_format != "wav"
-        with names(OURS):
+        with names(OPENAI_NAMES):
             run = await prepare(request, service, speech, "voice", body.model, streams=streams, **fields)
             if not streams:
                 audio: Audio = (await run.answer()).audio
@@ -91,12 +91,12 @@ def add_speech(routes: APIRouter, service: Service) -> None:
             if body.stream_format == "sse":
                 return await begun(_speech_events(run))
             pieces = run.pieces()
-            first: Audio = (await anext(pieces)).audio  # an error before anything is said still has its own status
+            first: Audio = (await anext(pieces)).audio  # an error before the first piece still gets its own status
         return StreamingResponse(_bytes(first, pieces), media_type=first.media_type)
 
 
 async def _bytes(first: Audio, rest: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:
-    """The pieces of a file; it breaks off at an error, which no place is left for."""
+    """The pieces of a file. After an error the file breaks off: the response has no place left for an error."""
     async with aclosing(rest):
         yield first.data
         async for piece in rest:
@@ -120,7 +120,8 @@ async def _speech_events(run: SyncRun) -> AsyncGenerator[str]:
 
 
 async def _transcript_events(run: SyncRun) -> AsyncGenerator[str]:
-    """What is heard, stretch by stretch where a model can, then all of it; an error after the first is an event too."""
+    """The transcript, stretch by stretch if the model streams, then as a whole; an error after the first stretch is an
+    event too."""
     texts = list[str]()
     try:
         async with aclosing(run.pieces()) as pieces:

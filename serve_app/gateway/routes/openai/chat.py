@@ -1,4 +1,4 @@
-"""Chat completions, whole and as they are written."""
+"""OpenAI's chat completions, whole and streamed."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from ...sync_run import SyncRun
 from .chat_body import ChatCompletion
 from .shared import body_event, body_of, json_body, names, prepare
 
-OPENAIS = {"json_schema": "response_format", "adapter": "model"}  # our fields in OpenAI's words
+OPENAI_NAMES = {"json_schema": "response_format", "adapter": "model"}  # of the chat graph's fields
 
 
 def add(routes: APIRouter, service: Service) -> None:
@@ -31,12 +31,12 @@ def add(routes: APIRouter, service: Service) -> None:
         body = await json_body(request, ChatCompletion)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon
         fields = {**body.fields(), "adapter": adapter or None}
-        with names(OPENAIS):
+        with names(OPENAI_NAMES):
             run = await prepare(request, service, chat, "writer", model, streams=body.stream, **fields)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         if body.stream:
             return await begun(_chunks(run, adapter, {**head, "object": "chat.completion.chunk"}, body))
-        with names(OPENAIS):
+        with names(OPENAI_NAMES):
             reply: Reply = await run.answer()
         message: dict[str, Any] = {"role": "assistant", "content": reply.text}
         if reply.tool_calls:
@@ -48,12 +48,12 @@ def add(routes: APIRouter, service: Service) -> None:
 
 
 async def _chunks(run: SyncRun, adapter: str, head: dict[str, Any], body: ChatCompletion) -> AsyncGenerator[str]:
-    """Server-sent events of a reply as it is written; an error after the first is an event too."""
+    """Server-sent events of a reply as it is written; an error after the first event is an event too."""
     prompt_tokens = completion_tokens = 0
     head["model"], opening = "", ""
     try:
         delta: Delta
-        with names(OPENAIS):
+        with names(OPENAI_NAMES):
             async with aclosing(run.pieces()) as pieces:
                 async for delta in pieces:
                     if opening and not delta.tool_calls and not delta.finish_reason:
@@ -65,7 +65,7 @@ async def _chunks(run: SyncRun, adapter: str, head: dict[str, Any], body: ChatCo
                         opening = json.dumps(head)[:-1]
                     if delta.tool_calls:
                         calls = _calls(delta.tool_calls, body)
-                        content["tool_calls"] = [{"index": index, **made} for index, made in enumerate(calls)]
+                        content["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
                     if delta.finish_reason:
                         prompt_tokens, completion_tokens = delta.prompt_tokens, delta.completion_tokens
                     choice = {"index": 0, "delta": content, "finish_reason": delta.finish_reason}
@@ -80,20 +80,20 @@ async def _chunks(run: SyncRun, adapter: str, head: dict[str, Any], body: ChatCo
 
 
 def _text_event(opening: str, text: str) -> str:
-    """The event of a piece of text, as `event` would make it in five times the time; there is one for each token."""
+    """The event of a piece of text. There is one for each token, and `body_event` would take five times as long."""
     choice = f'{{"index": 0, "delta": {{"content": {json.dumps(text)}}}, "finish_reason": null}}'
     return f'data: {opening}, "choices": [{choice}]}}\n\n'
 
 
 def _calls(calls: list[ToolCall], body: ChatCompletion) -> list[dict[str, Any]]:
-    """Calls in OpenAI's form; the first alone where the client takes one at a time."""
-    taken = calls[:1] if body.parallel_tool_calls is False else calls
-    functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in taken]
-    return [{"id": made, "type": "function", "function": function} for made, function in functions]
+    """Calls in OpenAI's form; only the first if the client refuses parallel calls."""
+    accepted = calls[:1] if body.parallel_tool_calls is False else calls
+    functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in accepted]
+    return [{"id": call_id, "type": "function", "function": function} for call_id, function in functions]
 
 
 def _model(run: SyncRun, adapter: str) -> str:
-    """The model that answered, in the form in which a client can name it again."""
+    """The name of the model that answered, in the form that a client can send as `model`."""
     model = run.run.steps[-1].model
     return f"{model}:{adapter}" if adapter else model
 

@@ -1,4 +1,4 @@
-"""What OpenAI's clients send for a chat completion, and the chat graph's request in it."""
+"""The body of OpenAI's chat completions, and its translation into the chat graph's request."""
 
 from typing import Annotated, Any, Literal
 
@@ -34,7 +34,7 @@ class ChatMessage(BaseModel):
     tool_call_id: str | None = None
 
     def fields(self) -> dict[str, Any]:
-        """Those of a `Message`, not yet validated."""
+        """The fields of a `Message`, not yet validated."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or [])
         fields: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role}
         if self.content is not None:
@@ -112,14 +112,14 @@ class ChatCompletion(BaseModel):
     response_format: Annotated[TextFormat | JSONFormat | SchemaFormat, Field(discriminator="type")] | None = None
 
     def fields(self) -> dict[str, Any]:
-        """Those of the chat graph's request, in its words.
+        """The fields of the chat graph's request.
 
         Raises:
-            NotOffered: a tool is no function.
+            NotOffered: a tool is not a function.
         """
         functions = [tool.function for tool in self.tools or [] if isinstance(tool, FunctionTool)]
         if len(functions) < len(self.tools or []):
-            raise NotOffered("Tools are functions here: those that take any text are not offered.")
+            raise NotOffered("Only function tools are offered here; custom tools, which take any text, are not.")
         tools = [function.model_dump(exclude_none=True) for function in functions]
         choice = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else self.tool_choice
         return {

@@ -1,4 +1,4 @@
-"""Images made, edited and varied."""
+"""OpenAI's image routes: generation, edits and variations."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ class ImageVariation(BaseModel):
     image: bytes
     model: str = DEFAULT_MODEL
     n: int | None = Field(1, ge=1, le=8)
-    size: Literal["auto"] | None = None  # the picture's own
+    size: Literal["auto"] | None = None  # the size of the picture
     response_format: Literal["url", "b64_json"] | None = None
 
 
@@ -66,7 +66,7 @@ def add_generations(routes: APIRouter, service: Service) -> None:
 def add_edits(routes: APIRouter, service: Service) -> None:
     @routes.post("/images/edits", summary="Edit an image", openapi_extra=body_of(ImageEdit, "multipart/form-data"))
     async def images_edits(request: Request) -> Response:
-        """With a mask what it shows transparent is painted, without one the whole picture is."""
+        """With a mask, only its transparent area is painted; without a mask, the whole picture."""
         body = await form_body(request, ImageEdit, "picture as `image`")
         if body.mask is None:
             return await _changed(request, service, "image_edit", body, prompt=body.prompt)
@@ -84,7 +84,7 @@ def add_variations(routes: APIRouter, service: Service) -> None:
 
 
 async def _changed(request: Request, service: Service, graph: str, body: ImageVariation, **fields: Any) -> Response:
-    """As many runs of a graph as pictures are wanted: each has its own price and seed."""
+    """One run of a graph for each picture requested: each has its own price and seed."""
 
     async def changed() -> Image:
         run = await prepare(request, service, service.graph(graph), "painter", body.model, image=body.image, **fields)
@@ -102,12 +102,12 @@ def _answer(images: Sequence[Image], form: Literal["url", "b64_json"] | None) ->
 
 
 def _white_where_transparent(mask: bytes) -> Image:
-    """OpenAI's kind of mask as ours: its transparent pixels are those to paint.
+    """OpenAI's mask, which is transparent where to paint, as Medley's mask, which is white there.
 
     Raises:
-        InvalidInput, UnsupportedMedia: it is no picture, or has no transparency; the error names `mask`.
+        InvalidInput, UnsupportedMedia: at `mask`, if it is not a picture or has no transparency.
     """
     picture = pixels.open_picture(Image(mask, "image/png"), "mask")
     if picture.mode != "RGBA":
-        raise InvalidInput("mask", "has no transparent pixels: those are what is painted")
+        raise InvalidInput("mask", "has no transparency: make the area to paint transparent")
     return pixels.write_picture(picture.getchannel("A").point([255] * 128 + [0] * 128))

@@ -1,4 +1,4 @@
-"""OpenAI's API, `/v1`, for clients that exist. Each route is a graph in other words; errors are OpenAI's."""
+"""OpenAI's API, `/v1`, for existing clients. Each route runs a graph; errors have OpenAI's form."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def router(service: Service) -> APIRouter:
     async def retrieve_model(model: str) -> Response:
         return JSONResponse(_model(service.models.named(model).name))
 
-    for graph, add in ADDERS.items():  # each only where the profile has its graph
+    for graph, add in ADDERS.items():  # only the routes whose graph the profile has
         if graph in service.graphs:
             add(routes, service)
     return routes

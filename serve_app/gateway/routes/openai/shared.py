@@ -1,4 +1,4 @@
-"""What OpenAI's routes share: a run of a graph with one model named, bodies, and errors in OpenAI's words."""
+"""Functions that OpenAI's routes share: run a graph with a named model, read bodies, rename fields in errors."""
 
 import asyncio
 import json
@@ -35,12 +35,12 @@ async def prepare(
     streams: bool = False,
     **fields: Any,
 ) -> SyncRun:
-    """A run of a graph with one model named, for the caller of a request.
+    """A run of a graph with a named model, for the caller of a request.
 
     Args:
-        parameter: the graph's, for which `model` is named.
+        parameter: the parameter of the graph that `model` is for.
         streams: whether the client follows the pieces.
-        fields: the graph's request.
+        fields: the fields of the graph's request.
     """
     named = {} if model == DEFAULT_MODEL else {parameter: model}
     if named and model != AUTO:
@@ -62,7 +62,7 @@ async def prepare(
 async def json_body(request: Request, schema: type[B]) -> B:
     kind = media_type_of(request.headers.get("content-type"), "application/json")
     if kind != "application/json":
-        raise UnsupportedMedia("content-type", f"{kind!r} is not taken here: send application/json")
+        raise UnsupportedMedia("content-type", f"{kind!r} is not accepted here: send application/json")
     body = await request.body()
     try:
         return schema.model_validate_json(body or b"{}")
@@ -71,7 +71,7 @@ async def json_body(request: Request, schema: type[B]) -> B:
 
 
 async def form_body(request: Request, schema: type[B], media: str) -> B:
-    """A multipart form; `media` is its file, for the error where the body is something else."""
+    """A multipart form; `media` describes its file, for the error if the body is not a form."""
     if media_type_of(request.headers.get("content-type")) != "multipart/form-data":
         raise UnsupportedMedia("content-type", f"send multipart/form-data with the {media}")
     return valid(schema, await read_form(request, schema))
@@ -86,7 +86,7 @@ def valid(schema: type[B], fields: dict[str, Any]) -> B:
 
 @contextmanager
 def names(renamed: dict[str, str]) -> Generator[None, None, None]:
-    """Errors of what is inside name OpenAI's parameters instead of our fields."""
+    """A context in which errors name OpenAI's parameters instead of the graph's fields."""
     try:
         yield
     except MedleyError as error:
@@ -102,7 +102,7 @@ def _renamed(error: MedleyError, names: dict[str, str]) -> MedleyError:
 
 
 def body_of(schema: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
-    # Its `$defs` are put among the components by `schema.openapi`.
+    # `openapi` moves its `$defs` to the components.
     document = schema.model_json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {kind: {"schema": document}}}}
 

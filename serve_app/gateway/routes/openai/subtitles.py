@@ -23,7 +23,7 @@ def vtt(segments: Sequence[Segment]) -> str:
 
 
 def _line(text: str) -> str:
-    """The text without what would end its subtitle: an empty line, or an arrow."""
+    """The text without the characters that would end its subtitle: an empty line or an arrow."""
     return " ".join(text.split()).replace("-->", "->")
 
 
