@@ -1,4 +1,4 @@
-"""`python -m bench [PART ...]`: run the parts of the benchmark; exit status 1 if a target is missed."""
+"""The benchmark, `python -m bench [PART ...]`; exit status 1 if a target is missed."""
 
 import sys
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from serve_app.provisioning import ray_environment
 
-port, knobs = int(sys.argv[1]), "--knobs" in sys.argv
+port, tuned = int(sys.argv[1]), "--knobs" in sys.argv  # with Medley's environment for speed
 directory = Path(tempfile.mkdtemp(prefix="bare-"))
 environment = ray_environment.local_environment(directory)
-if not knobs:  # its own files and ports all the same, but none of the speed
+if not tuned:  # separate files and ports all the same, but Ray's default settings
     environment = {name: value for name, value in environment.items() if name not in ray_environment.SPEED}
 ray_environment.apply(environment)
 

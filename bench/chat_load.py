@@ -1,6 +1,6 @@
-"""Chat completions from N callers in a process of their own: plain sockets, so that it takes little of the machine.
+"""The load generator for chat completions, a separate process with N callers over plain sockets.
 
-Prints tokens per second over all callers, and the median time to the first token, in milliseconds.
+It prints tokens per second over all callers, and the median time to the first token in milliseconds.
 """
 
 import argparse
@@ -26,7 +26,7 @@ CONTENT = re.compile(rb'"content": ?"[^"]')
 
 
 async def ask(url: str, headers: list[str], body: bytes, stream: bool) -> tuple[int, float]:
-    """One request on a connection of its own: completion tokens, and seconds to the first one (to the end if whole)."""
+    """Send a request on a new connection; returns completion tokens, and seconds to the first token (or to the end)."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/json", *headers]
@@ -88,5 +88,7 @@ if __name__ == "__main__":
     arguments.add_argument("--each", type=int, default=4)
     arguments.add_argument("--tokens", type=int, default=200)
     arguments.add_argument("--stream", action="store_true")
-    given = arguments.parse_args()
-    asyncio.run(load(given.url, given.model, given.header, given.callers, given.each, given.stream, given.tokens))
+    options = arguments.parse_args()
+    asyncio.run(
+        load(options.url, options.model, options.header, options.callers, options.each, options.stream, options.tokens)
+    )

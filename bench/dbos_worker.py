@@ -1,4 +1,4 @@
-"""The same work on DBOS: `work DATABASE` runs the queue until killed, `steps DATABASE N` prints seconds a step."""
+"""The same work on DBOS: `work DATABASE` runs the queue until killed, `steps DATABASE N` prints seconds per step."""
 
 import asyncio
 import sys
@@ -44,9 +44,9 @@ async def steps(count: int) -> None:
 
 
 if __name__ == "__main__":
-    what, url, number = sys.argv[1:]
+    command, url, number = sys.argv[1:]
     launch(url, number)
-    if what == "work":
+    if command == "work":
         print("ready", flush=True)
         time.sleep(3600)
     else:

@@ -1,4 +1,4 @@
-"""The trivial work all contenders do: three steps that each pass a text on."""
+"""The trivial work of all contenders: three steps that each return their text."""
 
 from collections.abc import AsyncIterator
 from typing import ClassVar, Unpack
@@ -11,18 +11,18 @@ from serve_app.graph import graph
 
 
 class Echo(backend.Backend, Language):
-    """A language model that says what it hears."""
+    """A language model that repeats the last message."""
 
     class Options(backend.Options):
-        """There are none."""
+        """The options, of which there are none."""
 
     needs: ClassVar[backend.Needs] = backend.Needs(cpus=0.1, concurrency=100)
 
     async def reconfigure(self, options: backend.Options) -> None:
-        """There is nothing to load."""
+        """Load nothing."""
 
     def check_health(self) -> None:
-        """It always can answer."""
+        """Pass: the model can always answer."""
 
     async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         return Reply(text=messages[-1].content, finish_reason="stop", prompt_tokens=0, completion_tokens=0)

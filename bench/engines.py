@@ -1,4 +1,4 @@
-"""Part `engines`: what batching wins, what a change of weights costs, and a language model beside vLLM's own server."""
+"""Part `engines`: the gain of batching, the cost of changing weights, and a language model beside vLLM's own server."""
 
 import asyncio
 import statistics
@@ -33,7 +33,7 @@ def run(quick: bool = False) -> list[Row]:
 
 
 async def images(rounds: int) -> list[Row]:
-    """Eight callers at once: the same painter with batches of one and of eight, by turns."""
+    """Measure eight callers at once: the same painter with batches of one and of eight, in turns."""
     painters = {most: await loaded("diffusers", PAINTER | {"max_batch": most}) for most in (1, TOGETHER)}
 
     def paint(most: int) -> Callable[[], Awaitable[Any]]:
@@ -47,9 +47,9 @@ async def images(rounds: int) -> list[Row]:
 
 
 async def speech(rounds: int) -> list[Row]:
-    """Ten clips of half a minute at once: their stretches read together, up to sixteen, and one by one.
+    """Measure ten clips of half a minute at once: their stretches in batches of up to sixteen, and one by one.
 
-    The Whisper has the size and the vocabulary of the smallest public one and random weights; it says noise, of as many
+    The Whisper has the size and vocabulary of the smallest public model and random weights; it outputs noise of as many
     tokens as half a minute of ordinary speech has (some 80 words).
     """
     clips = await recordings()
@@ -69,19 +69,19 @@ async def speech(rounds: int) -> list[Row]:
 
 
 async def swap() -> list[Row]:
-    """Eight callers ask without a pause while the painter gets other weights three times: who fails, who waits."""
+    """Measure failures and waits of eight callers without a pause, while the painter gets other weights three times."""
     painter = await loaded("diffusers", PAINTER)
-    asked, failed, slowest, over = 0, 0, 0.0, False
+    requests, failed, slowest, over = 0, 0, 0.0, False
 
     async def caller(number: int) -> None:
-        nonlocal asked, failed, slowest
+        nonlocal requests, failed, slowest
         while not over:
             began = time.perf_counter()
             try:
                 await painter.generate(PROMPTS[number], seed=number)
             except MedleyError:
                 failed += 1
-            asked += 1
+            requests += 1
             slowest = max(slowest, time.perf_counter() - began)
 
     callers = [asyncio.create_task(caller(number)) for number in range(TOGETHER)]
@@ -91,7 +91,7 @@ async def swap() -> list[Row]:
     over = True
     await asyncio.gather(*callers)
     return [
-        info("weights changed in place three times: requests meanwhile", asked, "requests"),
+        info("weights changed in place three times: requests meanwhile", requests, "requests"),
         at_most("weights changed in place three times: failed requests", failed, 0, "requests"),
         info("weights changed in place three times: the longest wait", slowest, "s"),
     ]
@@ -104,7 +104,7 @@ async def loaded(name: str, options: dict[str, Any]) -> Any:
 
 
 async def by_turns(work: dict[int, Callable[[], Awaitable[Any]]], rounds: int) -> dict[int, list[float]]:
-    """Seconds of each, one value a round; a first round warms up and is not counted."""
+    """The seconds of each work, one value per round; a first round warms up and is not counted."""
     seconds: dict[int, list[float]] = {most: [] for most in work}
     for number in range(rounds + 1):
         for most, once in work.items():
@@ -125,7 +125,7 @@ def compared(what: str, seconds: dict[int, list[float]], most: int, unit: str, c
 
 
 def gain(seconds: dict[int, list[float]], most: int) -> float:
-    return statistics.median(one / other for one, other in zip(seconds[1], seconds[most], strict=True))
+    return statistics.median(single / batch for single, batch in zip(seconds[1], seconds[most], strict=True))
 
 
 async def recordings() -> list[Audio]:
@@ -141,7 +141,7 @@ def clip_seconds(clip: Audio) -> float:
 
 
 def whisper(folder: Path) -> Path:
-    """Random weights of the size of Whisper's smallest (Radford et al. 2022: 39 million), in CTranslate2's format."""
+    """Random weights in the size of the smallest Whisper (Radford et al. 2022: 39 million), in CTranslate2's format."""
     from tests.backends.weights import write_whisper
 
     return write_whisper(folder, width=384, layers=4, heads=6, words=50_000, says=110)

@@ -1,4 +1,4 @@
-"""Part `gateway`: what Medley costs on top of bare Ray Serve, and against microservices; then the starter profile."""
+"""Part `gateway`: Medley's requests per second beside bare Ray Serve and microservices; then the starter profile."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ MEDLEY_BODY = json.dumps(
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to serve the work."""
+    """One of the services that do the same work."""
 
     name: str
     trivial: str
@@ -38,7 +38,7 @@ class Contender:
 
 
 def run(quick: bool = False) -> list[Row]:
-    """Measure, print and save; `quick` makes it one short round (for the tests of the benchmark itself)."""
+    """Measure, print and save; `quick` makes one short round (to test the benchmark itself)."""
     rounds, seconds = (1, 0.5) if quick else (ROUNDS, SECONDS)
     with contextlib.ExitStack() as stack:
         contenders = [
@@ -74,7 +74,7 @@ def run(quick: bool = False) -> list[Row]:
 
 
 def measure(contenders: list[Contender], rounds: int, seconds: float) -> dict[tuple[str, str], list[float]]:
-    """Requests per second by (work, contender), one value a round; the contenders take turns within a round."""
+    """Requests per second by (work, contender), one value per round; the contenders take turns within a round."""
     rates: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):  # the first round warms up and is not counted
         for contender in contenders:
@@ -91,7 +91,7 @@ def measure(contenders: list[Contender], rounds: int, seconds: float) -> dict[tu
 
 
 def load(url: str, seconds: float, headers: dict[str, str], body: str | None) -> dict[str, float]:
-    """The load generator in its own process."""
+    """The result of the load generator, which runs in its own process."""
     command = [sys.executable, "-m", "bench.load", url, "--connections", str(CONNECTIONS), "--seconds", str(seconds)]
     command += [part for name, value in headers.items() for part in ("--header", f"{name}: {value}")]
     command += ["--body", body] if body else []
@@ -139,14 +139,14 @@ def medley(profile: Path) -> Iterator[Contender]:
 
 
 def starter() -> list[Row]:
-    """The starter profile: time until ready, memory when idle, one spoken wish."""
+    """Measure the starter profile: time until ready, memory when idle, one spoken wish."""
     from serve_app.cli.demo import WISH, speak
 
     began = time.monotonic()
     with medley(Path("serve_config.yaml")) as service:
         ready = time.monotonic() - began
         time.sleep(20)  # idle: start-up work is over
-        resident, counted_twice = resident_gb()
+        resident, rss = resident_gb()
         url, key = service.trivial.removesuffix("/api/v1/identity"), service.headers["authorization"].split()[1]
         recording = speak(url, key, f"please paint {WISH} for my little daughter, thank you very much")
         seconds: list[float] = []
@@ -161,28 +161,28 @@ def starter() -> list[Row]:
     return [
         at_most("starter profile ready", ready, 90, "s"),
         at_most("starter profile idle, resident (PSS)", resident, 4, "GB"),
-        info("starter profile idle, sum of RSS (shared pages counted in each process)", counted_twice, "GB"),
+        info("starter profile idle, sum of RSS (shared pages counted in each process)", rss, "GB"),
         info("recording for speech_to_image", (len(recording) - 44) / 2 / 22050, "s of speech"),
         at_most(f"speech_to_image, median of {ROUNDS}", statistics.median(seconds), 8, "s"),
     ]
 
 
 def resident_gb() -> tuple[float, float]:
-    """Memory of this process's children and theirs: shared pages counted once (PSS), and in each process (RSS)."""
+    """The memory of all descendants of this process: shared pages counted once (PSS), and in each process (RSS)."""
     children = [child.memory_full_info() for child in psutil.Process().children(recursive=True)]
     return sum(child.pss for child in children) / 1e9, sum(child.rss for child in children) / 1e9
 
 
 @contextlib.contextmanager
 def process(module: str, *arguments: str, python: str = sys.executable, **environment: str) -> Iterator[None]:
-    """A Python module as a process of its own, ended afterwards with all it started."""
+    """A Python module in a process, which ends with the block."""
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
             [python, "-m", module, *arguments],
             stdout=log,
             stderr=log,
             env={**os.environ, **environment},
-            start_new_session=True,  # as from a terminal of its own: Linux gives each an equal part of the cores
+            start_new_session=True,  # as from its own terminal: Linux gives each session an equal part of the cores
         )
         try:
             yield

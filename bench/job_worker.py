@@ -1,4 +1,4 @@
-"""A process that runs Medley's jobs, as a worker replica does, over a model in the same process; or one that serves.
+"""A process that runs Medley's jobs over a model in the same process, as a worker replica does; or one that serves.
 
 python -m bench.job_worker work DATABASE FOLDER     run jobs until killed
 python -m bench.job_worker serve DATABASE FOLDER PORT KEY
@@ -24,7 +24,7 @@ from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
 
-IDLE_S = 0.02  # between two looks when nothing is ready; the service tells its workers instead
+POLL_S = 0.02  # between two claims when no job is ready; the service wakes its workers instead
 SLOTS = 16
 
 
@@ -40,22 +40,22 @@ class Done(BaseModel):
 
 @graph(title="Trivial")
 async def trivial(request: Work, writer: Language) -> Done:
-    """As many steps as asked for, each of which answers at once or sleeps."""
+    """Run the requested number of steps, each of which answers at once or sleeps."""
     for number in range(request.steps):
         await writer.chat([Message(role="user", content=request.model_dump_json())], seed=number)
     return Done(steps=request.steps)
 
 
 class Sleeper(Echo):
-    """Echo that does what the work says: note the start of the step, sleep, answer."""
+    """An Echo that writes the start of the step to a log and sleeps before it answers, as the work says."""
 
     async def chat(self, messages: list[Message], *, seed: int | None = None, **options: Any) -> Reply:
-        asked = Work.model_validate_json(messages[0].content)
-        if asked.log:
-            with open(asked.log, "a") as file:  # noqa: ASYNC230  # one line
+        work = Work.model_validate_json(messages[0].content)
+        if work.log:
+            with open(work.log, "a") as file:  # noqa: ASYNC230  # one line
                 file.write(f"{seed} {time.time()}\n")
-        if asked.seconds:
-            await asyncio.sleep(asked.seconds)
+        if work.seconds:
+            await asyncio.sleep(work.seconds)
         return Reply(text="x" * 20, finish_reason="stop", prompt_tokens=0, completion_tokens=0)
 
 
@@ -80,7 +80,7 @@ async def work(url: str, folder: str) -> None:
             if claimed:
                 await runner.run(claimed)
             else:
-                await asyncio.sleep(IDLE_S)
+                await asyncio.sleep(POLL_S)
 
     slots = [asyncio.create_task(slot()) for _ in range(SLOTS)]
     print("ready", runner.owner, flush=True)
@@ -104,7 +104,7 @@ async def serve(url: str, folder: str, port: int, key: str) -> None:
     )
 
     async def call_worker() -> None:
-        """The workers are processes of their own, which look by themselves."""
+        """Do nothing: the workers are separate processes, which poll."""
 
     jobs = Dispatch(runner, call_worker)
     app = http_app(Service(config, GRAPHS, MODELS, jobs), SingleKey(key))
@@ -114,9 +114,9 @@ async def serve(url: str, folder: str, port: int, key: str) -> None:
 
 
 if __name__ == "__main__":
-    what, *rest = sys.argv[1:]
+    command, *rest = sys.argv[1:]
     with contextlib.suppress(KeyboardInterrupt):
-        if what == "work":
+        if command == "work":
             asyncio.run(work(rest[0], rest[1]))
         else:
             asyncio.run(serve(rest[0], rest[1], int(rest[2]), rest[3]))

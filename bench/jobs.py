@@ -32,7 +32,7 @@ ROUNDS, JOBS, STEPS, BACKLOG, USERS, CLIENTS = 3, 1_500, 300, 100_000, 1_000, 20
 LEASE_S = 5.0
 CREATORS = 16
 JOBS_FOLLOWED, FOLLOWED_WITHIN_S = 20, 4.0  # by the clients, before the jobs may begin
-PATIENCE_S = 120
+TIMEOUT_S = 120  # for all jobs of a round to end
 
 
 def run(quick: bool = False) -> list[Row]:
@@ -52,12 +52,12 @@ def run(quick: bool = False) -> list[Row]:
                 costs["medley"].append(medley_step_ms(place(kind), folder, steps))
                 costs["dbos"].append(dbos_step_ms(place(kind), steps))
                 console.print(f"{kind}, round {number + 1} of {rounds}", style="dim")
-            for what, unit, found in (("trivial jobs", "jobs/s", rates), ("a checkpointed step", "ms", costs)):
-                for name, values in found.items():
+            for figure, unit, measured in (("trivial jobs", "jobs/s", rates), ("a checkpointed step", "ms", costs)):
+                for name, values in measured.items():
                     spread = (max(values) - min(values)) / statistics.median(values) * 100
-                    label = f"{kind}: {what}, {name}, median of {rounds} (spread {spread:.0f} %)"
+                    label = f"{kind}: {figure}, {name}, median of {rounds} (spread {spread:.0f} %)"
                     rows.append(info(label, statistics.median(values), unit))
-            rate, cost = ({name: statistics.median(v) for name, v in found.items()} for found in (rates, costs))
+            rate, cost = ({name: statistics.median(v) for name, v in values.items()} for values in (rates, costs))
             rows.append(at_least(f"{kind}: trivial jobs, medley / dbos", rate["medley"] / rate["dbos"], 1.5))
             rows.append(
                 at_most(f"{kind}: checkpointed step, medley / dbos", cost["medley"] / cost["dbos"], 0.5, "ratio")
@@ -71,7 +71,7 @@ def run(quick: bool = False) -> list[Row]:
                 info(f"{kind}: {clients} SSE clients, event after its commit, median", late[len(late) // 2], "ms")
             )
             rows.append(at_most(f"{kind}: {clients} SSE clients, event after its commit, last", late[-1], 250, "ms"))
-            # Last: PostgreSQL writes the long queue to disk for a while, and commits wait for that.
+            # Last, because PostgreSQL writes the long queue to disk for a while, and commits wait for it.
             rows.append(
                 at_most(f"{kind}: claim among {backlog:,} queued jobs", claim_ms(place(kind), backlog), 20, "ms")
             )
@@ -81,14 +81,14 @@ def run(quick: bool = False) -> list[Row]:
 
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A Python module that says `ready` and its name, ended with the block."""
+    """A Python module in a process that prints `ready` and its name; it ends with the block."""
     command = [sys.executable, "-m", *arguments]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert running.stdout
-        said = running.stdout.readline().split()
-        assert said[:1] == ["ready"], f"{arguments[0]} did not start"
-        yield running, said[-1]
+        words = running.stdout.readline().split()
+        assert words[:1] == ["ready"], f"{arguments[0]} did not start"
+        yield running, words[-1]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(running.pid, signal.SIGCONT)
@@ -107,7 +107,7 @@ def job(user: str = "bench", **fields: object) -> NewJob:
 
 
 def medley_rate(url: str, folder: str, count: int) -> float:
-    """Jobs a second, from the first one created to the last one ended."""
+    """Jobs per second, from the creation of the first to the end of the last."""
     database = opened(url)
     jobs = tables.jobs
     ended = select(func.count()).where(jobs.c.status == "succeeded", jobs.c.kind == "graph")
@@ -115,7 +115,7 @@ def medley_rate(url: str, folder: str, count: int) -> float:
         began = time.perf_counter()
         asyncio.run(at_once(count, lambda: database.write(queue.create, job())))
         while database.read_here(lambda connection: connection.execute(ended).scalar()) != count:
-            assert time.perf_counter() - began < PATIENCE_S, "the jobs do not end"
+            assert time.perf_counter() - began < TIMEOUT_S, "the jobs do not end"
             time.sleep(0.02)
         seconds = time.perf_counter() - began
     database.dispose()
@@ -177,7 +177,7 @@ def dbos_step_ms(url: str, count: int) -> float:
 
 
 def resumed_after(url: str, folder: str, how: signal.Signals) -> float:
-    """Seconds from the end of a worker in the middle of step 2 until step 2 begins on another one."""
+    """Seconds from the end of a worker in the middle of step 2 until step 2 begins on another worker."""
     database = opened(url)
     log = Path(folder) / new_id("log")
     work = ("bench.job_worker", "work", url, folder)
@@ -198,7 +198,7 @@ def resumed_after(url: str, folder: str, how: signal.Signals) -> float:
 
 
 def claim_ms(url: str, count: int) -> float:
-    """Median of 50 claims (the look for a candidate and the claim) in a long queue of many users."""
+    """The median of 50 claims (the search for a candidate and the claim) in a long queue of many users."""
     database = opened(url)
     new = vars(job())
     row = {name: new[name] for name in ("kind", "graph", "input", "timeout_s", "price")}
@@ -235,12 +235,12 @@ def event_ms(url: str, folder: str, clients: int) -> list[float]:
                 time.sleep(0.1)
             later = replace(job("local", steps=5, seconds=0.5), delay_s=FOLLOWED_WITHIN_S)
             new = [replace(later, id=new_id("job")) for _ in range(JOBS_FOLLOWED)]
-            made = [database.write_here(queue.create, one)[0].id for one in new]
-            arrived = asyncio.run(followed(port, key, [made[number % JOBS_FOLLOWED] for number in range(clients)]))
+            ids = [database.write_here(queue.create, new_job)[0].id for new_job in new]
+            arrived = asyncio.run(followed(port, key, [ids[number % JOBS_FOLLOWED] for number in range(clients)]))
         query = select(tables.events.c.job_id, tables.events.c.seq, tables.events.c.created_at)
         rows = database.read_here(lambda connection: connection.execute(query).all())
         committed = {(row.job_id, row.seq): row.created_at for row in rows}
-        # The first event of each job was there before anybody followed.
+        # The first event of each job was committed before a client followed.
         late = sorted((at - committed[job_id, seq]) * 1000 for job_id, seq, at in arrived if seq > 1)
         assert len(late) > clients * 10
         return late
@@ -251,16 +251,16 @@ def event_ms(url: str, folder: str, clients: int) -> list[float]:
 
 
 async def followed(port: int, key: str, job_ids: list[str]) -> list[tuple[str, int, float]]:
-    """Follow each job to its end: job, number and time of each event that arrived.
+    """Follow each job until it ends; returns job, number and time of each event that arrived.
 
-    Over bare sockets: the clients share this process, and the time of an HTTP library would be measured with them.
+    It uses bare sockets: the clients share this process, and the time of an HTTP library would be measured too.
     """
     arrived: list[tuple[str, int, float]] = []
 
     async def follow(job_id: str) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        asked = f"GET /api/v1/jobs/{job_id}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
-        writer.write(f"{asked}authorization: Bearer {key}\r\n\r\n".encode())
+        request = f"GET /api/v1/jobs/{job_id}/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        writer.write(f"{request}authorization: Bearer {key}\r\n\r\n".encode())
         assert b" 200 " in await reader.readline()
         while line := await reader.readline():
             if line.startswith(b"id: "):

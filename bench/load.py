@@ -1,6 +1,6 @@
-"""A load generator in a process of its own: N connections that each send the next request when the last is answered.
+"""The load generator, a separate process: N connections, each of which sends a request when the last was answered.
 
-Plain asyncio protocols over prepared bytes, so that it takes little of the machine it shares with the server.
+It uses plain asyncio protocols over prepared bytes, since it shares the machine with the server.
 """
 
 import argparse
@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Tally:
+    """The durations of successful requests, and the number of errors."""
+
     seconds: list[float] = field(default_factory=list[float])
     errors: int = 0
 
@@ -66,7 +68,7 @@ class Client(asyncio.Protocol):
 
 
 async def load(url: str, connections: int, seconds: float, headers: list[str], body: str | None) -> dict[str, float]:
-    """Requests per second that were answered 200, errors, and median and 99th percentile in milliseconds."""
+    """Successful requests per second, errors, and the median and 99th percentile in milliseconds."""
     parts = urlsplit(url)
     lines = [f"{'POST' if body else 'GET'} {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *headers]
     if body:
@@ -97,5 +99,7 @@ if __name__ == "__main__":
     arguments.add_argument("--seconds", type=float, default=3)
     arguments.add_argument("--header", action="append", default=[])
     arguments.add_argument("--body")
-    given = arguments.parse_args()
-    print(json.dumps(asyncio.run(load(given.url, given.connections, given.seconds, given.header, given.body))))
+    options = arguments.parse_args()
+    print(
+        json.dumps(asyncio.run(load(options.url, options.connections, options.seconds, options.header, options.body)))
+    )

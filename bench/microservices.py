@@ -1,6 +1,6 @@
 """The same chain as microservices: FastAPI and httpx, one process each.
 
-python -m bench.microservices PORT [URL ...]   a front with URLs of its steps, a step without
+python -m bench.microservices PORT [URL ...]   a front end with the URLs of its steps, or a step
 """
 
 import sys

@@ -11,7 +11,7 @@ __all__ = ["Row", "at_least", "at_most", "console", "info", "save", "update_figu
 
 README, BENCHMARKS = Path("README.md"), Path("docs/benchmarks.md")
 
-# The six figures of the README, by their words there: the beginning of the benchmark's own.
+# The six figures of the README: their words there, and the beginning of their names in the benchmark.
 FRONT_PAGE = {
     "requests per second without a model, as a multiple of default Ray Serve": "trivial: medley / bare-serve",
     "a chain of three models, beside four HTTP microservices": "chain: medley / microservices",
@@ -23,7 +23,7 @@ FRONT_PAGE = {
 
 
 def update_figures(measured: Path = Path(".bench")) -> None:
-    """Put the figures of each part that was measured here into their places in the documentation; the others stay."""
+    """Write the figures of each measured part into the documentation; other figures stay."""
     text, rows = BENCHMARKS.read_text(), dict[str, Mapping[str, Any]]()
     for file in sorted(measured.glob("*.json")):
         document = json.loads(file.read_text())
@@ -37,19 +37,19 @@ def update_figures(measured: Path = Path(".bench")) -> None:
 
 
 def front_page(text: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The README with the figures that were measured here in place of its own."""
+    """The README with its figures replaced by the measured ones."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         words = line.strip("| ").partition(" |")[0]
         name = FRONT_PAGE.get(words)
-        found = [row for full, row in rows.items() if name and (full == name or full.startswith(f"{name} ("))]
-        if found:
-            lines[number] = f"| {words} | {_cells(found[0])} |"
+        matches = [row for full, row in rows.items() if name and (full == name or full.startswith(f"{name} ("))]
+        if matches:
+            lines[number] = f"| {words} | {_cells(matches[0])} |"
     return "\n".join(lines)
 
 
 def table(document: dict[str, Any]) -> str:
-    """A part's rows, and where and when they were measured."""
+    """A part's rows as a table, with the machine and date of the measurement."""
     lines = ["| figure | value | target | met |", "|---|---|---|---|"]
     lines += [f"| {row['name']} | {_cells(row)} |" for row in document["rows"]]
     where, day = document["machine"], document["date"][:10]

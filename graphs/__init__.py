@@ -1,4 +1,4 @@
-"""The graphs that ship with Medley. One file each; a new one is a new file and a line here."""
+"""The graphs that ship with Medley, one file each; a new graph is a new file and a line here."""
 
 from .chat import chat
 from .image_background import image_background

@@ -1,4 +1,4 @@
-"""A picture's subject without its background."""
+"""Removal of a picture's background."""
 
 from pydantic import BaseModel, Field
 
@@ -12,10 +12,10 @@ class ImageBackgroundRequest(BaseModel):
 
 
 class ImageBackgroundResult(BaseModel):
-    image: Image = Field(description="PNG of the picture's size, transparent but for the subject")
+    image: Image = Field(description="PNG in the picture's size, transparent except for the subject")
 
 
 @graph(title="Remove a background")
 async def image_background(request: ImageBackgroundRequest, remover: ImageEnhancement) -> ImageBackgroundResult:
-    """Keep a picture's subject and make the rest transparent."""
+    """Keep the subject of a picture and make the rest transparent."""
     return ImageBackgroundResult(image=await remover.remove_background(request.image))

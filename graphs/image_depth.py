@@ -1,4 +1,4 @@
-"""How near each part of a picture is."""
+"""Depth estimation of a picture."""
 
 from pydantic import BaseModel, Field
 
@@ -13,11 +13,11 @@ class ImageDepthRequest(BaseModel):
 
 class ImageDepthResult(BaseModel):
     depth: Image = Field(
-        description="PNG, 16 bit grey, of the picture's size: the nearest is white, the farthest black"
+        description="PNG, 16-bit grey, in the picture's size: the nearest point is white, the farthest black"
     )
 
 
 @graph(title="Depth of an image")
 async def image_depth(request: ImageDepthRequest, estimator: Depth) -> ImageDepthResult:
-    """Estimate relative depth from one picture."""
+    """Estimate the relative depth of each pixel from one picture."""
     return ImageDepthResult(depth=await estimator.estimate(request.image))

@@ -1,4 +1,4 @@
-"""Pictures changed as a text says: the whole, what a mask covers, or only a little."""
+"""Changes of pictures by a text: the whole picture, the area of a mask, or a variation."""
 
 from pydantic import BaseModel, Field
 
@@ -10,14 +10,18 @@ from .prompt_enhancement import MAX_WISH
 
 
 class Painting(BaseModel):
-    """What every change of a picture takes."""
+    """The fields that every change of a picture has."""
 
     image: Image
     strength: float | None = Field(
-        default=None, gt=0, le=1, allow_inf_nan=False, description="How much may change; the model's own if not given"
+        default=None,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How much may change, above 0 to 1; the model's default if absent",
     )
     steps: int | None = Field(
-        default=None, ge=1, le=200, description="Denoising steps, of which `strength` are painted"
+        default=None, ge=1, le=200, description="Denoising steps, of which the fraction `strength` is run"
     )
     guidance: float | None = Field(
         default=None, ge=0, le=30, allow_inf_nan=False, description="How strictly to follow the prompt"
@@ -26,29 +30,31 @@ class Painting(BaseModel):
 
 
 class ImageEditRequest(Painting):
-    prompt: str = Field(min_length=1, max_length=MAX_WISH, description="What the picture is to show")
-    negative_prompt: str | None = Field(default=None, max_length=MAX_WISH, description="What to keep out of it")
-    adapter: str | None = Field(default=None, max_length=64, description="Name of an adapter the model was given")
+    prompt: str = Field(min_length=1, max_length=MAX_WISH, description="What the picture should show")
+    negative_prompt: str | None = Field(
+        default=None, max_length=MAX_WISH, description="What to keep out of the picture"
+    )
+    adapter: str | None = Field(default=None, max_length=64, description="Name of one of the model's adapters")
     references: list[Image] = Field(
-        default=[], max_length=4, description="Pictures whose look it takes, such as a style to paint in"
+        default=[], max_length=4, description="Pictures whose look to adopt, such as a style to paint in"
     )
 
 
 class ImageInpaintRequest(ImageEditRequest):
-    mask: Image = Field(description="Of the picture's size: white where it is to be painted")
+    mask: Image = Field(description="In the picture's size: white where to paint")
 
 
 class ImageVaryRequest(Painting):
-    prompt: str | None = Field(default=None, max_length=MAX_WISH, description="What the picture shows, to keep it so")
+    prompt: str | None = Field(default=None, max_length=MAX_WISH, description="What the picture shows, to preserve it")
 
 
 class ImageEditResult(BaseModel):
-    image: Image = Field(description="Of the picture's size")
+    image: Image = Field(description="In the picture's size")
 
 
 @graph(title="Edit an image")
 async def image_edit(request: ImageEditRequest, painter: TextToImage) -> ImageEditResult:
-    """Paint a picture anew as a prompt says, keeping more of it with less strength."""
+    """Repaint a picture by a prompt; less strength keeps more of the picture."""
     image = await painter.edit(
         request.image,
         request.prompt,
@@ -65,7 +71,7 @@ async def image_edit(request: ImageEditRequest, painter: TextToImage) -> ImageEd
 
 @graph(title="Inpaint an image")
 async def image_inpaint(request: ImageInpaintRequest, painter: TextToImage) -> ImageEditResult:
-    """Paint what a mask covers; every other pixel stays as it is."""
+    """Paint the area of a mask; every other pixel stays as it is."""
     image = await painter.inpaint(
         request.image,
         request.mask,
@@ -83,7 +89,7 @@ async def image_inpaint(request: ImageInpaintRequest, painter: TextToImage) -> I
 
 @graph(title="Vary an image")
 async def image_vary(request: ImageVaryRequest, painter: TextToImage) -> ImageEditResult:
-    """Another picture like this one."""
+    """Paint another picture like a given one."""
     image = await painter.vary(
         request.image,
         prompt=request.prompt,

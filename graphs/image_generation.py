@@ -1,4 +1,4 @@
-"""Pictures from a prompt."""
+"""Generation of pictures from a prompt."""
 
 import asyncio
 
@@ -23,18 +23,18 @@ class ImageGenerationRequest(BaseModel):
     style: str | None = Field(
         default=None, max_length=200, description="Style for `enhance`", examples=["oil painting"]
     )
-    count: int = Field(default=1, ge=1, le=8, description="How many pictures; they differ by their seeds")
-    width: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
-    height: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    count: int = Field(default=1, ge=1, le=8, description="Number of pictures, which differ by their seeds")
+    width: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's default if absent")
+    height: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's default if absent")
     steps: int | None = Field(default=None, ge=1, le=200, description="Denoising steps")
     guidance: float | None = Field(
         default=None, ge=0, le=30, allow_inf_nan=False, description="How strictly to follow the prompt"
     )
     seed: int | None = Field(
-        default=None, ge=0, lt=2**32, description="Seed of the first picture; the next ones count up"
+        default=None, ge=0, lt=2**32, description="Seed of the first picture; the seeds of the others count up"
     )
-    adapter: str | None = Field(default=None, max_length=64, description="Name of an adapter the model was given")
-    references: list[Image] = Field(default=[], max_length=4, description="Pictures whose look it takes")
+    adapter: str | None = Field(default=None, max_length=64, description="Name of one of the model's adapters")
+    references: list[Image] = Field(default=[], max_length=4, description="Pictures whose look to adopt")
 
 
 class ImageGenerationResult(BaseModel):
@@ -46,7 +46,7 @@ class ImageGenerationResult(BaseModel):
 async def image_generation(
     request: ImageGenerationRequest, painter: TextToImage, writer: Language
 ) -> ImageGenerationResult:
-    """Paint a prompt, one or several times at once."""
+    """Paint one or several pictures from a prompt."""
     prompts = [request.prompt]
     if request.enhance or request.style:
         prompts = [

@@ -1,4 +1,4 @@
-"""A plain wish painted well: understood, given the technical words of its kind, sent to the model that suits it."""
+"""Orchestration of a picture: categorize a plain wish, add the category's technical terms, select the best model."""
 
 from pydantic import BaseModel, Field
 
@@ -10,7 +10,7 @@ from serve_app.graph import graph
 from .prompt_enhancement import MAX_WISH, enhance
 from .prompt_fitting import fitting
 
-# What somebody of the trade would add: how it is seen, how it is lit, how it is arranged.
+# The terms a professional would add: on the view, the light and the arrangement.
 DETAILS: dict[Category, tuple[str, ...]] = {
     "portrait": ("85 mm lens", "soft window light", "shallow depth of field"),
     "animal": ("telephoto lens", "eye level", "fine fur and feather detail"),
@@ -29,38 +29,42 @@ class ImageOrchestrationRequest(BaseModel):
     prompt: str = Field(
         min_length=1, max_length=MAX_WISH, description="What to paint", examples=["an old lighthouse by the sea"]
     )
-    category: Category | None = Field(default=None, description="What kind of picture; told by the words if not given")
-    style: str | None = Field(default=None, max_length=200, description="Such as watercolour; goes before the details")
-    details: bool = Field(default=True, description="Add the technical words of its kind that are not there yet")
+    category: Category | None = Field(
+        default=None, description="Category of the picture; derived from the prompt if absent"
+    )
+    style: str | None = Field(
+        default=None, max_length=200, description="A style, such as watercolour; goes before the details"
+    )
+    details: bool = Field(default=True, description="Add the category's technical terms that the prompt lacks")
     enhance: bool = Field(default=False, description="Let a language model expand the prompt first")
-    width: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
-    height: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's own size if not given")
+    width: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's default if absent")
+    height: int | None = Field(default=None, ge=16, le=4096, description="Pixels; the model's default if absent")
     seed: int | None = Field(default=None, ge=0, lt=2**32, description="The same seed gives the same picture")
 
 
 class ImageOrchestrationResult(BaseModel):
     category: Category
-    prompt: str = Field(description="What was painted")
+    prompt: str = Field(description="The prompt that was painted")
     image: Image
 
 
 def detailed(prompt: str, category: Category, style: str | None, details: bool) -> str:
-    """The prompt with its style, and the words of its kind that are not in it."""
+    """The prompt with its style and the category's technical terms that it lacks."""
     added = [style.strip()] if style else []
     if details:
         added += DETAILS.get(category, USUAL)
-    said = prompt.lower()
-    return ", ".join([prompt.strip().rstrip(".,"), *(words for words in added if words.lower() not in said)])
+    present = prompt.lower()
+    return ", ".join([prompt.strip().rstrip(".,"), *(terms for terms in added if terms.lower() not in present)])
 
 
 @graph(title="Orchestrate an image", auto=("painter",))
 async def image_orchestration(
     request: ImageOrchestrationRequest, painter: TextToImage, writer: Language
 ) -> ImageOrchestrationResult:
-    """Understand what kind of picture a wish is, say it as that trade would, and let the model that suits it paint it.
+    """Find the category of a wish, add the category's technical terms, and paint it with the most suitable model.
 
-    Where that model, or its provider, does not answer, the next best one paints. What is added to the wish is left out
-    where the model would not read all of it.
+    If this model or its provider does not answer, the next best model paints. If the model would not read the whole
+    prompt, the added terms are left out.
     """
     category = request.category or category_of(request.prompt)
     wishes = [request.prompt]

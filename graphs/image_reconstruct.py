@@ -1,4 +1,4 @@
-"""What is missing in a picture, filled."""
+"""Reconstruction of missing parts of a picture."""
 
 from pydantic import BaseModel, Field
 
@@ -9,7 +9,7 @@ from serve_app.graph import graph
 
 class ImageReconstructRequest(BaseModel):
     image: Image
-    mask: Image = Field(description="Of the picture's size: white where it is to be filled")
+    mask: Image = Field(description="In the picture's size: white where to fill")
 
 
 class ImageReconstructResult(BaseModel):
@@ -18,5 +18,5 @@ class ImageReconstructResult(BaseModel):
 
 @graph(title="Reconstruct an image")
 async def image_reconstruct(request: ImageReconstructRequest, restorer: ImageReconstruction) -> ImageReconstructResult:
-    """Fill what a mask covers from what is around it."""
+    """Fill the area of a mask from its surroundings."""
     return ImageReconstructResult(image=await restorer.reconstruct(request.image, request.mask))

@@ -1,4 +1,4 @@
-"""A picture lit anew."""
+"""Relighting of a picture."""
 
 from pydantic import BaseModel, Field
 
@@ -10,26 +10,26 @@ from serve_app.graph import graph
 class ImageRelightRequest(BaseModel):
     image: Image
     depth: Image | None = Field(
-        default=None, description="How near each pixel is, as `image_depth` makes it; estimated if not given"
+        default=None, description="Depth of each pixel, as `image_depth` returns it; estimated if absent"
     )
     direction: Direction = Field(
         default=(-1, -1, 1),
-        description="Where the light comes from: [x, y, z], x to the right, y down, z towards the viewer",
+        description="Direction to the light: [x, y, z], x to the right, y down, z towards the viewer",
     )
-    colour: Colour = Field(default=(255, 255, 255), description="Of the light: [red, green, blue], 0 to 255")
+    colour: Colour = Field(default=(255, 255, 255), description="Colour of the light: [red, green, blue], 0 to 255")
     strength: float = Field(default=0.7, ge=0, le=1, allow_inf_nan=False, description="0 leaves the picture as it is")
 
 
 class ImageRelightResult(BaseModel):
     image: Image
-    depth: Image = Field(description="What the shape was read from")
+    depth: Image = Field(description="The depth that was used")
 
 
 @graph(title="Relight an image")
 async def image_relight(
     request: ImageRelightRequest, estimator: Depth, relighter: ImageEnhancement
 ) -> ImageRelightResult:
-    """Light a picture from another side, by its estimated depth."""
+    """Light a picture from another direction, by its estimated depth."""
     depth = request.depth or await estimator.estimate(request.image)
     image = await relighter.relight(
         request.image, depth, direction=request.direction, colour=request.colour, strength=request.strength

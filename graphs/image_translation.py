@@ -1,4 +1,4 @@
-"""A picture of one kind turned into another."""
+"""Translation of a picture into another domain."""
 
 from pydantic import BaseModel, Field
 
@@ -10,7 +10,10 @@ from serve_app.graph import graph
 class ImageTranslationRequest(BaseModel):
     image: Image
     direction: str | None = Field(
-        default=None, max_length=80, description="What into what; the model's own by default", examples=["day-to-night"]
+        default=None,
+        max_length=80,
+        description="From which domain to which; the model's default if absent",
+        examples=["day-to-night"],
     )
 
 
@@ -20,5 +23,5 @@ class ImageTranslationResult(BaseModel):
 
 @graph(title="Translate an image")
 async def image_translation(request: ImageTranslationRequest, translator: ImageTranslation) -> ImageTranslationResult:
-    """Turn day into night, a photograph into a drawing, or back."""
+    """Translate a picture into another domain, such as day into night or a photograph into a drawing."""
     return ImageTranslationResult(image=await translator.translate(request.image, direction=request.direction))

@@ -1,4 +1,4 @@
-"""A picture enlarged with detail."""
+"""Enlargement of a picture, with added detail."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from serve_app.graph import graph
 
 class ImageUpscaleRequest(BaseModel):
     image: Image
-    scale: Literal[2, 4] = Field(default=2, description="How many times as wide and high")
+    scale: Literal[2, 4] = Field(default=2, description="Factor of the width and height")
 
 
 class ImageUpscaleResult(BaseModel):
@@ -20,5 +20,5 @@ class ImageUpscaleResult(BaseModel):
 
 @graph(title="Upscale an image")
 async def image_upscale(request: ImageUpscaleRequest, upscaler: ImageEnhancement) -> ImageUpscaleResult:
-    """Enlarge by 2 or 4."""
+    """Enlarge a picture by a factor of 2 or 4."""
     return ImageUpscaleResult(image=await upscaler.upscale(request.image, scale=request.scale))

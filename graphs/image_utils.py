@@ -1,4 +1,4 @@
-"""The image tools, one graph an operation: `image_resize`, `image_crop`, `image_encode`, `image_extract_object`,
+"""The image tools, one graph per operation: `image_resize`, `image_crop`, `image_encode`, `image_extract_object` and
 `image_canny`."""
 
 from typing import Literal
@@ -19,7 +19,8 @@ class ImageResizeRequest(BaseModel):
     width: int | None = Field(default=None, ge=1, le=8192, description="Pixels", examples=[320])
     height: int | None = Field(default=None, ge=1, le=8192, description="Pixels")
     fit: Literal["contain", "cover", "stretch"] = Field(
-        default="contain", description="What gives way if the shapes differ"
+        default="contain",
+        description="With another aspect ratio, `contain` fits inside, `cover` crops, `stretch` distorts",
     )
 
 
@@ -31,13 +32,13 @@ class ImageCropRequest(BaseModel):
 class ImageEncodeRequest(BaseModel):
     image: Image
     format: ImageFormat = "png"
-    quality: int = Field(default=90, ge=1, le=100, description="For JPEG and WebP")
+    quality: int = Field(default=90, ge=1, le=100, description="Quality of JPEG and WebP")
 
 
 class ImageExtractObjectRequest(BaseModel):
     image: Image
-    mask: Image = Field(description="Of the picture's size: white where the thing is")
-    padding: int = Field(default=0, ge=0, le=4096, description="Pixels around it")
+    mask: Image = Field(description="In the picture's size: white where the object is")
+    padding: int = Field(default=0, ge=0, le=4096, description="Pixels to keep around the object")
 
 
 class ImageCannyRequest(BaseModel):
@@ -48,30 +49,30 @@ class ImageCannyRequest(BaseModel):
 
 @graph(title="Resize an image")
 async def image_resize(request: ImageResizeRequest, tools: ImageTools) -> ImageResult:
-    """Resize; with only one side given the other follows the picture's shape."""
+    """Resize a picture; with only one side set, the other follows from the aspect ratio."""
     image = await tools.resize(request.image, width=request.width, height=request.height, fit=request.fit)
     return ImageResult(image=image)
 
 
 @graph(title="Crop an image")
 async def image_crop(request: ImageCropRequest, tools: ImageTools) -> ImageResult:
-    """Cut out a box."""
+    """Crop a picture to a box."""
     return ImageResult(image=await tools.crop(request.image, request.box))
 
 
 @graph(title="Encode an image")
 async def image_encode(request: ImageEncodeRequest, tools: ImageTools) -> ImageResult:
-    """Write as PNG, JPEG or WebP."""
+    """Encode a picture as PNG, JPEG or WebP."""
     return ImageResult(image=await tools.encode(request.image, format=request.format, quality=request.quality))
 
 
 @graph(title="Extract an object")
 async def image_extract_object(request: ImageExtractObjectRequest, tools: ImageTools) -> ImageResult:
-    """Cut out what a mask covers, on a transparent background."""
+    """Cut out the area of a mask, on a transparent background."""
     return ImageResult(image=await tools.extract_object(request.image, request.mask, padding=request.padding))
 
 
 @graph(title="Edges of an image")
 async def image_canny(request: ImageCannyRequest, tools: ImageTools) -> ImageResult:
-    """Edges by Canny's method, white on black."""
+    """Find edges by Canny's method, white on black."""
     return ImageResult(image=await tools.canny(request.image, low=request.low, high=request.high))

@@ -1,4 +1,4 @@
-"""A short wish becomes a picture prompt."""
+"""Expansion of a short wish into a picture prompt."""
 
 from pydantic import BaseModel, Field
 
@@ -10,7 +10,10 @@ MAX_WISH = 2000
 
 class PromptEnhancementRequest(BaseModel):
     wish: str = Field(
-        min_length=1, max_length=MAX_WISH, description="What to see, in few words", examples=["a red circle on blue"]
+        min_length=1,
+        max_length=MAX_WISH,
+        description="What the picture should show, in a few words",
+        examples=["a red circle on blue"],
     )
     style: str | None = Field(default=None, max_length=200, description="How it should look", examples=["watercolour"])
     seed: int | None = Field(default=None, ge=0, lt=2**63)
@@ -21,14 +24,14 @@ class PromptEnhancementResult(BaseModel):
 
 
 async def enhance(wish: str, style: str | None, writer: Language, seed: int | None = None) -> str:
-    """The wish as a picture prompt; the wish itself where the model has nothing to add. One line, no quotes."""
+    """The wish expanded into a picture prompt of one line without quotes; the wish itself if the model adds nothing."""
     request = f"Write a picture prompt for: {wish.strip()}" + (f" Style: {style.strip()}" if style else "")
     reply = await writer.chat([Message(role="user", content=request)], max_tokens=96, seed=seed)
     return " ".join(reply.text.split()).strip('"') or wish
 
 
 def styled(wish: str, style: str | None) -> str:
-    """The wish as it was said, with its style: what is painted where the model does not read more."""
+    """The wish with its style and nothing else, for models that do not read a longer prompt."""
     return f"{wish.strip().rstrip('.,')}, {style.strip()}" if style else wish
 
 

@@ -1,4 +1,4 @@
-"""What Medley adds to a prompt is left out where the model would not read all of it."""
+"""Fitting of prompts: Medley's additions are left out if the model would not read the whole prompt."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,16 +9,17 @@ T = TypeVar("T")
 
 
 async def fitting(paint: Callable[[str], Awaitable[T]], *prompts: str, field: str = "prompt") -> tuple[str, T]:
-    """The first of these prompts that the model reads to its end, and what is painted of it.
+    """The first prompt that the model reads to its end, and the result of painting it.
 
-    Only the model knows how much it reads, so it is asked: a prompt that is too long is refused before it is painted.
+    Only the model knows how much it reads, so each prompt is tried: a model refuses a prompt that is too long before it
+    paints.
 
     Args:
-        prompts: from the one with most added to it to the one with what the caller said alone.
-        field: of the request, in which the caller said it.
+        prompts: the prompts, from the one with the most additions to the caller's own text.
+        field: the field of the request with the caller's text.
 
     Raises:
-        PromptTooLong: what the caller said is too long by itself.
+        PromptTooLong: the caller's own text is too long.
     """
     *richer, own = dict.fromkeys(prompts)
     for prompt in richer:

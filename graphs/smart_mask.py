@@ -1,4 +1,4 @@
-"""The outline of a thing in a picture."""
+"""Segmentation of one object in a picture."""
 
 from pydantic import BaseModel, Field
 
@@ -10,24 +10,24 @@ from serve_app.graph import graph
 class SmartMaskRequest(BaseModel):
     image: Image = Field(description="The picture")
     points: list[Point] | None = Field(
-        default=None, max_length=100, description="Points on the thing, [x, y] in pixels", examples=[[[120, 80]]]
+        default=None, max_length=100, description="Points on the object, [x, y] in pixels", examples=[[[120, 80]]]
     )
-    background_points: list[Point] | None = Field(
-        default=None, max_length=100, description="Points that are not the thing"
-    )
+    background_points: list[Point] | None = Field(default=None, max_length=100, description="Points outside the object")
     boxes: list[Box] | None = Field(
-        default=None, max_length=20, description="[left, top, right, bottom] in pixels around it"
+        default=None, max_length=20, description="Boxes around the object, [left, top, right, bottom] in pixels"
     )
-    mask: Image | None = Field(default=None, description="A rough mask of the picture's size: white where the thing is")
+    mask: Image | None = Field(
+        default=None, description="A rough mask in the picture's size: white where the object is"
+    )
 
 
 class SmartMaskResult(BaseModel):
-    mask: Image = Field(description="PNG, 8 bit, of the picture's size: 255 where the thing is")
+    mask: Image = Field(description="PNG, 8-bit, in the picture's size: 255 where the object is")
 
 
 @graph(title="Smart mask")
 async def smart_mask(request: SmartMaskRequest, segmenter: Segmentation) -> SmartMaskResult:
-    """Find what points, boxes or a rough mask show."""
+    """Find the object that points, boxes or a rough mask indicate."""
     mask = await segmenter.segment(
         request.image,
         points=request.points,

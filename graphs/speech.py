@@ -14,14 +14,19 @@ from serve_app.graph import graph
 class SpeechRequest(BaseModel):
     text: str = Field(min_length=1, max_length=4096, description="What to say", examples=["Hello, I am Medley."])
     voice: str | None = Field(default=None, max_length=100, description="Name of a voice", examples=["en-gb"])
-    reference: Audio | None = Field(default=None, description="A recording in whose voice it is said, instead of one")
+    reference: Audio | None = Field(default=None, description="A recording whose voice to use, instead of `voice`")
     language: str | None = Field(
-        default=None, max_length=35, description="Of the text, with a `reference`: a BCP 47 tag", examples=["en"]
+        default=None,
+        max_length=35,
+        description="Language of the text, a BCP 47 tag; only with `reference`",
+        examples=["en"],
     )
     speed: float | None = Field(
-        default=None, ge=0.25, le=4, allow_inf_nan=False, description="1 is the voice's own speed"
+        default=None, ge=0.25, le=4, allow_inf_nan=False, description="Speed; 1 is the voice's own"
     )
-    format: AudioFormat = Field(default="wav", description="`pcm` is 16 bit, 24 kHz, mono, without a header")
+    format: AudioFormat = Field(
+        default="wav", description="Format of the audio; `pcm` is 16-bit, 24 kHz, mono, without a header"
+    )
 
 
 class SpeechResult(BaseModel):
@@ -29,7 +34,7 @@ class SpeechResult(BaseModel):
 
 
 class SpeechPiece(BaseModel):
-    """A piece of the file, whose bytes follow those of the piece before."""
+    """A piece of the file; its bytes follow the bytes of the piece before."""
 
     audio: Audio
 
@@ -45,12 +50,12 @@ class SpeechPiece(BaseModel):
 
 @graph(title="Speech")
 async def speech(request: SpeechRequest, voice: TextToSpeech) -> AsyncIterator[SpeechPiece]:
-    """Speak a text, with a voice of the model or, where a model can, with that of a recording."""
+    """Speak a text, with a voice of the model or, if the model can clone, with the voice of a recording."""
     if request.reference is None and request.language is not None:
-        raise InvalidInput("language", "is only for a reference: a voice has its own")
+        raise InvalidInput("language", "is only valid with a reference: a voice has its own language")
     if request.reference is not None:
         if request.voice is not None:
-            raise InvalidInput("voice", "and reference are both given; one of them says who speaks")
+            raise InvalidInput("voice", "cannot be combined with reference: send one of them")
         audio = await voice.clone(
             request.text, request.reference, language=request.language, speed=request.speed, format=request.format
         )

@@ -1,4 +1,4 @@
-"""A spoken wish becomes a picture."""
+"""Pictures from a spoken wish."""
 
 from pydantic import BaseModel, Field
 
@@ -12,14 +12,14 @@ from .prompt_fitting import fitting
 
 
 class SpeechToImageRequest(BaseModel):
-    audio: Audio = Field(description="What to paint, spoken")
+    audio: Audio = Field(description="A recording of what to paint")
     style: str | None = Field(default=None, max_length=200, description="How it should look", examples=["watercolour"])
     seed: int | None = Field(default=None, ge=0, lt=2**32, description="The same seed gives the same picture")
 
 
 class SpeechToImageResult(BaseModel):
-    transcript: str = Field(description="What was heard")
-    prompt: str = Field(description="What was painted")
+    transcript: str = Field(description="The transcript of the recording")
+    prompt: str = Field(description="The prompt that was painted")
     image: Image
 
 
@@ -27,15 +27,15 @@ class SpeechToImageResult(BaseModel):
 async def speech_to_image(
     request: SpeechToImageRequest, ears: SpeechToText, writer: Language, painter: TextToImage
 ) -> SpeechToImageResult:
-    """Hear a wish, expand it into a prompt, and paint it."""
-    heard = (await ears.transcribe(request.audio)).text.strip()
-    if not heard:
-        raise InvalidInput("audio", "nothing was understood in this recording")
-    wish = heard[:MAX_WISH]
+    """Transcribe a spoken wish, expand it into a prompt, and paint it."""
+    transcript = (await ears.transcribe(request.audio)).text.strip()
+    if not transcript:
+        raise InvalidInput("audio", "has no speech that was understood")
+    wish = transcript[:MAX_WISH]
     prompt, image = await fitting(
         lambda prompt: painter.generate(prompt, seed=request.seed),
         await enhance(wish, request.style, writer, request.seed),
         styled(wish, request.style),
         field="audio",
     )
-    return SpeechToImageResult(transcript=heard, prompt=prompt, image=image)
+    return SpeechToImageResult(transcript=transcript, prompt=prompt, image=image)

@@ -12,13 +12,13 @@ from serve_app.graph import graph
 class TranscriptionRequest(BaseModel):
     audio: Audio = Field(description="A recording of someone speaking")
     language: str | None = Field(default=None, max_length=35, description="BCP 47 tag, if known", examples=["en"])
-    translate: bool = Field(default=False, description="Write it in English, whatever is spoken")
-    word_times: bool = Field(default=False, description="Say when each word begins and ends")
+    translate: bool = Field(default=False, description="Translate the transcript into English")
+    word_times: bool = Field(default=False, description="Return when each word begins and ends")
 
 
 @graph(title="Transcription")
 async def transcription(request: TranscriptionRequest, ears: SpeechToText) -> AsyncIterator[Transcript]:
-    """Write down what is said in a recording, stretch by stretch."""
+    """Transcribe a recording, stretch by stretch."""
     async for stretch in ears.stream(
         request.audio, language=request.language, translate=request.translate, word_times=request.word_times
     ):

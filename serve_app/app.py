@@ -1,4 +1,4 @@
-"""`build(config)`: the profile's models wrapped as Serve deployments, and the gateway bound to their handles."""
+"""The Serve application: a profile's models wrapped as deployments, and the gateway bound to their handles."""
 
 # Ray's functions are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -53,7 +53,7 @@ DEFAULT_OPTIONS = RunOptions()
 
 @dataclass(frozen=True)
 class Executor:
-    """What the runs of one process share.
+    """The models, prices and observers that the runs of one process share.
 
     Args:
         models: the profile's models.
@@ -88,7 +88,7 @@ class Executor:
             call: the validated request, with the models it names (`graph.call`).
             journal: keeps what steps answer; a graph with a price needs one that is paid when the run begins.
             observers: follow this run, beside those that follow every run.
-            streams: whether somebody follows the pieces of a graph that streams; else models answer as a whole.
+            streams: whether a client follows the pieces of a graph that streams; else models answer as a whole.
         """
         limits = [seconds for seconds in (options.timeout_s, self.longest_s) if seconds is not None]
         followers = (*self.observers, *observers, *((journal,) if journal else ()))
@@ -207,7 +207,7 @@ class Proxy:
     Args:
         candidates: the models that may answer, first choice first.
         auto: whether the selector orders the candidates for each call.
-        streams: whether somebody follows pieces; else a method that streams is answered by its whole method.
+        streams: whether a client follows pieces; else a method that streams is answered by its whole method.
     """
 
     __slots__ = ("_auto", "_candidates", "_capability", "_parameter", "_steps", "_streams")

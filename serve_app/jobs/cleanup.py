@@ -23,7 +23,7 @@ def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:
     deleted = 0
     while expired := database.read_here(_expired):
         for job_id, user in expired:
-            artifacts.delete_job_here(user, job_id)  # the bytes first: without the row nobody would find them again
+            artifacts.delete_job_here(user, job_id)  # the bytes first: without the row they could not be found again
             database.write_here(_delete, job_id)
         deleted += len(expired)
     while count := artifacts.expire_here(BATCH_SIZE):

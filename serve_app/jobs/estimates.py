@@ -110,8 +110,8 @@ def learn(connection: Connection, graph: str, steps: list[Step]) -> None:
     for (call, model), seconds in kinds.items():
         mean = sum(seconds) / len(seconds)
         row = {"graph": graph, "call": call, "model": model}
-        here = update(durations).where(*(durations.c[name] == value for name, value in row.items()))
-        moved = here.values(
+        existing = update(durations).where(*(durations.c[name] == value for name, value in row.items()))
+        moved = existing.values(
             seconds=durations.c.seconds * (1 - WEIGHT) + mean * WEIGHT,
             per_run=durations.c.per_run * (1 - WEIGHT) + len(seconds) * WEIGHT,
         )

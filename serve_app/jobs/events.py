@@ -53,7 +53,7 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._reader: asyncio.Task[None] | None = None
         self._ended = threading.Event()
-        self._idle = threading.Event()  # cleared while anybody follows
+        self._idle = threading.Event()  # cleared while there are followers
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
         """The events of a job one by one, see `batches`."""
@@ -213,7 +213,7 @@ def _has_ended(connection: Connection, job_id: str) -> bool:
 
 
 def _events_and_ends_after(connection: Connection, seen: dict[str, int]) -> tuple[list[Event], set[str]]:
-    """As `_events_after`, with the ids of the jobs whose last event is included: one query for all followers."""
+    """The new events, and the ids of the jobs whose last event is among them; read once for all followers."""
     new_events = _events_after(connection, seen)
     ending = {event.job_id for event in new_events if event.ends}
     if not ending:

@@ -127,7 +127,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. `data` is its output, or a problem."""
+    """The outcome of a job. `data` is its output, or a problem."""
 
     status: Literal["succeeded", "failed", "cancelled"]
     data: Mapping[str, Any] | None = None

@@ -151,8 +151,8 @@ def ready(connection: Connection, terms: Terms, most: int = 64) -> int:
     """The number of jobs that wait for an owner, counted up to `most`; 0 if all their users are at their limits."""
     if not candidates(connection, terms):
         return 0
-    some = [select(jobs.c.id).where(waits).limit(most).subquery().select() for waits in (EXPIRED, QUEUED_AND_DUE)]
-    return min(most, len(connection.execute(union_all(*some)).all()))
+    waiting = [select(jobs.c.id).where(waits).limit(most).subquery().select() for waits in (EXPIRED, QUEUED_AND_DUE)]
+    return min(most, len(connection.execute(union_all(*waiting)).all()))
 
 
 def candidates(connection: Connection, terms: Terms, most: int = 1, steal: bool = True) -> list[str]:

@@ -98,7 +98,7 @@ def read(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
 
 
 async def load(kind: Any, text: str, artifacts: Artifacts, user: str) -> Any:
-    """As `read`, in a thread if media may have to be loaded."""
+    """A document as a value of a type, see `read`; in a thread if media may have to be loaded."""
     if ARTIFACT_MARK in text:
         return await asyncio.to_thread(read, kind, text, artifacts, user)
     return read(kind, text, artifacts, user)

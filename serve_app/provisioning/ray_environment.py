@@ -27,7 +27,7 @@ SPEED = {
 # port), after two changes of the configuration made by Ray's template (2.60):
 # - statistics and metrics, which Ray binds to every interface, are bound to loopback;
 # - `option splice-request` is removed: with it, HAProxy does not notice that a client has left if its body came in a
-#   separate packet (measured, 2.8.25), and a run that nobody waits for would be finished.
+#   separate packet (measured, 2.8.25), and its run would go on to its end.
 # If the template changes, the expressions match nothing and HAProxy starts as Ray configured it.
 HAPROXY = """#!/bin/sh
 for file; do

@@ -1,1 +1,1 @@
-"""What wraps a backend in a Serve replica."""
+"""Replicas: the classes that Serve deploys around a backend."""

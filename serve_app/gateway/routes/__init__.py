@@ -1,1 +1,1 @@
-"""One module per group of routes."""
+"""The gateway's routes, one module per group."""
