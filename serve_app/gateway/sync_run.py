@@ -44,9 +44,9 @@ class SyncRun:
         self._id = new_id("job")
         self._adoption: asyncio.Task[Job] | None = None
         executor = jobs.runner.executor
-        self._durable = options.durable or executor.price(graph) > 0
+        self.durable = options.durable or executor.price(graph) > 0
         # A run that never becomes a job, and has no step cache, needs no journal.
-        needs_journal = self._durable or options.wait_s is not None or jobs.runner.caches_steps
+        needs_journal = self.durable or options.wait_s is not None or jobs.runner.caches_steps
         self._journal = jobs.runner.journal(identity.user, self._id, graph.name) if needs_journal else None
         self.run = executor.execute(graph, call, identity, options, journal=self._journal, streams=streams)
 
@@ -60,7 +60,7 @@ class SyncRun:
             new, inputs = await self._new_job()
             return (await self._jobs.create(new, inputs))[0]
         wait_s = self._options.wait_s
-        if self._durable:
+        if self.durable:
             job = await self._become_job(self.run.result)
             return await wait_for(self._jobs, self._graph, job, self._longest_s if wait_s is None else wait_s)
         if wait_s is None:
@@ -103,7 +103,7 @@ class SyncRun:
         Raises:
             MedleyError: as `answer`.
         """
-        if not self._durable:  # straight from the graph's function: no task, no queue
+        if not self.durable:  # straight from the graph's function: no task, no queue
             async with aclosing(self.run.pieces()) as pieces:
                 async for piece in pieces:
                     yield piece

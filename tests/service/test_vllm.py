@@ -89,13 +89,13 @@ def platform():
 """
 
 
-def two_cards_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def two_gpus_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without GPUs: Ray is told that there are two, and vLLM's engine for CPUs takes them."""
     (folder / "medley_gpus.py").write_text(GPUS)
     about = folder / "medley_gpus-1.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medley-GPUs\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[vllm.platform_plugins]\nmedley_gpus = medley_cards:platform\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medley-gpus\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[vllm.platform_plugins]\nmedley_gpus = medley_gpus:platform\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 2}))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
@@ -109,7 +109,7 @@ def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     if torch.cuda.device_count() == 1:
         pytest.skip("there is one GPU here: it takes two")
     if not torch.cuda.is_available():
-        two_cards_in_name(tmp_path_factory.mktemp("platform"), monkeypatch)
+        two_gpus_in_name(tmp_path_factory.mktemp("platform"), monkeypatch)
     with running(tmp_path_factory, deployment=GROUP, options=DIVIDED) as live:
         yield live
 
@@ -174,7 +174,7 @@ def test_models_that_share_take_turns_and_the_engine_of_the_one_that_left_has_en
     assert len(set.union(*seen)) == 4
 
 
-def test_weights_divided_among_the_cards_of_a_placement_group(divided: Live, tmp_path: Path) -> None:
+def test_weights_divided_among_the_gpus_of_a_placement_group(divided: Live, tmp_path: Path) -> None:
     """They write, take other options beside the old engine, and come back when the replica is killed."""
 
     def said() -> str:

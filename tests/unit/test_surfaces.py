@@ -461,12 +461,7 @@ async def test_a_stream_of_events_is_kept_alive_and_ended(monkeypatch: pytest.Mo
         sent.append(message.get("body", b""))
 
     await EventStream(slow()).stream_response(send)
-    assert sent == [
-        b"",
-        b"data: 1\n\n",
-        b": keep-alive\n\n",
-        b": keep-alive\n\n",
-        b"id: 7\nevent: step\ndata: 2\n\n",
-        b"",
-    ]
+    comment = b": keep-alive\n\n"
+    assert [body for body in sent if body != comment] == [b"", b"data: 1\n\n", b"id: 7\nevent: step\ndata: 2\n\n", b""]
+    assert comment in sent[2:-2]  # in the pause
     assert closed.is_set()

@@ -119,7 +119,8 @@ def _endpoint(service: Service, graph: Graph[..., Any]) -> Callable[[Request], A
         streams = not options.respond_async and "text/event-stream" in request.headers.get("accept", "")
         run = SyncRun(jobs, graph, call, request.scope["identity"], options, streams)
         if streams:
-            return await begun(_events(run, request), FIRST_EVENT_S)
+            # A run that is to be a job is refused before anything is sent, however long the database takes.
+            return await begun(_events(run, request), None if run.durable else FIRST_EVENT_S)
         result = await run.answer()
         if isinstance(result, Job):
             return accepted(result)
