@@ -39,7 +39,7 @@ VOICES = {
 }
 WISHES = {"choose": 80, "measure": 90}
 MARGINS = (0.0, 0.4, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0, 2.1, 2.2)  # of sureness
-SAMPLE = ("a red circle on a blue background", "what can you do")  # serve_app/sample.py
+SAMPLE = ("a red circle on a blue background", "what can you do")  # serve_app/cli/demo.py
 SAMPLE_VOICES = (
     "en-us",
     "en-us+f2",
