@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.unit.hub import COMMIT, Files, hub
@@ -47,6 +48,7 @@ def files_of(folder: Path) -> Files:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_models_start_offline_with_what_was_pulled(tmp_path: Path) -> None:
     painter = write_sdxl(tmp_path / "painter")
     repositories = {

@@ -77,6 +77,7 @@ def test_bad_audio(name: str, data: bytes, status: int, client: httpx.Client) ->
     refused(client.post("/api/v1/graphs/transcription", files={"audio": ("x.wav", data)}), status, "audio")
 
 
+@pytest.mark.slow
 def test_an_hour_of_silence(client: httpx.Client) -> None:
     problem = refused(client.post("/api/v1/graphs/transcription", files={"audio": hour_of_silence()}), 422, "audio")
     assert "600 s" in problem["detail"]

@@ -91,6 +91,7 @@ def test_weights_change_under_load_and_no_request_fails(live: Live, document: di
     assert {(256, 256), (128, 128)} == set(sizes)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_there_are_named_to_callers_by_health_and_by_serve_status_and_others_go_on(
     live: Live, client: httpx.Client, document: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_changed_replica_count_reaches_one_deployment(live: Live, document: di
     }
 
 
+@pytest.mark.slow
 def test_serve_run_needs_nothing_of_ours(tmp_path: Path) -> None:
     """`serve run` with the profile in a Ray of its own: the same service, and a key kept for its owner only."""
     port = free_port()

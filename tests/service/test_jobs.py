@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import websockets.sync.client
 
 from serve_app.clients.http import Remote, ServerEvent
@@ -109,6 +110,7 @@ def handed_over(live: Live, id: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_rolling_update_hands_jobs_over(live: Live, client: httpx.Client, tmp_path: Path) -> None:
     """`serve deploy` with other workers: the old ones give back what they run, with the steps that are done."""
     original, changed = profile_document(), profile_document()
