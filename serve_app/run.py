@@ -116,6 +116,7 @@ class Run:
     ) -> None:
         self.graph, self.call, self.identity = graph, call, identity
         self._steps, self._price, self._journal, self._streams = steps, price, journal, streams
+        self._models = graph.models_of(call)  # that the call names, by parameter
 
     @property
     def steps(self) -> list[Step]:
@@ -181,7 +182,7 @@ class Run:
         Raises:
             MedleyError: the profile has no such model.
         """
-        name = self.graph.models_of(self.call).get(parameter) or usual
+        name = self._models.get(parameter) or usual
         models = self._steps.models
         candidates = models.offering(capability) if name in (None, AUTO) else (models.named(name, capability),)
         return Proxy(self._steps, parameter, capability, candidates, name == AUTO, self._streams)
