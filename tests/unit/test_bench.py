@@ -10,7 +10,7 @@ from bench import report
 from bench.report import FRONT_PAGE, front_page, update_figures
 
 MACHINE = {"cores": 2, "memory_gib": 23.5, "python": "3.11.7"}
-README = "# M\n\n| the starter profile is ready after | 44.7 s | <= 90 | yes |\n| another | 1 s | | |\n"
+README = "# M\n\n| a killed worker's job goes on after | 44.7 s | <= 90 | yes |\n| another | 1 s | | |\n"
 PAGE = (
     "before\n<!-- bench:gateway -->\nold\n<!-- bench:end -->\nbetween\n<!-- bench:jobs -->\nkept\n<!-- bench:end -->\n"
 )
@@ -26,7 +26,7 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(report, "README", tmp_path / "README.md")
     monkeypatch.setattr(report, "BENCHMARKS", tmp_path / "benchmarks.md")
-    rows = [row("starter profile ready", 95.25, met=False)]
+    rows = [row("SQLite: killed worker's job goes on after", 95.25, met=False)]
     document = {"machine": MACHINE, "date": "2026-11-27T10:00:00", "rows": rows}
     (tmp_path / "gateway.json").write_text(json.dumps(document))
     return tmp_path
@@ -36,10 +36,10 @@ def test_the_part_that_was_measured_is_replaced_and_the_others_stay(docs: Path) 
     update_figures(docs)
     page = (docs / "benchmarks.md").read_text()
     assert "old" not in page
-    assert "| starter profile ready | 95.2 s | <= 90 | **no** |" in page
+    assert "| SQLite: killed worker's job goes on after | 95.2 s | <= 90 | **no** |" in page
     assert "2026-11-27, 2 cores, 23.5 GiB, Python 3.11.7." in page
     assert "kept" in page
-    assert "| the starter profile is ready after | 95.2 s | <= 90 | **no** |" in (docs / "README.md").read_text()
+    assert "| a killed worker's job goes on after | 95.2 s | <= 90 | **no** |" in (docs / "README.md").read_text()
     assert "| another | 1 s | | |" in (docs / "README.md").read_text()
 
 
