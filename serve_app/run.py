@@ -5,6 +5,7 @@ proxy is a step (`steps.py`).
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -47,6 +48,10 @@ class RunOptions:
         """Whether the run must be a job from the start."""
         return self.respond_async or self.idempotency_key is not None or self.webhook is not None
 
+    def limited_s(self, longest_s: float) -> float:
+        """Longest the run may take where a run may take `longest_s` seconds at most."""
+        return longest_s if self.timeout_s is None else min(self.timeout_s, longest_s)
+
 
 DEFAULT_OPTIONS = RunOptions()
 
@@ -58,13 +63,13 @@ class Executor:
     Args:
         models: the profile's models.
         prices: credits that a run of a graph costs, by the graph's name; others cost none.
-        longest_s: longest a run may take, in seconds; None: any time.
+        longest_s: longest a run may take, in seconds; infinity: any time.
         observers: follow every run.
     """
 
     models: Models
     prices: Mapping[str, int] = field(default_factory=dict[str, int])
-    longest_s: float | None = None
+    longest_s: float = math.inf
     observers: tuple[Observer, ...] = ()
 
     def price(self, graph: Graph[..., Any]) -> int:
@@ -90,9 +95,8 @@ class Executor:
             observers: follow this run, beside those that follow every run.
             streams: whether a client follows the pieces of a graph that streams; else models answer as a whole.
         """
-        limits = [seconds for seconds in (options.timeout_s, self.longest_s) if seconds is not None]
         followers = (*self.observers, *observers, *((journal,) if journal else ()))
-        steps = Steps(self.models, followers, journal, min(limits, default=None), graph.name)
+        steps = Steps(self.models, followers, journal, options.limited_s(self.longest_s), graph.name)
         return Run(graph, call, identity, steps, self.price(graph), journal, streams)
 
 
@@ -122,11 +126,6 @@ class Run:
     def steps(self) -> list[Step]:
         """The steps so far, in the order they began."""
         return self._steps.all
-
-    @property
-    def observers(self) -> tuple[Observer, ...]:
-        """The observers of the run."""
-        return self._steps.observers
 
     def observe(self, observer: Observer) -> None:
         """Have one more observer follow the run from here on."""

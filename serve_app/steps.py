@@ -4,6 +4,7 @@ another replica if its own is lost, passed to the next model if a model cannot a
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -104,7 +105,7 @@ class Steps:
         models: the profile's models.
         observers: follow each step; the journal is among them.
         journal: keeps answers.
-        longest_s: seconds the run may take; then what it waits for is cancelled.
+        longest_s: seconds the run may take, then what it waits for is cancelled; infinity: any time.
         graph: the graph's name; "" for calls outside of one.
     """
 
@@ -127,7 +128,7 @@ class Steps:
         models: Models,
         observers: tuple[Observer, ...],
         journal: Journal | None,
-        longest_s: float | None,
+        longest_s: float,
         graph: str = "",
     ) -> None:
         self.all: list[Step] = []
@@ -137,7 +138,7 @@ class Steps:
         self._tasks: set[asyncio.Task[Any] | None] = set()
         self._drivers: set[asyncio.Task[Any] | None] = set()  # tasks that await the run itself
         self._longest_s = longest_s
-        self._deadline = None if longest_s is None else asyncio.get_running_loop().time() + longest_s
+        self._deadline = None if math.isinf(longest_s) else asyncio.get_running_loop().time() + longest_s
 
     async def answer(self, call: StepCall) -> Any:
         """The answer of the first model that can give one.

@@ -16,6 +16,7 @@ reserves the credits.
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -228,4 +229,4 @@ class HandledModels:
         from ..steps import Steps
 
         model = self._models.named(name)
-        return Proxy(Steps(self._models, (), None, None), name, model.capabilities[0], (model,))
+        return Proxy(Steps(self._models, (), None, math.inf), name, model.capabilities[0], (model,))

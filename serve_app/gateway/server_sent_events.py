@@ -82,14 +82,15 @@ async def begun(events: AsyncGenerator[str], within_s: float | None = None) -> E
 
 async def _chained(first: "asyncio.Future[Any]", rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
     """A stream of events whose first item was requested earlier."""
-    try:
-        item = await first
-        if item is not None:
+    async with contextlib.aclosing(rest):
+        try:
+            item = await first
+            if item is None:
+                return
             yield item
-        async with contextlib.aclosing(rest):
-            async for text in rest:
-                yield text
-    finally:
-        if not first.done():
-            first.cancel()
-            await asyncio.wait((first,))
+        finally:
+            if not first.done():
+                first.cancel()
+                await asyncio.wait((first,))
+        async for text in rest:
+            yield text

@@ -117,8 +117,7 @@ class SyncRun:
 
     @property
     def _longest_s(self) -> float:
-        longest_s = self._jobs.config.timeout_s
-        return min(self._options.timeout_s or longest_s, longest_s)
+        return self._options.limited_s(self._jobs.config.timeout_s)
 
     def _end_unless_job(self, work: "asyncio.Task[Any]") -> None:
         """Cancel the work at once, or, if it is becoming a job, only if that fails."""

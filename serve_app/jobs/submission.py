@@ -42,7 +42,7 @@ async def new_job(
         graph=graph.name,
         input=json.dumps(document),
         priority=options.priority,
-        timeout_s=min(options.timeout_s or config.timeout_s, config.timeout_s),
+        timeout_s=options.limited_s(config.timeout_s),
         price=config.prices.get(graph.name, 0),
         idempotency_key=options.idempotency_key,
         request_digest=request_digest,

@@ -1,5 +1,6 @@
 """Runs of graphs, and single model calls as a run makes them, over any models."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ class Calls:
         models: Models,
         named: Mapping[str, str] | None = None,
         on_step: Callable[[Step], None] | None = None,
-        longest_s: float | None = None,
+        longest_s: float = math.inf,
         journal: Journal | None = None,
     ) -> None:
         followers = (*((Follower(on_step),) if on_step else ()), *((journal,) if journal else ()))
