@@ -27,6 +27,10 @@ SPEED = {
     "RAY_worker_niceness": "0",
 }
 
+# On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. Like this it
+# keeps to loopback, as on macOS, where Ray runs no clusters.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
 # A wrapper that corrects the configuration that Ray made, and starts HAProxy so that it ends with Ray, however Ray ends
 # (it was seen to stay behind and hold its port).
 HAPROXY = """#!/bin/sh
@@ -84,13 +88,23 @@ def local_environment(directory: Path) -> dict[str, str]:
         "DASHBOARD_METRIC_PORT": str(free_port()),
         # A draining replica waits this long, so that the HAProxy of every node learns of it (30 s on a cluster).
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. As
-        # on macOS, where Ray runs no clusters, it keeps to loopback.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **LOOPBACK,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def keep_to_loopback(address: str) -> None:
+    """Prepare this process for `ray.init` with the address of a Ray that keeps to loopback; others need nothing."""
+    if address.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+        return
+    os.environ.update(LOOPBACK)
+    if "ray" in sys.modules:  # Ray has read its environment already, as in a notebook that imports it first
+        from ray._private import ray_constants
+
+        assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)  # a Ray that renames it fails here, not at a timeout
+        ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def schedule_as_batch() -> None:
