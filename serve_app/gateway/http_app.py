@@ -48,7 +48,7 @@ def http_app(
     if callback_secret:
         app.include_router(callbacks.router(callback_secret, tell))
     app.include_router(openai.router(service))
-    aliases.add_aliases(app)
+    aliases.add_aliases(app, gateway)
     app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)

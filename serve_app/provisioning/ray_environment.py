@@ -21,14 +21,16 @@ SPEED = {
     # Autoscaling sees load after one second instead of ten.
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    # A call's arguments and its answer; with Ray's 4 MB, a conversation that `max_text_mb` allows would not arrive.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
     # Ray starts workers with niceness 15, so that its own processes get their share where thousands of workers shuffle
     # data (ray-project/ray#24928). Here the workers are the service: any other process of the machine went first, and
     # a language model on a CPU wrote a tenth fewer tokens.
     "RAY_worker_niceness": "0",
 }
 
-# On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. Like this it
-# keeps to loopback, as on macOS, where Ray runs no clusters.
+# On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. With this
+# it keeps to loopback, as on macOS, where Ray runs no clusters.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 # A wrapper that corrects the configuration that Ray made, and starts HAProxy so that it ends with Ray, however Ray ends

@@ -14,8 +14,9 @@ from deployments import pixels
 from deployments.errors import InvalidInput
 from deployments.media import Image
 
+from ...json_body import read_json
 from ...service import Service
-from .shared import DEFAULT_MODEL, body_of, form_body, json_body, names, prepare
+from .shared import DEFAULT_MODEL, body_of, form_body, names, prepare
 
 
 class ImageCreation(BaseModel):
@@ -50,11 +51,12 @@ class ImageEdit(ImageVariation):
 
 
 def add_generations(routes: APIRouter, service: Service) -> None:
+    text_limit = service.config.gateway.body_limit(holds_media=False)
     image_generation = service.graph("image_generation")
 
     @routes.post("/images/generations", summary="Create images", openapi_extra=body_of(ImageCreation))
     async def images_generations(request: Request) -> Response:
-        body = await json_body(request, ImageCreation)
+        body = await read_json(request, ImageCreation, *text_limit)
         width, height = body.sides
         fields: dict[str, Any] = {"prompt": body.prompt, "count": body.n or 1, "width": width, "height": height}
         with names({"width": "size", "height": "size", "count": "n"}):
