@@ -288,7 +288,7 @@ def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any
         "title": error.title,
         "status": error.status,
         "detail": clipped(str(error), MAX_DETAIL),
-        "instance": clipped(instance, MAX_DETAIL),
+        "instance": instance,
         "request_id": request_id,
     }
     if isinstance(error, InvalidRequest):
