@@ -144,6 +144,10 @@ class JobsConfig(Strict):
         default=3600, gt=0, le=7 * 86400, description="Longest a job may run, in seconds, with retries"
     )
     keep_days: float = Field(default=7, gt=0, le=3650, description="Days for which ended jobs and artifacts are kept")
+    max_stored_gb: float = Field(default=50, gt=0, description="GB of artifacts that are kept for one user")
+    max_jobs: int = Field(default=100_000, ge=1, description="Jobs that are kept for one user, ended ones included")
+    max_waiting: int = Field(default=10_000, ge=1, description="Jobs of one user that may wait for a worker")
+    max_webhooks: int = Field(default=1_000, ge=1, description="Webhooks of one user, jobs' own URLs included")
     prices: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="Credits that a run of a graph costs, by the graph's name; other graphs are free"
     )

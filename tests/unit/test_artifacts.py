@@ -30,6 +30,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.errors import MedleyError
 from deployments.media import MediaLimits
 from serve_app.accounts.keys import Identity
+from serve_app.accounts.usage import Usage
+from serve_app.config.schema import JobsConfig
 from serve_app.config.settings import Settings
 from serve_app.errors import InvalidConfig, NotFound, StorageUnavailable
 from serve_app.gateway.error_responses import error_response
@@ -526,7 +528,8 @@ def http_client(
     artifacts: Artifacts, user: str | None = "ann", max_bytes: int = 10_000_000, video_s: float = 300
 ) -> httpx.AsyncClient:
     app = FastAPI()
-    app.include_router(router(artifacts, max_bytes, MediaLimits(image_pixels=10_000, video_seconds=video_s)))
+    limits = MediaLimits(image_pixels=10_000, video_seconds=video_s)
+    app.include_router(router(artifacts, Usage(artifacts._database, JobsConfig()), max_bytes, limits))
 
     async def answer(request: Any, error: Exception) -> Any:
         assert isinstance(error, MedleyError)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from deployments.errors import InvalidInput, UnsupportedMedia
 from deployments.media import Audio, Image, Media, MediaLimits, Video
 
+from ...accounts.usage import Usage
 from ...errors import BodyTooLarge, Refused, Unauthorized
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
@@ -39,7 +40,7 @@ class Sharing(BaseModel):
     seconds: int = Field(default=3600, ge=1, le=MAX_SECONDS, description="How long the URL works")
 
 
-def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRouter:
+def router(artifacts: Artifacts, usage: Usage, max_bytes: int, limits: MediaLimits) -> APIRouter:
     """The routes of artifacts; an upload has at most `max_bytes`, and its media are within `limits`."""
     routes = APIRouter(prefix=PATH, tags=["artifacts"])
 
@@ -49,7 +50,9 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         if len(data) > max_bytes:
             raise BodyTooLarge(f"The file has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
         media_type = await in_parsing_pool(_identify, data, claimed, limits)
-        artifact = await artifacts.add(request.scope["identity"].user, "references", data, media_type)
+        user = request.scope["identity"].user
+        await usage.admit_upload(user, len(data))
+        artifact = await artifacts.add(user, "references", data, media_type)
         return JSONResponse(_described(artifact, request), 201, {"location": f"{PATH}/{artifact.id}"})
 
     @routes.get("", summary="Your artifacts, newest first")
