@@ -109,6 +109,11 @@ class NodeConfig(Strict):
 class GatewayConfig(Strict):
     """The settings of the gateway."""
 
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#@\s]+$",
+        description="Address at which clients reach this service, such as https://medley.example.com",
+    )
     cors_origins: list[str] = Field(default=[], description="Origins whose pages may call the API; `*` for all")
     max_body_mb: float = Field(default=32, gt=0, le=2048, description="Largest request body, in MB")
     max_text_mb: float = Field(default=8, gt=0, le=32, description="Largest request body without media, in MB")
