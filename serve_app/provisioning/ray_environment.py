@@ -31,6 +31,9 @@ SPEED = {
     "RAY_worker_niceness": "0",
 }
 
+# HAProxy closes a connection on which nothing moves, where nothing corrects its configuration.
+DEADLINES = {"RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(haproxy_config.SILENCE_TIMEOUT_S)}
+
 # On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. With this
 # it keeps to loopback, as on macOS, where Ray runs no clusters.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}

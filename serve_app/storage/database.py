@@ -238,8 +238,8 @@ class Database:
         except DBAPIError as error:
             if self.is_sqlite and any(damage in str(error.orig) for damage in DAMAGED):
                 raise InvalidConfig(
-                    f"{self._engine.url.database} is damaged ({error.orig}). Put a backup in its place, or move it away "
-                    "to start with an empty database."
+                    f"{self._engine.url.database} is damaged ({error.orig}). Put a backup in its place, or move it "
+                    "away to start with an empty database."
                 ) from None
             raise
 
