@@ -1,7 +1,8 @@
 """Freepik's API: a task is created, its status asked for until it is complete, then its picture fetched.
 
 The key goes in `x-freepik-api-key`; pictures lie where Freepik says. https://docs.freepik.com/api-reference
-A task is billed, so it is never asked for again where it may have been created. Where Freepik can call back
+A task is billed, so it is never asked for again where it may have been created: a call that is repeated takes the task
+of the earlier attempt up again (`provider_tasks.py`). Where Freepik can call back
 (`callbacks.py`), the status is asked for when it does, and now and then in case that got lost.
 """
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from .callbacks import CALLBACK_PATH, SECRET_VARIABLE, Callbacks, Task
 from .errors import InvalidInput, ModelUnavailable
+from .provider_tasks import digest_of, tasks_of_call
 from .remote_address import checked_base, key_of
 from .remote_http import VARIABLE, Blame, Connection, RemoteOptions
 from .remote_media import Downloads
@@ -68,7 +70,7 @@ async def picture_of_task(
     if callbacks is not None and options.webhook_base is not None:
         body = body | {"webhook_url": options.webhook_base.rstrip("/") + CALLBACK_PATH}
         wait, pause = callbacks.wait, longest
-    task = await connection.ask("POST", path, _task, blame, creates=True, json=body)
+    task = await _begun(connection, path, body, blame)
     try:
         async with asyncio.timeout(options.longest_task_s):
             while not task.ended:
@@ -82,6 +84,18 @@ async def picture_of_task(
     if task.status == "FAILED" or not task.generated:
         raise ModelUnavailable(f"{connection.host} could not do the task")
     return await Downloads(connection).fetch(task.generated[0])
+
+
+async def _begun(connection: Connection, path: str, body: dict[str, Any], blame: Blame) -> Task:
+    """The task of an earlier attempt at the same request, unless it has failed; else a new one."""
+    tasks, request = tasks_of_call(), digest_of(path, body)
+    while (earlier := tasks.take_up(request)) is not None:
+        task = await connection.ask("GET", f"{path}/{earlier}", _task, blame)
+        if task.status != "FAILED":
+            return task
+    task = await connection.ask("POST", path, _task, blame, creates=True, json=body)
+    tasks.created(request, task.task_id)
+    return task
 
 
 def _task(body: bytes) -> Task:

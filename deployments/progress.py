@@ -1,11 +1,13 @@
 """How far a call is, told from inside a model to whoever follows it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+from .provider_tasks import TaskCreated, Tasks, calling
 
 EVERY_S = 0.5  # the shortest time between two tellings to who follows from another process
 
@@ -37,31 +39,43 @@ def teller() -> Tell:
     return _follower.get() or (lambda fraction: None)
 
 
-async def following(call: Coroutine[Any, Any, Any]) -> AsyncGenerator[Any]:
-    """How far `call` is, as it goes on (`Progress`), then its answer. Closing the iterator cancels the call.
+async def following(call: Coroutine[Any, Any, Any], tasks: Iterable[str] = ()) -> AsyncGenerator[Any]:
+    """What `call` tells as it goes on (`Progress`, `TaskCreated`), then its answer. Closing the iterator cancels the
+    call.
+
+    Args:
+        tasks: provider's tasks that earlier attempts at the call created.
 
     Raises:
         what the call raises.
     """
     loop, moved = asyncio.get_running_loop(), asyncio.Event()
-    newest = 0.0
+    newest: float | None = None
+    created = list[TaskCreated]()
+
+    def keep(task: TaskCreated) -> None:
+        created.append(task)
+        loop.call_soon_threadsafe(moved.set)
 
     def tell(fraction: float) -> None:
         nonlocal newest
         newest = fraction
         loop.call_soon_threadsafe(moved.set)
 
-    with followed_by(tell):
+    with followed_by(tell), calling(Tasks(tasks, keep)):
         task = asyncio.create_task(call)
     task.add_done_callback(lambda done: moved.set())
     try:
         while True:
             await moved.wait()
+            moved.clear()
+            while created:
+                yield created.pop(0)
             if task.done():
                 break
-            moved.clear()
-            yield Progress(newest)
-            await asyncio.wait((task,), timeout=EVERY_S)
+            if newest is not None:
+                yield Progress(newest)
+                await asyncio.wait((task,), timeout=EVERY_S)
         yield task.result()
     finally:
         task.cancel()

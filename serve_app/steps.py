@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
@@ -17,6 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from deployments.errors import MedleyError, ModelUnavailable
 from deployments.progress import Progress
+from deployments.provider_tasks import TaskCreated
 
 from .errors import ModelFailed, ReceiverUnreachable, RunTimedOut
 from .models.methods import Method
@@ -97,6 +98,17 @@ class Journal(Observer, Protocol):
         """Keep an answer; returns when it is stored."""
         ...
 
+    async def tasks(self, step: Step, call: StepCall) -> "ProviderTasks":
+        """The tasks that earlier attempts at the step had providers do, by model."""
+        ...
+
+    async def keep_task(self, step: Step, call: StepCall, task: str) -> None:
+        """Keep a task that the step's model has a provider do; returns when it is stored."""
+        ...
+
+
+ProviderTasks = dict[str, list[str]]  # tasks by the name of their model, see `deployments/provider_tasks.py`
+
 
 class Steps:
     """The steps of one run.
@@ -164,13 +176,16 @@ class Steps:
                 for item in recorded.value if call.signature.streams else (recorded.value,):
                     yield item
                 return
-            for model in self.breaker.order(call.candidates, call.method):
+            tasks = await journal.tasks(step, call) if journal else ProviderTasks()
+            # First a model whose provider has begun, and billed, the work.
+            models = self.breaker.order(call.candidates, call.method)
+            for model in sorted(models, key=lambda model: model.name not in tasks) if tasks else models:
                 for attempt in range(ATTEMPTS):
                     await self._attempt(step, model, attempt)
                     response = None
                     try:
-                        response = self._send(call, model)
-                        next_item = self._reader(step, call, model, response)
+                        response = self._send(call, model, tasks.get(model.name, ()))
+                        next_item = self._reader(step, call, model, response, tasks)
                         item = await unless_it_cannot_start(model.deployment, next_item())
                         while item is not _END:
                             begun = True
@@ -272,16 +287,18 @@ class Steps:
         step.attempts += 1
         self._tell(step)
 
-    def _send(self, call: StepCall, model: Model) -> Any:
+    def _send(self, call: StepCall, model: Model, tasks: Sequence[str]) -> Any:
         """Serve's response to the call, not awaited."""
         if not call.signature.streams and model.tells_progress:
-            return model.followed(call.method)(*call.args, **call.kwargs)
+            return model.followed(call.method, tasks)(*call.args, **call.kwargs)
         return model.caller(call.method, call.signature)(*call.args, **call.kwargs)
 
-    def _reader(self, step: Step, call: StepCall, model: Model, response: Any) -> Callable[[], Awaitable[Any]]:
+    def _reader(
+        self, step: Step, call: StepCall, model: Model, response: Any, tasks: ProviderTasks
+    ) -> Callable[[], Awaitable[Any]]:
         """A function that returns the response's next item, `_END` after the last."""
         if not call.signature.streams:
-            answer = self._followed(step, response) if model.tells_progress else response
+            answer = self._followed(step, call, response, tasks) if model.tells_progress else response
             return lambda: answer  # read once
         items = aiter(response)
         if not isinstance(response, ReceivedStream):
@@ -290,13 +307,19 @@ class Steps:
             response.fail_at(self._deadline, self.timed_out())
         return lambda: anext(items, _END)
 
-    async def _followed(self, step: Step, response: Any) -> Any:
-        """The answer of a model that reports its progress, which the step passes to observers."""
+    async def _followed(self, step: Step, call: StepCall, response: Any, tasks: ProviderTasks) -> Any:
+        """The answer of a model that reports its progress, which the step passes to observers, and its provider's
+        tasks, which are kept for another attempt."""
         async for item in response:
-            if not isinstance(item, Progress):
+            if isinstance(item, Progress):
+                step.fraction = item.fraction
+                self._tell(step)
+            elif isinstance(item, TaskCreated):
+                tasks.setdefault(step.model, []).append(item.task)
+                if self.journal:
+                    await self.journal.keep_task(step, call, item.task)
+            else:
                 return item
-            step.fraction = item.fraction
-            self._tell(step)
         raise ModelFailed(f"{step.model} gave no answer")
 
     def _recalled(self, step: Step, recorded: Recorded) -> None:

@@ -1,7 +1,7 @@
 """Image enhancement by Freepik: Magnific's upscaler, which keeps to the picture or invents detail."""
 
 import base64
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class FreepikImageEnhancement(CalledBack, Remote, ImageEnhancement):
     is continued beyond its edges and cut again. A result has at most 25 million pixels. Transparency is enlarged here,
     by bicubic, and a colour profile is put back. The same call need not give the same picture; each is billed.
     """
+
+    tells_progress: ClassVar[bool] = True  # its tasks, which a repeated call takes up again
 
     class Options(FreepikOptions):
         """Which upscaler, and how."""

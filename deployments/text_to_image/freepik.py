@@ -3,7 +3,7 @@
 import base64
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -47,6 +47,8 @@ class FreepikTextToImage(CalledBack, RemotePainter):
     steps; `flux-dev` and `classic-fast` take a seed, `classic-fast` a negative prompt and guidance (0 to 2) too, and a
     caller who names what the model does not take is refused. Freepik's filter is always on.
     """
+
+    tells_progress: ClassVar[bool] = True  # its tasks, which a repeated call takes up again
 
     class Options(FreepikOptions, PainterOptions):
         """Which model, and what holds when the caller does not say."""

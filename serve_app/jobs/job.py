@@ -99,6 +99,17 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
+class TaskRecord:
+    """A task that an unfinished step has a provider do."""
+
+    step: str
+    call: str
+    digest: str
+    model: str
+    task: str
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened to a job; `seq` counts from 1 within it, `data` is JSON."""
 
@@ -115,12 +126,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A job just claimed, with the finished steps of its earlier attempts."""
+    """A job just claimed, with the finished steps of its earlier attempts, and the provider's tasks of each unfinished
+    one."""
 
     job: Job
     steps: tuple[StepRecord, ...]
     next_seq: int
     seconds_left: float  # until the job times out, by the database's clock
+    tasks: tuple[tuple[TaskRecord, ...], ...] = ()
 
     @property
     def held(self) -> Held:

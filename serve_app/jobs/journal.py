@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from ..errors import StorageUnavailable
-from ..steps import Recorded, Step, StepCall
+from ..steps import ProviderTasks, Recorded, Step, StepCall
 from ..storage.artifacts import Artifact
 from ..storage.database import Database
 from . import lease
 from .estimates import Estimate
-from .job import Claimed, Event, EventKind, Held, Outcome, StepRecord
+from .job import Claimed, Event, EventKind, Held, Outcome, StepRecord, TaskRecord
 from .serialization import Writer, digest, holds_media, load
 from .step_cache import StepCache
 from .view import step_view
@@ -56,6 +56,8 @@ class Journal:
         self._pieces: list[Any] = []  # JSON values, not yet among the events
         self._done: dict[tuple[str, str], list[StepRecord]] = defaultdict(list)
         self._digests: dict[str, str] = {}
+        self._tasks: dict[tuple[str, str], list[ProviderTasks]] = defaultdict(list)  # of unfinished earlier steps
+        self._tasks_in_memory: list[tuple[Step, StepCall, str]] = []
         self._order = asyncio.Lock()  # commits of a job are one after the other, in the order of their events
         self._flushing: asyncio.Task[None] | None = None
 
@@ -80,12 +82,20 @@ class Journal:
             self._seq = claimed.next_seq
             for record in claimed.steps:
                 self._done[record.call, record.digest].append(record)
+            for records in claimed.tasks:
+                by_model = ProviderTasks()
+                for record in records:
+                    by_model.setdefault(record.model, []).append(record.task)
+                self._tasks[records[0].call, records[0].digest].append(by_model)
             self._held = claimed.held
             for step in self.steps:  # begun before the run was a job
                 self._add_event("step", step_view(step))
             for step, call, value in self._steps_in_memory:
                 await self._commit_step(step, call, value)
             self._steps_in_memory.clear()
+            for step, call, task in self._tasks_in_memory:
+                await self._commit_task(step, call, task)
+            self._tasks_in_memory.clear()
         self._flush_soon()
 
     def step(self, step: Step) -> None:
@@ -132,6 +142,17 @@ class Journal:
                 self._steps_in_memory.append((step, call, value))
                 return
             await self._commit_step(step, call, value)
+
+    async def tasks(self, step: Step, call: StepCall) -> ProviderTasks:
+        waiting = self._tasks.get((call.name, await self._digest(step, call))) if self._tasks else None
+        return waiting.pop(0) if waiting else ProviderTasks()
+
+    async def keep_task(self, step: Step, call: StepCall, task: str) -> None:
+        async with self._order:
+            if self._held is None:
+                self._tasks_in_memory.append((step, call, task))
+                return
+            await self._commit_task(step, call, task)
 
     async def finish(self, status: Any, data: Any, charged: int, artifacts: Sequence[Artifact], keep_s: float) -> None:
         """End the job.
@@ -199,6 +220,11 @@ class Journal:
         await self._commit(work)
         if self._cache is not None and not step.cached:
             await self._cache.keep(self._temporary.user, call, key, record, size)
+
+    async def _commit_task(self, step: Step, call: StepCall, task: str) -> None:
+        held = self._owned()
+        record = TaskRecord(step.name, call.name, await self._digest(step, call), step.model, task)
+        await self._commit(lambda connection: lease.keep_task(connection, held, record))
 
     async def _digest(self, step: Step, call: StepCall) -> str:
         if step.name not in self._digests:

@@ -31,13 +31,13 @@ from sqlalchemy import (
 from ..errors import WorkerLost, problem
 from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
-from ..storage.compiled_statement import InsertNew, Statement
+from ..storage.compiled_statement import InsertNew, Statement, insert_new
 from ..storage.locks import CLAIM_LOCK, lock
-from ..storage.tables import events, jobs, now, steps
+from ..storage.tables import events, jobs, now, provider_tasks, steps
 from . import queue, settlement
-from .job import GRAPH, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord
+from .job import GRAPH, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord, TaskRecord
 from .next_jobs import EXPIRED, QUEUED_AND_DUE, RUNS, Lane, Terms, candidates
-from .rows import FIRST_EVENT, LISTENS, end_state, job_of, step_records, write_events
+from .rows import FIRST_EVENT, LISTENS, end_state, job_of, step_records, task_records, write_events
 
 
 class LeaseLost(Exception):
@@ -129,12 +129,14 @@ def take(connection: Connection, owner: str, terms: Terms, chosen: Sequence[str]
             outcome = _ended_without_run(job, terms)
             finish(connection, Held(job.id, job.fence), outcome, last + 1, keep_s=terms.keep_s)
             continue
-        done = step_records(connection, job.id) if job.fence > 1 else ()
+        done, tasks = (
+            (step_records(connection, job.id), task_records(connection, job.id)) if job.fence > 1 else ((), ())
+        )
         if job.kind == GRAPH:
             data = {"status": "running", "attempt": job.attempts}
             new_events.append(Event(job.id, last + 1, "state", json.dumps(data)))
         left = job.timeout_s - (row.at - (job.started_at or row.at))
-        claimed.append(Claimed(job, done, last + 2, left))
+        claimed.append(Claimed(job, done, last + 2, left, tasks))
     write_events(connection, new_events)
     return claimed
 
@@ -209,6 +211,16 @@ def commit_step(
     # A step that was committed before, in a commit whose reply was lost, stays as it is.
     INSERT_STEPS(connection, [{**vars(record), "job_id": held.job_id, "fence": held.fence}])
     write_events(connection, new_events)
+
+
+def keep_task(connection: Connection, held: Held, record: TaskRecord) -> None:
+    """Keep a task that an unfinished step has a provider do, so that a later attempt takes it up again. Idempotent.
+
+    Raises:
+        LeaseLost: another owner has the job.
+    """
+    _hold(connection, held, None)
+    connection.execute(insert_new(connection, provider_tasks, **vars(record), job_id=held.job_id, created_at=now()))
 
 
 def note(connection: Connection, held: Held, new_events: Sequence[Event], progress: str | None = None) -> None:

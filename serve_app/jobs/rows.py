@@ -3,6 +3,7 @@
 # SQLAlchemy leaves the kinds of its number types open.
 # pyright: reportUnknownArgumentType=false
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +12,15 @@ from sqlalchemy import Connection, Double, Row, bindparam, select
 
 from ..storage import tables
 from ..storage.compiled_statement import InsertNew, Statement
-from ..storage.tables import events, jobs, now, steps
-from .job import Event, Job, NewJob, Status, StepRecord
+from ..storage.tables import events, jobs, now, provider_tasks, steps
+from .job import Event, Job, NewJob, Status, StepRecord, TaskRecord
 
 STEP_COLUMNS = [steps.c[name] for name in StepRecord.__dataclass_fields__]
 REQUIRED = ("id", "kind", "user_id", "project", "graph", "input", "timeout_s", "price")
 OPTIONAL = ("idempotency_key", "request_digest", "webhook_url")
 START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
 QUEUED = json.dumps({"status": "queued"})
+TASKS_KEPT_S = 6 * 3600.0  # for which a provider is expected to know a task
 FIRST_EVENT = 1  # the number of the event with `QUEUED`
 
 
@@ -58,6 +60,17 @@ def step_records(connection: Connection, job_id: str) -> tuple[StepRecord, ...]:
     """The finished steps of a job, in the order they began."""
     query = select(*STEP_COLUMNS).where(steps.c.job_id == job_id).order_by(steps.c.started_at, steps.c.name)
     return tuple(StepRecord(**row) for row in connection.execute(query).mappings())
+
+
+def task_records(connection: Connection, job_id: str) -> tuple[tuple[TaskRecord, ...], ...]:
+    """The provider's tasks of a job's unfinished steps, together by step."""
+    columns = [provider_tasks.c[name] for name in TaskRecord.__dataclass_fields__]
+    done = select(steps.c.name).where(steps.c.job_id == job_id)
+    recent = provider_tasks.c.created_at > now() - TASKS_KEPT_S
+    query = select(*columns).where(provider_tasks.c.job_id == job_id, provider_tasks.c.step.not_in(done), recent)
+    rows = connection.execute(query.order_by(provider_tasks.c.step, provider_tasks.c.created_at)).mappings()
+    records = [TaskRecord(**row) for row in rows]
+    return tuple(tuple(of_step) for _, of_step in itertools.groupby(records, key=lambda record: record.step))
 
 
 def write_events(connection: Connection, new_events: Sequence[Event]) -> None:

@@ -29,8 +29,9 @@ class LocalHandle:
             TypeError: the capability's method has no such argument.
         """
         if self._method == "followed":
-            self._check(args[0], args[1:], kwargs)
-            return LocalStream(following(getattr(self._model, args[0])(*args[1:], **kwargs)))
+            method, tasks, *rest = args
+            self._check(method, tuple(rest), kwargs)
+            return LocalStream(following(getattr(self._model, method)(*rest, **kwargs), tasks))
         self._check(self._method, args, kwargs)
         answer = getattr(self._model, self._method)(*args, **kwargs)
         return LocalStream(answer) if self._stream else LocalResponse(answer)

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,9 +77,13 @@ class Model:
 
         return arriving
 
-    def followed(self, method: str) -> Callable[..., Any]:
-        """The `remote` of a method that yields any number of `Progress` and then the answer."""
-        return functools.partial(self.caller("followed", FOLLOWED), method)
+    def followed(self, method: str, tasks: Sequence[str] = ()) -> Callable[..., Any]:
+        """The `remote` of a method that yields any number of `Progress` and `TaskCreated`, and then the answer.
+
+        Args:
+            tasks: provider's tasks that earlier attempts at the call created.
+        """
+        return functools.partial(self.caller("followed", FOLLOWED), method, tuple(tasks))
 
 
 class Models:

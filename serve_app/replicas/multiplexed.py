@@ -13,7 +13,7 @@ import logging
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -205,11 +205,12 @@ class MultiplexedReplica:
         async with self.in_use(self.called_model()) as loaded:
             return await self._sender.post(address, number, getattr(loaded.backend, method)(*args, **kwargs))
 
-    async def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Call `method` and yield its progress, then its answer."""
+    async def followed(self, method: str, tasks: Sequence[str], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Call `method` and yield its progress and its provider's tasks, then its answer; `tasks` are those that
+        earlier attempts at the call created."""
         async with (
             self.in_use(self.called_model()) as loaded,
-            aclosing(following(getattr(loaded.backend, method)(*args, **kwargs))) as items,
+            aclosing(following(getattr(loaded.backend, method)(*args, **kwargs), tasks)) as items,
         ):
             async for item in items:
                 yield item

@@ -6,7 +6,7 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,9 +62,13 @@ def replica(backend: type[Any], sees_gpus: bool = True) -> type[Any]:
             """Post the items of a stream to a stream receiver; returns their number."""
             return await self._sender.post(address, number, getattr(self, method)(*args, **kwargs))
 
-        def followed(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            """Call `method` and yield its progress, then its answer."""
-            return following(getattr(self, method)(*args, **kwargs))
+        def followed(self, method: str, tasks: Sequence[str], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            """Call `method` and yield its progress and its provider's tasks, then its answer.
+
+            Args:
+                tasks: tasks that earlier attempts at the call created.
+            """
+            return following(getattr(self, method)(*args, **kwargs), tasks)
 
     Replica.__name__ = Replica.__qualname__ = backend.__name__
     return Replica

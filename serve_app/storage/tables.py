@@ -122,6 +122,19 @@ steps = Table(
     Column("fence", Integer, nullable=False),
 )
 
+# Tasks that unfinished steps have providers do, so that a later attempt takes them up again: they are billed.
+provider_tasks = Table(
+    "provider_tasks",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("task", String(255), primary_key=True),
+    Column("step", String(120), nullable=False),
+    Column("call", String(120), nullable=False),  # parameter.method
+    Column("digest", String(64), nullable=False),  # of the call's arguments
+    Column("model", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
 # The usual steps of a graph's runs, for the estimate of the time left: running means over the last runs.
 durations = Table(
     "durations",

@@ -14,6 +14,8 @@ import ray
 
 from deployments.callbacks import CALLBACK_PATH, SECRET_VARIABLE
 from deployments.errors import ModelUnavailable
+from deployments.progress import following
+from deployments.provider_tasks import TaskCreated
 from serve_app.config.schema import AppConfig
 from serve_app.gateway.http_app import http_app
 from serve_app.models import callback_board
@@ -229,3 +231,16 @@ async def test_freepik_is_not_told_an_address_that_it_should_not_use(
     with pytest.raises(ModelUnavailable, match="webhook_base") as refused:
         await tasked("text_to_image", provider, None, webhook_base=address)
     assert CALLBACK_SECRET not in str(refused.value)
+
+
+async def test_a_repeated_call_takes_its_billed_task_up_again(freepik: Freepik, provider: LocalProvider) -> None:
+    painter = await tasked("text_to_image", provider, None, **OFTEN)
+    before = freepik.created
+    told = [item async for item in following(painter.generate("a red boat", **SQUARE))]
+    created = [item.task for item in told if isinstance(item, TaskCreated)]
+    assert len(created) == freepik.created - before == 1
+    again = [item async for item in following(painter.generate("a red boat", **SQUARE), created)]
+    assert freepik.created - before == 1
+    assert opened(again[-1]).size == (64, 64)
+    await anext(following(painter.generate("a blue boat", **SQUARE), created))
+    assert freepik.created - before == 2

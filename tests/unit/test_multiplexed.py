@@ -103,7 +103,7 @@ async def test_a_call_that_is_followed_is_for_the_model_it_names() -> None:
     replica = made(Watched, SHARERS)
     await replica.reconfigure({"says": "host"})
     with asking("c"):
-        told = [one async for one in replica.followed("chat", [Message(role="user", content="hello")])]
+        told = [one async for one in replica.followed("chat", (), [Message(role="user", content="hello")])]
     assert [one.text for one in told if not isinstance(one, Progress)] == ["sea"]
 
 

@@ -85,7 +85,7 @@ async def test_a_step_tells_how_far_its_model_is() -> None:
     run = Calls(Models([model]), on_step=note)
     assert await run.model("painter", TextToImage).generate("a circle", seed=1) == PICTURE
     assert told == [None, 0.25, 0.75, 0.75]
-    assert model.handle.calls == [(("generate", "a circle"), {"seed": 1})]
+    assert model.handle.calls == [(("generate", (), "a circle"), {"seed": 1})]
 
 
 async def test_the_next_model_is_asked_when_one_fails_on_its_way() -> None:

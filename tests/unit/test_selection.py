@@ -140,6 +140,12 @@ class Unkept:
     async def record(self, step: Step, call: StepCall, value: Any) -> None:
         raise ModelUnavailable("not kept")
 
+    async def tasks(self, step: Step, call: StepCall) -> dict[str, list[str]]:
+        return {}
+
+    async def keep_task(self, step: Step, call: StepCall, task: str) -> None:
+        pass
+
 
 @pytest.mark.asyncio
 async def test_a_step_that_ended_and_was_not_kept_is_counted_once() -> None:
