@@ -1,13 +1,14 @@
 """The body of a request, JSON or multipart, read into a graph's call."""
 
 import asyncio
-import json
+import codecs
 import typing
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
@@ -37,12 +38,12 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
         context["artifacts"] = artifacts.opener(request.scope["identity"].user)
     try:
         if content_type == "application/json":
-            body = await request.body()
+            body = await json_bytes(request)
             if graph.takes_media:
                 # Opening files takes milliseconds to tenths of a second: not on the event loop.
-                call = await asyncio.to_thread(graph.call.model_validate_json, body or b"{}", context=context)
+                call = await asyncio.to_thread(graph.call.model_validate_json, body, context=context)
             else:
-                call = graph.call.model_validate_json(body or b"{}", context=context)
+                call = graph.call.model_validate_json(body, context=context)
         elif content_type == "multipart/form-data":
             fields = await read_form(request, graph.call)
             call = await asyncio.to_thread(graph.call.model_validate, fields, context=context)
@@ -91,6 +92,11 @@ async def opened_form(request: Request, max_parts: int) -> AsyncGenerator[FormDa
         await form.close()
 
 
+async def json_bytes(request: Request) -> bytes:
+    """The body of a request as JSON: an empty one is an object; a byte order mark before it is left out (RFC 8259)."""
+    return (await request.body()).removeprefix(codecs.BOM_UTF8) or b"{}"
+
+
 def media_type_of(value: str | None, default: str = "") -> str:
     """The media type of a `content-type` header, without its parameters."""
     return (default if value is None else value).partition(";")[0].strip().lower()
@@ -103,8 +109,8 @@ async def _value(item: UploadFile | str, schema: type[BaseModel], name: str) -> 
         return choices[item]
     if not _is_text(schema, name) and item[:1] in "[{":
         try:
-            return json.loads(item)
-        except (ValueError, RecursionError):
+            return from_json(item)  # as a JSON body is read: half of a surrogate pair is refused
+        except ValueError:
             return item
     return item
 

@@ -39,6 +39,7 @@ from ..storage.tables import events, jobs, now, steps
 from . import queue, settlement
 from .job import GRAPH, SYSTEM, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord
 from .rows import FIRST_EVENT, LISTENS, end_state, job_of, step_records, write_events
+from .serialization import stored
 
 
 class LeaseLost(Exception):
@@ -323,7 +324,7 @@ def finish(
     Raises:
         LeaseLost: another owner has the job, or it ended with another status.
     """
-    document = None if outcome.data is None else json.dumps(outcome.data)
+    document = None if outcome.data is None else stored(outcome.data)
     succeeded = outcome.status == "succeeded"
     ended = END(
         connection,

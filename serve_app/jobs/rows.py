@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Double, Row, bindparam, select
+from sqlalchemy import Connection, Double, Row, bindparam, func, select
 
 from ..storage import tables
 from ..storage.compiled_statement import InsertNew, Statement
@@ -58,6 +58,11 @@ def step_records(connection: Connection, job_id: str) -> tuple[StepRecord, ...]:
     """The finished steps of a job, in the order they began."""
     query = select(*STEP_COLUMNS).where(steps.c.job_id == job_id).order_by(steps.c.started_at, steps.c.name)
     return tuple(StepRecord(**row) for row in connection.execute(query).mappings())
+
+
+def last_event(connection: Connection, job_id: str) -> int:
+    """The number of a job's last event so far; 0 if it has none."""
+    return connection.execute(select(func.max(events.c.seq)).where(events.c.job_id == job_id)).scalar() or 0
 
 
 def write_events(connection: Connection, new_events: Sequence[Event]) -> None:

@@ -74,9 +74,12 @@ def _add_events(routes: APIRouter, service: Service) -> None:
     @routes.get("/{id}/events", summary="The events of a job, as server-sent events")
     async def events(request: Request, id: str) -> Response:
         """The job's events in order, from the first or after `Last-Event-ID`, until the job ends: `state`, `step`,
-        `progress`, `pieces` and `log`."""
+        `progress`, `pieces` and `log`. 204 if the job has ended and the client has every event: so a browser's
+        EventSource, which connects again after each end of the stream, stops."""
         job = await _find(service, request, id)
         after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
+        if after and job.ended and after >= await service.jobs.database.read(rows.last_event, job.id):
+            return Response(status_code=204)
         return EventStream(server_sent(jobs.tail.batches(job.id, after)))
 
     @routes.websocket("/{id}/events")
@@ -117,6 +120,8 @@ def read_filters(query: QueryParams, graphs: list[str]) -> queue.Filters:
     text = query.get("text") or None
     if text and len(text) > 200:
         raise InvalidInput("text", "must have at most 200 characters")
+    if text and "\0" in text:
+        raise InvalidInput("text", "must not have the character U+0000")
     return queue.Filters(
         graph=graph,
         status=status,
