@@ -1,6 +1,8 @@
 """Every HTTP surface of a service as one ASGI application."""
 
 import inspect
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -15,11 +17,19 @@ from ..accounts.keys import Authenticator
 from ..errors import Refused, UnknownName, foreseen
 from ..models.callback_board import Tell, tell
 from .error_responses import error_response
+from .http_rules import HttpRules, allowed_methods
 from .middleware import RequestMiddleware
 from .openapi import openapi
 from .routes import aliases, artifacts, callbacks, graphs, health, jobs, webhooks
 from .routes.openai import router as openai
 from .service import Service
+
+ALIKE = 0.75  # how alike two parts of a path are for one to be a slip for the other
+# The headers of responses that the script of an allowed page may read.
+EXPOSED = [
+    *("x-request-id", "location", "etag", "content-range", "accept-ranges", "content-disposition", "retry-after"),
+    *("server-timing", "preference-applied", "www-authenticate", "allow", "accept-encoding"),
+]
 
 
 def http_app(
@@ -53,16 +63,15 @@ def http_app(
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
-    wrapped: ASGIApp = RequestMiddleware(ExactPaths(app), authenticator, largest, answer_id, gateway.cors_origins)
+    ruled = HttpRules(ExactPaths(app), app.routes)
+    wrapped: ASGIApp = RequestMiddleware(ruled, authenticator, largest, answer_id, gateway.cors_origins)
     if gateway.cors_origins:
-        headers = ["authorization", "content-type", "x-api-key", "x-request-id", "prefer"]
-        headers += ["idempotency-key", "last-event-id", "range", "if-none-match"]
         wrapped = CORSMiddleware(
             wrapped,
             gateway.cors_origins,
-            allow_methods=["*"],
-            allow_headers=headers,
-            expose_headers=["x-request-id", "location", "etag", "content-range", "accept-ranges"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"],
+            allow_headers=["*"],  # no cookies are involved, and OpenAI's client sends a dozen headers of its own
+            expose_headers=EXPOSED,
         )
     return wrapped
 
@@ -107,11 +116,29 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     """The framework's own errors (no such route, method not allowed) as Medley's error responses."""
     assert isinstance(error, HTTPException)
+    path = request.scope["path"]
     if error.status_code == 404:
         routes = {getattr(route, "path", "") for route in request.app.routes}
-        refusal: MedleyError = UnknownName("route", request.url.path, [path for path in routes if "{" not in path])
+        known = nearest_routes(path, [route for route in routes if "{" not in route])
+        refusal: MedleyError = UnknownName("route", path, known)
     else:
         refusal = Refused(error.status_code, str(error.detail))
     response = error_response(refusal, request.url.path, request.scope["request_id"])
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["allow"] = ", ".join(allowed_methods(request.app.routes, path))
     return response
+
+
+def nearest_routes(path: str, known: Iterable[str]) -> list[str]:
+    """The routes that a path may be a slip for: a misspelt part, or a prefix left out or written twice."""
+    parts = path.split("/")
+
+    def is_near(route: str) -> bool:
+        others = route.split("/")
+        if len(parts) == len(others):
+            return all(SequenceMatcher(None, a, b).ratio() >= ALIKE for a, b in zip(parts, others, strict=True))
+        short, long = sorted((path, route), key=len)
+        return short.count("/") > 1 and long.endswith(short)
+
+    return [route for route in known if is_near(route)]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from ...errors import UnknownName, invalid_request
+from ..request_body import json_bytes
 
 GRAPHS = "/api/v1/graphs"
 
@@ -71,7 +72,7 @@ def add_aliases(app: FastAPI) -> None:
     @app.post("/jobs", tags=["aliases"], summary="Run the graph named in the body as a job")
     async def create(request: Request) -> Response:
         try:
-            body = JobRequest.model_validate_json(await request.body() or b"{}")
+            body = JobRequest.model_validate_json(await json_bytes(request))
         except ValidationError as error:
             raise invalid_request(error, ["graph", "input"]) from None
         if body.graph not in graphs:
@@ -95,7 +96,8 @@ def at_once(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
     """The endpoint with `Prefer: respond-async`."""
 
     async def respond_async(request: Request) -> Response:
-        request.scope["headers"] = [(b"prefer", b"respond-async"), *request.scope["headers"]]  # the first header counts
+        others = [header for header in request.scope["headers"] if header[0] != b"prefer"]
+        request.scope["headers"] = [(b"prefer", b"respond-async"), *others]
         return await endpoint(Request(request.scope, request.receive))
 
     return respond_async

@@ -20,7 +20,7 @@ from ...errors import BodyTooLarge, Refused, Unauthorized, invalid_request
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
-from ..request_body import media_type_of, opened_form
+from ..request_body import json_bytes, media_type_of, opened_form
 from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
@@ -68,7 +68,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
     @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=_sharing_operation())
     async def url(request: Request, id: str) -> Response:
         try:
-            sharing = Sharing.model_validate_json(await request.body() or b"{}")
+            sharing = Sharing.model_validate_json(await json_bytes(request))
         except ValidationError as error:
             raise invalid_request(error, list(Sharing.model_fields)) from None
         artifact = await artifacts.find(request.scope["identity"].user, id)
@@ -103,6 +103,7 @@ async def _content(request: Request, artifacts: Artifacts, artifact: Artifact) -
     headers = {
         "etag": etag,
         "accept-ranges": "bytes",
+        "cache-control": "private, no-cache",  # the caller may keep it, and asks each time whether it is still the same
         "content-disposition": f'attachment; filename="{artifact.name}"',
         "content-security-policy": "sandbox",  # no script in an uploaded file may run with this origin's rights
     }

@@ -15,6 +15,7 @@ from ...jobs.view import iso
 from ...storage.database import Database
 from ...webhooks import endpoints
 from ...webhooks.endpoints import Delivery, Webhook
+from ..request_body import json_bytes
 from .paging import page, read_page
 
 B = TypeVar("B", bound=BaseModel)
@@ -147,7 +148,7 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
 
 async def _read(request: Request, model: type[B]) -> B:
     try:
-        return model.model_validate_json(await request.body())
+        return model.model_validate_json(await json_bytes(request))
     except ValidationError as error:
         raise invalid_request(error, list(model.model_fields)) from None
 

@@ -42,7 +42,9 @@ class SpeechCreation(BaseModel):
     stream_format: Literal["audio", "sse"] | None = None
 
 
-OPENAI_NAMES = {"text": "input", "format": "response_format"}  # of the speech graph's fields
+# OpenAI's names of the graphs' fields
+TRANSCRIPTION_NAMES = {"audio": "file", "word_times": "timestamp_granularities"}
+SPEECH_NAMES = {"text": "input", "format": "response_format"}
 
 
 def add_transcriptions(routes: APIRouter, service: Service) -> None:
@@ -55,7 +57,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
         body = await form_body(request, Transcription, "recording as `file`")
         words = "word" in body.timestamp_granularities
         fields = {"audio": body.file, "language": body.language, "word_times": words}
-        with names({"audio": "file"}):
+        with names(TRANSCRIPTION_NAMES):
             run = await prepare(request, service, transcription, "ears", body.model, streams=body.stream, **fields)
             if body.stream:
                 return await begun(_transcript_events(run))
@@ -68,7 +70,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
         """The spoken text, translated into English."""
         body = await form_body(request, Translation, "recording as `file`")
         fields: dict[str, Any] = {"audio": body.file, "translate": True}
-        with names({"audio": "file"}):
+        with names(TRANSCRIPTION_NAMES):
             run = await prepare(request, service, transcription, "ears", body.model, **fields)
             return _transcript(await run.answer(), body.response_format, "translate")
 
@@ -83,7 +85,7 @@ def add_speech(routes: APIRouter, service: Service) -> None:
         body = await json_body(request, SpeechCreation)
         fields = {"text": body.input, "voice": body.voice, "speed": body.speed, "format": body.response_format}
         streams = body.stream_format is not None or body.response_format != "wav"
-        with names(OPENAI_NAMES):
+        with names(SPEECH_NAMES):
             run = await prepare(request, service, speech, "voice", body.model, streams=streams, **fields)
             if not streams:
                 audio: Audio = (await run.answer()).audio
@@ -107,11 +109,12 @@ async def _speech_events(run: SyncRun) -> AsyncGenerator[str]:
     """Pieces of the file as they are spoken; an error after the first is an event too."""
     spoken = False
     try:
-        async with aclosing(run.pieces()) as pieces:
-            async for piece in pieces:
-                spoken = True
-                data = base64.b64encode(piece.audio.data).decode()
-                yield body_event({"type": "speech.audio.delta", "audio": data})
+        with names(SPEECH_NAMES):
+            async with aclosing(run.pieces()) as pieces:
+                async for piece in pieces:
+                    spoken = True
+                    data = base64.b64encode(piece.audio.data).decode()
+                    yield body_event({"type": "speech.audio.delta", "audio": data})
         yield body_event({"type": "speech.audio.done"})
     except MedleyError as error:
         if not spoken:
@@ -124,14 +127,15 @@ async def _transcript_events(run: SyncRun) -> AsyncGenerator[str]:
     event too."""
     texts = list[str]()
     try:
-        async with aclosing(run.pieces()) as pieces:
-            stretch: Transcript
-            async for stretch in pieces:
-                if not stretch.text:  # silence
-                    continue
-                delta = f" {stretch.text}" if texts else stretch.text
-                texts.append(stretch.text)
-                yield body_event({"type": "transcript.text.delta", "delta": delta})
+        stretch: Transcript
+        with names(TRANSCRIPTION_NAMES):
+            async with aclosing(run.pieces()) as pieces:
+                async for stretch in pieces:
+                    if not stretch.text:  # silence
+                        continue
+                    delta = f" {stretch.text}" if texts else stretch.text
+                    texts.append(stretch.text)
+                    yield body_event({"type": "transcript.text.delta", "delta": delta})
         yield body_event({"type": "transcript.text.done", "text": " ".join(texts)})
     except MedleyError as error:
         if not texts:

@@ -15,7 +15,7 @@ from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
-from ...request_body import media_type_of, read_form
+from ...request_body import json_bytes, media_type_of, read_form
 from ...server_sent_events import event
 from ...service import Service
 from ...sync_run import SyncRun
@@ -63,9 +63,9 @@ async def json_body(request: Request, schema: type[B]) -> B:
     kind = media_type_of(request.headers.get("content-type"), "application/json")
     if kind != "application/json":
         raise UnsupportedMedia("content-type", f"{kind!r} is not accepted here: send application/json")
-    body = await request.body()
+    body = await json_bytes(request)
     try:
-        return schema.model_validate_json(body or b"{}")
+        return schema.model_validate_json(body)
     except ValidationError as error:
         raise invalid_request(error) from None
 
@@ -94,10 +94,14 @@ def names(renamed: dict[str, str]) -> Generator[None, None, None]:
 
 
 def _renamed(error: MedleyError, names: dict[str, str]) -> MedleyError:
+    def renamed(field: str) -> str:
+        first, dot, rest = field.partition(".")
+        return names.get(first, first) + dot + rest
+
     if isinstance(error, InvalidRequest):
-        return InvalidRequest([FieldError(names.get(e.field, e.field), e.detail, e.code) for e in error.errors])
+        return InvalidRequest([FieldError(renamed(e.field), e.detail, e.code) for e in error.errors])
     if isinstance(error, InvalidInput):
-        return type(error)(names.get(error.field, error.field), error.detail)
+        return type(error)(renamed(error.field), error.detail)
     return error
 
 
