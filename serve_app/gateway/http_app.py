@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.errors import MedleyError
 
 from ..accounts.keys import Authenticator
-from ..errors import Refused, UnknownName, foreseen
+from ..errors import FieldError, InvalidRequest, Refused, UnknownName, foreseen
 from ..models.callback_board import Tell, tell
 from .error_responses import error_response
 from .http_rules import HttpRules, allowed_methods
@@ -63,6 +64,7 @@ def http_app(
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_query)
     ruled = HttpRules(ExactPaths(app), app.routes)
     wrapped: ASGIApp = RequestMiddleware(ruled, authenticator, largest, answer_id, gateway.cors_origins)
     if gateway.cors_origins:
@@ -111,6 +113,13 @@ class ExactPaths:
 async def _answer_error(request: Request, error: Exception) -> Response:
     request_id = request.scope["request_id"]
     return error_response(foreseen(error, request_id), request.url.path, request_id)
+
+
+async def _answer_invalid_query(request: Request, error: Exception) -> Response:
+    """The framework's refusal of a query parameter, as a problem."""
+    assert isinstance(error, RequestValidationError)
+    found = [FieldError(str(item["loc"][-1]), item["msg"], item["type"]) for item in error.errors()]
+    return await _answer_error(request, InvalidRequest(found))
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

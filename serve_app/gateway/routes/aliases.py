@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from ...errors import UnknownName, invalid_request
+from ..openapi import ALIAS_OF, AS_JOB, PARAMETERS, STARTED
+from ..openapi_parts import ANY_OBJECT, JSON, SSE, TEXT, answer_in, body_in, operation
 from ..request_body import json_bytes
 
 GRAPHS = "/api/v1/graphs"
@@ -67,9 +69,17 @@ def add_aliases(app: FastAPI) -> None:
             summary = (
                 f"The same as {alias.method} {alias.native}{' with `Prefer: respond-async`' if alias.at_once else ''}"
             )
-            app.add_api_route(alias.path, endpoint, methods=[alias.method], tags=["aliases"], summary=summary)
+            same = {ALIAS_OF: [alias.method.lower(), alias.native, alias.at_once]}  # `openapi` copies the operation
+            app.add_api_route(
+                alias.path, endpoint, methods=[alias.method], tags=["aliases"], summary=summary, openapi_extra=same
+            )
 
-    @app.post("/jobs", tags=["aliases"], summary="Run the graph named in the body as a job")
+    @app.post(
+        "/jobs",
+        tags=["aliases"],
+        summary="Run the graph named in the body as a job",
+        openapi_extra=operation({202: STARTED}, AS_JOB, body_in({JSON: JobRequest.model_json_schema()})),
+    )
     async def create(request: Request) -> Response:
         try:
             body = JobRequest.model_validate_json(await json_bytes(request))
@@ -79,7 +89,16 @@ def add_aliases(app: FastAPI) -> None:
             raise UnknownName("graph", body.graph, graphs)
         return await at_once(graphs[body.graph])(with_body(request, body.input))
 
-    @app.post(OPERATIONS, tags=["aliases"], summary="The same as POST /api/v1/graphs/image_{operation}")
+    @app.post(
+        OPERATIONS,
+        tags=["aliases"],
+        summary="The same as POST /api/v1/graphs/image_{operation}",
+        openapi_extra=operation(
+            {200: answer_in("The graph's result", {JSON: ANY_OBJECT, SSE: TEXT}), 202: STARTED},
+            PARAMETERS,
+            body_in({JSON: ANY_OBJECT, "multipart/form-data": ANY_OBJECT}),
+        ),
+    )
     async def operate(request: Request, operation: str) -> Response:
         name = f"image_{operation.replace('-', '_')}"
         if name not in graphs:

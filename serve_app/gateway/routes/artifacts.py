@@ -20,12 +20,27 @@ from ...errors import BodyTooLarge, Refused, Unauthorized, invalid_request
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
+from ..openapi_parts import (
+    ANY_OBJECT,
+    ANYTHING,
+    BINARY,
+    JSON,
+    PAGE_PARAMETERS,
+    TEXT,
+    WHOLE,
+    answer,
+    answer_in,
+    body_in,
+    header,
+    operation,
+    query,
+    ref,
+)
 from ..request_body import json_bytes, media_type_of, opened_form
 from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
 KINDS: dict[str, type[Media]] = {"image": Image, "video": Video, "audio": Audio}
-JSON = "application/json"
 FORM = "multipart/form-data"
 MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
 
@@ -37,11 +52,40 @@ class Sharing(BaseModel):
     seconds: int = Field(default=3600, ge=1, le=MAX_SECONDS, description="How long the URL works")
 
 
+# The operations of OpenAPI
+FILE = {"type": "object", "properties": {"file": BINARY}, "required": ["file"]}
+UPLOADED = answer("The artifact", ref("Artifact"), {"Location": "Its path"})
+MEDIA = {f"{kind}/*": BINARY for kind in KINDS}
+UPLOAD = operation({201: UPLOADED}, body=body_in({FORM: FILE, JSON: ANY_OBJECT, **MEDIA}))
+LISTING = operation({200: answer("A page of artifacts", ref("Artifacts"))}, PAGE_PARAMETERS)
+BYTES = {"application/octet-stream": BINARY, JSON: ANYTHING, **MEDIA}
+VALIDATOR = {"ETag": "Changes with the bytes", "Cache-Control": "`private, no-cache`"}
+CONTENT = operation(
+    {
+        200: answer_in("The bytes", BYTES, {**VALIDATOR, "Accept-Ranges": "`bytes`"}),
+        206: answer_in("A range of the bytes", BYTES, {**VALIDATOR, "Content-Range": "The range"}),
+        304: answer("The bytes are those that the caller has", headers=VALIDATOR),
+    },
+    [
+        header("Range", "A range of bytes, such as `bytes=0-99`"),
+        header("If-None-Match", "The ETag of the bytes that the caller has"),
+        header("If-Range", "The ETag that the range is of"),
+        query("expires", WHOLE, "Part of a signed URL"),
+        query("signature", TEXT, "Part of a signed URL, which needs no key"),
+    ],
+)
+METADATA = operation({200: answer("The artifact", ref("Artifact"))})
+SHARING = operation(
+    {200: answer("The URL", ref("SignedURL"))}, body=body_in({JSON: Sharing.model_json_schema()}, required=False)
+)
+DELETE = operation({204: answer("It is deleted")})
+
+
 def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRouter:
     """The routes of artifacts; an upload has at most `max_bytes`, and its media are within `limits`."""
     routes = APIRouter(prefix=PATH, tags=["artifacts"])
 
-    @routes.post("", status_code=201, summary="Upload a file", openapi_extra=_upload_operation())
+    @routes.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD)
     async def upload(request: Request) -> Response:
         data, claimed = await _read_upload(request)
         if len(data) > max_bytes:
@@ -50,22 +94,22 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         artifact = await artifacts.add(request.scope["identity"].user, "references", data, media_type)
         return JSONResponse(_described(artifact, request), 201, {"location": f"{PATH}/{artifact.id}"})
 
-    @routes.get("", summary="Your artifacts, newest first")
+    @routes.get("", summary="Your artifacts, newest first", openapi_extra=LISTING)
     async def listing(request: Request) -> Response:
         limit, before = read_page(request)
         rows = await artifacts.page(request.scope["identity"].user, limit + 1, before)
         return page("artifacts", rows, limit, lambda artifact: _described(artifact, request))
 
     @routes.head("/{id}", include_in_schema=False)
-    @routes.get("/{id}", summary="The bytes of an artifact, or a range of them")
+    @routes.get("/{id}", summary="The bytes of an artifact, or a range of them", openapi_extra=CONTENT)
     async def content(request: Request, id: str) -> Response:
         return await _content(request, artifacts, await _readable(request, artifacts, id))
 
-    @routes.get("/{id}/metadata", summary="The metadata of an artifact")
+    @routes.get("/{id}/metadata", summary="The metadata of an artifact", openapi_extra=METADATA)
     async def metadata(request: Request, id: str) -> Response:
         return JSONResponse(_described(await artifacts.find(request.scope["identity"].user, id), request))
 
-    @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=_sharing_operation())
+    @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=SHARING)
     async def url(request: Request, id: str) -> Response:
         try:
             sharing = Sharing.model_validate_json(await json_bytes(request))
@@ -78,7 +122,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
             address = str(request.base_url).rstrip("/") + address
         return JSONResponse({"url": address, "expires_at": iso(expires)})
 
-    @routes.delete("/{id}", status_code=204, summary="Delete an artifact")
+    @routes.delete("/{id}", status_code=204, summary="Delete an artifact", openapi_extra=DELETE)
     async def delete(request: Request, id: str) -> Response:
         artifact = await artifacts.find(request.scope["identity"].user, id)
         await asyncio.to_thread(artifacts.delete_here, [artifact])
@@ -217,15 +261,3 @@ def _described(artifact: Artifact, request: Request) -> dict[str, Any]:
         "expires_at": None if artifact.expires_at is None else iso(artifact.expires_at),
         "url": f"{str(request.base_url).rstrip('/')}{PATH}/{artifact.id}",
     }
-
-
-def _upload_operation() -> dict[str, Any]:
-    binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
-    kinds = [JSON, *(f"{kind}/*" for kind in KINDS)]
-    content: dict[str, Any] = {FORM: {"schema": form}, **{kind: {"schema": dict(binary)} for kind in kinds}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _sharing_operation() -> dict[str, Any]:
-    return {"requestBody": {"content": {JSON: {"schema": Sharing.model_json_schema()}}}}

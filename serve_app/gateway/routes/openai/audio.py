@@ -14,10 +14,11 @@ from deployments.errors import MedleyError
 from deployments.media import Audio
 
 from ...error_responses import openai_error
+from ...openapi_parts import BINARY, JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun
 from ...service import Service
 from ...sync_run import SyncRun
-from .shared import DEFAULT_MODEL, body_event, body_of, form_body, json_body, names, prepare
+from .shared import DEFAULT_MODEL, FORM, body_event, described, form_body, json_body, names, prepare
 from .subtitles import srt, vtt
 
 
@@ -47,11 +48,21 @@ TRANSCRIPTION_NAMES = {"audio": "file", "word_times": "timestamp_granularities"}
 SPEECH_NAMES = {"text": "input", "format": "response_format"}
 
 
+# The answers of OpenAPI
+SPEECH_TYPES = ("audio/wav", "audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/pcm")
+TEXTS = {JSON: ref("Transcription"), "text/plain": TEXT, "application/x-subrip": TEXT, "text/vtt": TEXT}
+TRANSCRIPT = answer_in("The transcript in the form that `response_format` names", TEXTS)
+STREAMED = answer_in("The transcript in the form that `response_format` names, or its events", {**TEXTS, SSE: TEXT})
+SPEECH = answer_in("The file, or its pieces as events", {**dict.fromkeys(SPEECH_TYPES, BINARY), SSE: TEXT})
+
+
 def add_transcriptions(routes: APIRouter, service: Service) -> None:
     transcription = service.graph("transcription")
 
     @routes.post(
-        "/audio/transcriptions", summary="Transcribe audio", openapi_extra=body_of(Transcription, "multipart/form-data")
+        "/audio/transcriptions",
+        summary="Transcribe audio",
+        openapi_extra=described(Transcription, {200: STREAMED}, FORM),
     )
     async def audio_transcriptions(request: Request) -> Response:
         body = await form_body(request, Transcription, "recording as `file`")
@@ -64,7 +75,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
             return _transcript(await run.answer(), body.response_format, "transcribe")
 
     @routes.post(
-        "/audio/translations", summary="Translate audio", openapi_extra=body_of(Translation, "multipart/form-data")
+        "/audio/translations", summary="Translate audio", openapi_extra=described(Translation, {200: TRANSCRIPT}, FORM)
     )
     async def audio_translations(request: Request) -> Response:
         """The spoken text, translated into English."""
@@ -78,7 +89,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
 def add_speech(routes: APIRouter, service: Service) -> None:
     speech = service.graph("speech")
 
-    @routes.post("/audio/speech", summary="Create speech", openapi_extra=body_of(SpeechCreation))
+    @routes.post("/audio/speech", summary="Create speech", openapi_extra=described(SpeechCreation, {200: SPEECH}))
     async def audio_speech(request: Request) -> Response:
         """The file, streamed as it is spoken if the model can stream; a WAV only with `stream_format`, since its header
         states its length. With `stream_format` `sse`, events with pieces of the file in base64."""

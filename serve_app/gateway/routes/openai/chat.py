@@ -14,19 +14,24 @@ from deployments.capabilities import Delta, Reply, ToolCall
 from deployments.errors import MedleyError
 
 from ...error_responses import openai_error
+from ...openapi_parts import JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun, event
 from ...service import Service
 from ...sync_run import SyncRun
 from .chat_body import ChatCompletion
-from .shared import body_event, body_of, json_body, names, prepare
+from .shared import body_event, described, json_body, names, prepare
 
 OPENAI_NAMES = {"json_schema": "response_format", "adapter": "model"}  # of the chat graph's fields
+
+
+ANSWER = answer_in("The reply, or with `stream` its chunks", {JSON: ref("ChatCompletion"), SSE: TEXT})
+CHAT = described(ChatCompletion, {200: ANSWER})
 
 
 def add(routes: APIRouter, service: Service) -> None:
     chat = service.graph("chat")
 
-    @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=body_of(ChatCompletion))
+    @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=CHAT)
     async def chat_completions(request: Request) -> Response:
         body = await json_body(request, ChatCompletion)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon

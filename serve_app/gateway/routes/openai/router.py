@@ -11,6 +11,7 @@ from deployments.capabilities import Language
 
 from ....config.schema import AUTO
 from ....models.registry import Model
+from ...openapi_parts import answer, operation, ref
 from ...service import Service
 from . import audio, chat, images
 from .shared import DEFAULT_MODEL
@@ -29,12 +30,18 @@ ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["openai"])
 
-    @routes.get("/models", summary="List models")
+    @routes.get(
+        "/models", summary="List models", openapi_extra=operation({200: answer("The models", ref("OpenAIModels"))})
+    )
     async def list_models(request: Request) -> Response:
         """The profile's models. `capabilities` tells which of them chat, paint, hear or speak."""
         return JSONResponse({"object": "list", "data": [_model(model.name, [model]) for model in service.models.all]})
 
-    @routes.get("/models/{model}", summary="Retrieve a model")
+    @routes.get(
+        "/models/{model}",
+        summary="Retrieve a model",
+        openapi_extra=operation({200: answer("The model", ref("OpenAIModel"))}),
+    )
     async def retrieve_model(model: str) -> Response:
         """A model by any name that a request may give: its own, `default`, `auto`, or `MODEL:ADAPTER`."""
         name, colon, _ = model.partition(":")

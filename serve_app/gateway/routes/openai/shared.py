@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
+from ...openapi_parts import JSON, body_in, operation
 from ...request_body import json_bytes, media_type_of, read_form
 from ...server_sent_events import event
 from ...service import Service
@@ -22,6 +23,7 @@ from ...sync_run import SyncRun
 
 B = TypeVar("B", bound=BaseModel)
 
+FORM = "multipart/form-data"
 DEFAULT_MODEL = "default"  # the profile's first model of the capability
 
 
@@ -105,10 +107,13 @@ def _renamed(error: MedleyError, names: dict[str, str]) -> MedleyError:
     return error
 
 
-def body_of(schema: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
-    # `openapi` moves its `$defs` to the components.
-    document = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": True, "content": {kind: {"schema": document}}}}
+def described(schema: type[BaseModel], answers: Mapping[int, dict[str, Any]], kind: str = JSON) -> dict[str, Any]:
+    """The OpenAPI operation of a route with this body. `openapi` moves the body's `$defs` to the components."""
+    document = schema.model_json_schema(ref_template="#/components/schemas/openai.{model}")
+    parts = {**document.pop("$defs", {}), schema.__name__: document}
+    named = {"$ref": f"#/components/schemas/openai.{schema.__name__}"}
+    definitions = {f"openai.{name}": part for name, part in parts.items()}
+    return operation(answers, body=body_in({kind: {**named, "$defs": definitions}}))
 
 
 def body_event(body: dict[str, Any]) -> str:
