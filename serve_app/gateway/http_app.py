@@ -1,5 +1,6 @@
 """Every HTTP surface of a service as one ASGI application."""
 
+import functools
 import inspect
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -9,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import MedleyError
@@ -17,6 +18,7 @@ from deployments.errors import MedleyError
 from ..accounts.keys import Authenticator
 from ..errors import FieldError, InvalidRequest, Refused, UnknownName, foreseen
 from ..models.callback_board import Tell, tell
+from .docs_page import POLICY, docs_page
 from .error_responses import error_response
 from .http_rules import HttpRules, allowed_methods
 from .middleware import RequestMiddleware
@@ -48,7 +50,7 @@ def http_app(
         callback_secret: the secret that providers sign callbacks with; without it there is no route for callbacks.
         tell: announces that a provider's task has ended.
     """
-    app = FastAPI(title="Medley", version="0.1.0", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Medley", version="0.1.0", docs_url=None, redoc_url=None)
     gateway, private = service.config.gateway, service.config.jobs.private_webhooks
     largest = int(gateway.max_body_mb * 1_000_000)
     app.include_router(health.router(service))
@@ -61,6 +63,7 @@ def http_app(
     app.include_router(openai.router(service))
     aliases.add_aliases(app)
     app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]
+    _add_docs(app)
     app.add_exception_handler(Exception, _answer_error)
     app.add_exception_handler(MedleyError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -76,6 +79,14 @@ def http_app(
             expose_headers=EXPOSED,
         )
     return wrapped
+
+
+def _add_docs(app: FastAPI) -> None:
+    page = functools.cache(lambda: docs_page(app.openapi()))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(page(), headers={"content-security-policy": POLICY})
 
 
 class ExactPaths:

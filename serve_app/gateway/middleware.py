@@ -20,7 +20,7 @@ from ..identity import acting_as
 from ..storage.artifacts import PATH
 from .error_responses import error_response
 
-DOCUMENTS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
+DOCUMENTS = ("/docs", "/openapi.json")
 PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks: their route checks the signature
 CACHE_CONTROL = b"cache-control"
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
