@@ -68,7 +68,7 @@ def _with_files(value: Any, annotation: Any, at: tuple[str, ...], folder: Path) 
     for choice in choices_of(annotation):
         if isinstance(found, dict):
             found = _in_object(cast(dict[str, Any], found), choice, at, folder)
-        elif isinstance(found, list) and _is_kind(choice, Iterable):
+        elif _is_kind(choice, Iterable) and isinstance(found, list):
             items = cast(list[Any], found)
             pairs = enumerate(zip(items, _item_kinds(choice, len(items)), strict=True))
             found = [_with_files(item, kind, (*at, str(number)), folder) for number, (item, kind) in pairs]

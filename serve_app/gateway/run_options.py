@@ -13,6 +13,7 @@ from ..run import DEFAULT_OPTIONS, RunOptions
 ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')  # of a comma-separated list, in which strings may have commas
 PREFERENCE = re.compile(r"""\s*([\w!#$%&'*+.^`|~-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^\s,;"]*))?""", re.ASCII)
 SECONDS = re.compile(r"\d{1,10}(?:\.\d{1,10})?", re.ASCII)
+EVENT_STREAM, REFUSED = "text/event-stream", re.compile(r"q\s*=\s*0(?:\.0*)?")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 PARAMETERS = ("wait", "priority", "timeout_s", "webhook")
 
@@ -56,6 +57,18 @@ def read_preferences(headers: Sequence[str]) -> dict[str, str]:
             value = found[2] or ""
             preferences.setdefault(found[1].lower(), value[1:-1] if value.startswith('"') else value)
     return preferences
+
+
+def wants_events(request: Request) -> bool:
+    """Whether a client accepts server-sent events, in any spelling and header, unless it gives them the weight 0."""
+    accept = ",".join(request.headers.getlist("accept")).lower()
+    if EVENT_STREAM not in accept:
+        return False
+    for element in accept.split(","):
+        kind, *parameters = (part.strip() for part in element.split(";"))
+        if kind == EVENT_STREAM:
+            return not any(map(REFUSED.fullmatch, parameters))
+    return False
 
 
 def number(text: str | None, name: str, least: float, most: float) -> float | None:

@@ -155,6 +155,26 @@ async def test_a_preference_counts_in_any_case_and_header(
         await ended(client, answer.json()["id"])
 
 
+@pytest.mark.parametrize(
+    ("accept", "events"),
+    [
+        (["text/event-stream"], True),
+        (["Text/Event-Stream; charset=utf-8"], True),
+        (["application/json, text/event-stream;q=0.5"], True),
+        (["application/json", "text/event-stream"], True),
+        (["text/event-stream;q=0, application/json"], False),
+        (["text/event-stream; q=0.000"], False),
+        (["text/event-streams, x-text/event-stream"], False),
+        (["*/*"], False),
+        ([], False),
+    ],
+)
+async def test_events_come_to_who_accepts_them(accept: list[str], events: bool, client: httpx.AsyncClient) -> None:
+    headers: Any = [("accept", value) for value in accept]
+    answer = await client.post(RUN, json={"steps": 1}, headers=headers)
+    assert answer.headers["content-type"].startswith("text/event-stream") == events
+
+
 # Bodies --------------------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +272,8 @@ async def test_an_artifact_may_be_kept_by_who_asks_each_time(client: httpx.Async
     again = await client.get(path, headers={"if-none-match": first.headers["etag"]})
     part = await client.get(path, headers={"range": "bytes=0-9"})
     assert [answer.status_code for answer in (first, again, part)] == [200, 304, 206]
+    several: Any = [("if-none-match", '"other"'), ("if-none-match", f"W/{first.headers['etag']}")]
+    assert (await client.get(path, headers=several)).status_code == 304
     for answer in (first, again, part, await client.head(path)):
         assert answer.headers.get_list("cache-control") == ["private, no-cache"]
     for answer in (await client.get(f"{path}/metadata"), await client.get(f"{path}0"), await client.get(JOBS)):

@@ -151,7 +151,7 @@ async def _content(request: Request, artifacts: Artifacts, artifact: Artifact) -
         "content-disposition": f'attachment; filename="{artifact.name}"',
         "content-security-policy": "sandbox",  # no script in an uploaded file may run with this origin's rights
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if _matches(",".join(request.headers.getlist("if-none-match")), etag):
         return Response(status_code=304, headers=headers)
     requested = request.headers.get("range") if request.method == "GET" else None
     if request.headers.get("if-range", etag) != etag:  # the artifact has changed, or the condition is a date
@@ -195,8 +195,8 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, min(int(match[2] or size), size - 1)
 
 
-def _matches(header: str | None, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
+def _matches(header: str, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return etag in tags or tags == ["*"]
 
 

@@ -25,7 +25,7 @@ from ...steps import Step
 from ..openapi import graph_operation
 from ..openapi_parts import answer, operation, ref, refusal
 from ..request_body import read_call
-from ..run_options import read_run_options
+from ..run_options import read_run_options, wants_events
 from ..server_sent_events import FIRST_EVENT_S, begun, event
 from ..service import Service
 from ..sync_run import SyncRun
@@ -150,7 +150,7 @@ def _endpoint(service: Service, graph: Graph[..., Any]) -> Callable[[Request], A
         call = await read_call(request, graph, limits, jobs.artifacts)
         wait_s = longest_s if options.wait_s is None else min(longest_s, options.wait_s)
         options = replace(options, wait_s=wait_s)
-        streams = not options.respond_async and "text/event-stream" in request.headers.get("accept", "")
+        streams = not options.respond_async and wants_events(request)
         run = SyncRun(jobs, graph, call, request.scope["identity"], options, streams)
         if streams:
             # A run that is to be a job is refused before anything is sent, however long the database takes.
