@@ -22,15 +22,15 @@ def preselects(text: str) -> ColumnElement[bool]:
 
 def holds(row: Row[Any], text: str) -> bool:
     """Whether a value in a job's input or output has a text in it, in upper or lower case."""
-    folded = text.casefold()
-    return any(_in_value(json.loads(document), folded) for document in (row.input, row.output) if document is not None)
+    lowered = text.lower()
+    return any(_in_value(json.loads(document), lowered) for document in (row.input, row.output) if document is not None)
 
 
-def _in_value(value: Any, folded: str) -> bool:
+def _in_value(value: Any, lowered: str) -> bool:
     if isinstance(value, dict):
-        return any(_in_value(inner, folded) for inner in cast(dict[str, Any], value).values())
+        return any(_in_value(inner, lowered) for inner in cast(dict[str, Any], value).values())
     if isinstance(value, list):
-        return any(_in_value(inner, folded) for inner in cast(list[Any], value))
+        return any(_in_value(inner, lowered) for inner in cast(list[Any], value))
     if value is None or isinstance(value, bool):
         return False
-    return folded in str(value).casefold()
+    return lowered in str(value).lower()

@@ -259,7 +259,7 @@ def _sqlite(url: sqlalchemy.URL, threads: int) -> sqlalchemy.Engine:
     def _prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # turns the driver's transaction handling off; `_begin` below replaces it
         # SQLite's own `lower` knows ASCII only: a search for text would miss other letters in the other case.
-        connection.create_function("lower", 1, _folded, deterministic=True)
+        connection.create_function("lower", 1, _lower, deterministic=True)
         cursor = connection.cursor()
         # NORMAL in WAL mode: a killed process loses nothing. FULL adds an fsync to each commit, against power cuts.
         busy_timeout = f"busy_timeout={BUSY_TIMEOUT_S * 1000}"
@@ -276,8 +276,8 @@ def _sqlite(url: sqlalchemy.URL, threads: int) -> sqlalchemy.Engine:
     return engine
 
 
-def _folded(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def _disk_kind(folder: Path) -> str:
