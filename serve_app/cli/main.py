@@ -54,7 +54,11 @@ def main() -> None:
     except UnicodeEncodeError as error:
         _fail("An argument is not text. ", f"{error.object!r} has bytes that are not UTF-8. Write it in UTF-8.")
     except OSError as error:
-        _fail("A file cannot be used. ", f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        of_file = error.filename is not None
+        _fail(
+            "A file cannot be used. " if of_file else "",
+            f"{error.filename}: {error.strerror}" if of_file else str(error),
+        )
 
 
 def _fail(title: str, sentence: str) -> None:

@@ -100,7 +100,10 @@ class Remote:
             if answer.status_code != 200:
                 answer.read()
                 _check(answer)
-            yield from read_events(answer.iter_lines())
+            try:
+                yield from read_events(answer.iter_lines())
+            except json.JSONDecodeError:
+                raise RequestFailed(f"{self.url} sent events that are not JSON; is it a Medley?") from None
 
     def follow(self, job_id: str, after: int = 0) -> Iterator[ServerEvent]:
         """A job's events after number `after` until it ends, each once, reconnecting as often as needed.

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -14,7 +15,7 @@ import serve_app.cli as cli
 from deployments.capabilities import Reply
 from deployments.errors import MedleyError
 from serve_app.cli.console import console, named
-from serve_app.clients.http import form, run_graph
+from serve_app.clients.http import Remote, form, run_graph
 from serve_app.config.settings import Settings
 
 from .fakes import RECORDING
@@ -89,6 +90,26 @@ def test_no_argument_ends_in_a_traceback(arguments: tuple[str, ...], say: Say) -
 def test_a_key_that_cannot_be_one_is_one_sentence(key: str, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDLEY_API_KEY", key)
     assert "The API key has characters that no key has" in say("run", "steps", "text=x")
+
+
+def test_a_home_of_nobody_and_a_profile_that_is_no_text_are_one_sentence(
+    say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "binary.yaml" in say("plan", "binary.yaml")
+    monkeypatch.setenv("MEDLEY_HOME", "~nobody-here/x")
+    assert "MEDLEY_HOME is ~nobody-here/x" in say("run", "steps", "text=x")
+
+
+def test_another_services_answer_is_one_sentence() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="data: <html>\n\n")
+
+    asked = Remote("http://medley", "key", httpx.Client(transport=httpx.MockTransport(answer)))
+    with pytest.raises(MedleyError, match="did not answer in JSON"):
+        asked.ask("GET", "/x")
+    with pytest.raises(MedleyError, match="sent events that are not JSON"):
+        list(asked.stream("GET", "/x"))
 
 
 def test_a_file_is_sent_whatever_encoding_its_name_has(tmp_path: Path) -> None:
