@@ -62,7 +62,7 @@ if __name__ == "__main__":
         log_to_driver=False,
         object_store_memory=200_000_000,
         _node_ip_address="127.0.0.1",
-        _temp_dir=str(directory),
+        _temp_dir=str(directory / "ray"),
     )
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})

@@ -11,12 +11,15 @@ MedleyError
 │   ├── NotFound               404  a job, artifact or webhook that does not exist, or is another user's
 │   ├── Conflict               409  not possible in the current state, or already being done
 │   ├── BodyTooLarge           413
+│   ├── BodyTooSlow            408
+│   ├── TooManyUploads         429  a user sends more bodies at once than one may
 │   ├── NotOffered             501
 │   └── Refused                4xx  refused by the HTTP framework: a method, a form
 ├── Transient                  the same request may be sent again later
 │   ├── ModelUnavailable, ...  503  raised by models
 │   │   └── ReceiverUnreachable  503  a replica cannot connect to the caller of a stream
-│   └── StorageUnavailable     503  the database or the artifact store does not answer
+│   ├── StorageUnavailable     503  the database or the artifact store does not answer
+│   └── StatusUnavailable      503  Serve's controller does not answer
 ├── ServiceError               a defect, or a limit of the service
 │   ├── ModelFailed            500  a model failed in a way that its backend did not foresee
 │   ├── WorkerLost             500  a job lost more workers than it may
@@ -46,6 +49,8 @@ from deployments.errors import (
 )
 
 log = logging.getLogger("ray.serve")
+MAX_ERRORS = 20  # of one request that are answered
+MAX_NAME, MAX_DETAIL = 80, 1000  # characters of a caller's name, and of an error, in an answer
 PROBLEM_TYPES = "https://medley.invalid/problems/"  # identifiers, not addresses: RFC 9457 asks only that they be URIs
 
 
@@ -104,7 +109,7 @@ class UnknownName(CallerError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
-        super().__init__(f"There is no {kind} {name!r}.{nearest(name, names)}")
+        super().__init__(f"There is no {kind} {clipped(name, MAX_NAME)!r}.{nearest(name, names)}")
         self.args = (kind, name, names)
 
 
@@ -136,11 +141,32 @@ class StorageUnavailable(Transient):
     retry_after = 2
 
 
+class StatusUnavailable(Transient):
+    """The state of the service is not known"""
+
+    type = "status-unavailable"
+    retry_after = 2
+
+
 class BodyTooLarge(CallerError):
     """The request is larger than this service accepts"""
 
     status = 413
     type = "body-too-large"
+
+
+class BodyTooSlow(CallerError):
+    """The request's body did not arrive in time"""
+
+    status = 408
+    type = "body-too-slow"
+
+
+class TooManyUploads(CallerError):
+    """Too many request bodies are on their way at once"""
+
+    status = 429
+    type = "too-many-uploads"
 
 
 class Refused(CallerError):
@@ -217,22 +243,32 @@ class InvalidConfig(SetupError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint to end a message with: ` Did you mean 'x'?` if a similar name exists, else the names that exist."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:MAX_NAME], names, n=1, cutoff=0.5)
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" There are: {', '.join(names)}." if names else ""
 
 
 def field_errors(error: ValidationError, known: Sequence[str] = ()) -> list[FieldError]:
-    """pydantic's errors as field errors; `known` are the valid names, for a hint at a misspelt name."""
+    """pydantic's errors as field errors, the first `MAX_ERRORS` of them; `known` are the valid names, for a hint at a
+    misspelt name."""
     errors: list[FieldError] = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
-        field = ".".join(str(part) for part in item["loc"]) or "body"
-        detail = item["msg"]
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    for item in items[:MAX_ERRORS]:
+        names = [clipped(str(part), MAX_NAME) for part in item["loc"]]
+        field = clipped(".".join(names), MAX_DETAIL) or "body"
+        detail = clipped(item["msg"], MAX_DETAIL)
         if item["type"] == "extra_forbidden":
-            detail = "is not a field here." + nearest(field.split(".")[-1], known)
+            detail = "is not a field here." + nearest(names[-1], known)
         errors.append(FieldError(field, detail, item["type"]))
+    if len(items) > MAX_ERRORS:
+        errors.append(FieldError("body", f"has {len(items) - MAX_ERRORS:,} more errors", "more_errors"))
     return errors
+
+
+def clipped(text: str, most: int) -> str:
+    """The text, cut to `most` characters: what a caller sent must not make an answer long."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def invalid_request(error: ValidationError, known: Sequence[str] = ()) -> MedleyError:
@@ -251,14 +287,15 @@ def problem(error: MedleyError, instance: str, request_id: str) -> dict[str, Any
         "type": PROBLEM_TYPES + error.type,
         "title": error.title,
         "status": error.status,
-        "detail": str(error),
+        "detail": clipped(str(error), MAX_DETAIL),
         "instance": instance,
         "request_id": request_id,
     }
     if isinstance(error, InvalidRequest):
         document["errors"] = [{"field": e.field, "detail": e.detail, "code": e.code} for e in error.errors]
     elif isinstance(error, InvalidInput):
-        document["errors"] = [{"field": error.field, "detail": error.detail, "code": error.type}]
+        detail = clipped(error.detail, MAX_DETAIL)
+        document["errors"] = [{"field": clipped(error.field, MAX_NAME), "detail": detail, "code": error.type}]
     return document
 
 

@@ -136,7 +136,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     else:
         console.print(_table(states))
         console.print(f"{state.url}  dashboard {state.dashboard}  up {(time.time() - state.started) / 60:.0f} min")
-    if not states or any(s.status != runtime.HEALTHY for s in states):
+    if not states or not all(s.serves for s in states):
         raise typer.Exit(1)
 
 

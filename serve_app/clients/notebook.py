@@ -89,12 +89,14 @@ class Medley:
         from ..config.settings import Settings
         from ..models.registry import bind_models
         from ..provisioning.local_cluster import running
+        from ..provisioning.ray_environment import keep_to_loopback
 
         if not ray.is_initialized():
             state = running(Settings.from_environment())
             address = address or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
             if not address:
                 raise MedleyError("No Medley runs on this machine. Start it with `medley up`, or pass Ray's address.")
+            keep_to_loopback(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         gateway = serve.get_app_handle(APPLICATION)
         # In a thread, because Serve refuses to block a thread with an event loop, which every notebook has.

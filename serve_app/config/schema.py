@@ -111,6 +111,7 @@ class GatewayConfig(Strict):
 
     cors_origins: list[str] = Field(default=[], description="Origins whose pages may call the API; `*` for all")
     max_body_mb: float = Field(default=32, gt=0, le=2048, description="Largest request body, in MB")
+    max_text_mb: float = Field(default=8, gt=0, le=32, description="Largest request body without media, in MB")
     wait_s: float = Field(
         default=60, gt=0, le=3600, description="Seconds after which a run continues as a job, unless it streams"
     )
@@ -120,6 +121,12 @@ class GatewayConfig(Strict):
     max_image_pixels: int = Field(default=25_000_000, gt=0)
     max_audio_s: float = Field(default=600, gt=0)
     max_video_s: float = Field(default=300, gt=0)
+
+    def body_limit(self, holds_media: bool) -> tuple[int, str]:
+        """Bytes that a request's body may have, and the name of the key that says so."""
+        text_mb = min(self.max_text_mb, self.max_body_mb)
+        megabytes, key = (self.max_body_mb, "max_body_mb") if holds_media else (text_mb, "max_text_mb")
+        return int(megabytes * 1_000_000), f"gateway.{key}"
 
     @property
     def limits(self) -> MediaLimits:

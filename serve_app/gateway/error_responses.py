@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 
 from deployments.errors import InvalidInput, MedleyError, Transient
 
-from ..errors import InvalidRequest, JobFailed, problem
+from ..errors import MAX_DETAIL, InvalidRequest, JobFailed, clipped, problem
 
 
 def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
@@ -27,7 +27,9 @@ def openai_error(error: MedleyError) -> tuple[int, dict[str, Any]]:
     if error.status == 401:
         kind = "authentication_error"
     status = 400 if error.status == 422 else error.status
-    return status, {"error": {"message": str(error), "type": kind, "param": param, "code": error.type}}
+    return status, {
+        "error": {"message": clipped(str(error), MAX_DETAIL), "type": kind, "param": param, "code": error.type}
+    }
 
 
 def _field_of(error: MedleyError) -> str | None:

@@ -61,7 +61,7 @@ def http_app(
     if callback_secret:
         app.include_router(callbacks.router(callback_secret, tell))
     app.include_router(openai.router(service))
-    aliases.add_aliases(app)
+    aliases.add_aliases(app, gateway)
     app.openapi = lambda: openapi(app, service.graphs)  # type: ignore[method-assign]
     _add_docs(app)
     app.add_exception_handler(Exception, _answer_error)

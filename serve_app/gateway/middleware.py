@@ -19,6 +19,7 @@ from ..errors import BodyTooLarge, Unauthorized
 from ..identity import acting_as
 from ..storage.artifacts import PATH
 from .error_responses import error_response
+from .uploads import Uploads
 
 DOCUMENTS = ("/docs", "/openapi.json")
 PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks: their route checks the signature
@@ -53,6 +54,7 @@ class RequestMiddleware:
         self.origins = origins  # whose pages may open a WebSocket, besides this service's own
         self.authenticator = authenticator
         self.max_body = max_body
+        self._uploads = Uploads(max_body)
         self.answer_id = answer_id  # off if the server in front adds `x-request-id` to the response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +80,7 @@ class RequestMiddleware:
             await answer(scope, receive, send_with_headers)
             return
         with acting_as(scope["identity"]):
-            await self.app(scope, receive if length is not None else self._counted(receive), send_with_headers)
+            await self.app(scope, self._uploads.bounded(receive, scope["identity"]), send_with_headers)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open a WebSocket, unless a foreign page does: browsers send no CORS preflight before they open one."""
@@ -104,20 +106,6 @@ class RequestMiddleware:
             return BodyTooLarge(f"The body has {length:,} bytes; at most {self.max_body:,} are accepted.")
         return None
 
-    def _counted(self, receive: Receive) -> Receive:
-        """`receive` for a body of unknown length, with the size limit: the server only checks an announced length."""
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_body:
-                raise BodyTooLarge(f"The body has more than {self.max_body:,} bytes, the most that is accepted.")
-            return message
-
-        return counted
-
 
 def _with(headers: Iterable[tuple[bytes, bytes]], extra: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """A response's headers and the extra ones; what a route says about caching holds."""
@@ -132,7 +120,11 @@ def _own_origin(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]
     by_name = dict(headers)
     origin = by_name.get(b"origin", b"").decode("latin-1")
     host = by_name.get(b"host", b"").decode("latin-1")
-    return not origin or urlsplit(origin).netloc == host or origin in allowed or "*" in allowed
+    try:
+        page = urlsplit(origin).netloc
+    except ValueError:  # no address at all, such as http://[::1
+        return False
+    return not origin or page == host or origin in allowed or "*" in allowed
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, bytes, int | None]:

@@ -24,16 +24,18 @@ PROBLEMS = {
     402: "The run costs more credits than the account has",
     404: "There is nothing of this name or id",
     409: "Not possible in the present state",
+    408: "The body came too slowly",
     413: "The body is too large",
     415: "A media type, or a coding of the body, that is not accepted",
     416: "The range is outside the bytes",
     422: "A value that is missing, unknown or invalid",
+    429: "Too many bodies are on their way at once",
     500: "The service or a model failed",
     501: "Not offered by this service",
     503: "The service cannot answer now; try again later",
     504: "The run took too long",
 }
-ALWAYS, WITH_BODY, OF_RUNS = (401, 422, 500, 503), (413, 415), (402, 404, 409, 501, 504)
+ALWAYS, WITH_BODY, OF_RUNS = (401, 422, 500, 503), (408, 413, 415, 429), (402, 404, 409, 501, 504)
 HEADERS = {
     401: {"WWW-Authenticate": "`Bearer`"},
     415: {"Accept-Encoding": "`identity`, if the body came in a coding"},

@@ -1,28 +1,30 @@
 """The body of a request, JSON or multipart, read into a graph's call."""
 
-import asyncio
-import codecs
+import functools
 import typing
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from deployments.errors import InvalidInput, UnsupportedMedia
-from deployments.media import MediaLimits
+from deployments.errors import InvalidInput, MedleyError, UnsupportedMedia
 
-from ..errors import BodyTooLarge, invalid_request
+from ..config.schema import GatewayConfig
+from ..errors import invalid_request
 from ..graph import Graph
 from ..storage.artifacts import Artifacts
+from .json_body import parsed_field, read_body, validated
+from .parsing_pool import in_parsing_pool
 
 MAX_PARTS = 200
 
 
-async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimits, artifacts: Artifacts) -> BaseModel:
+async def read_call(
+    request: Request, graph: Graph[..., Any], gateway: GatewayConfig, artifacts: Artifacts
+) -> BaseModel:
     """The graph's validated request, with the models that the caller names.
 
     An artifact's id in place of media must name one of the caller's artifacts.
@@ -30,23 +32,20 @@ async def read_call(request: Request, graph: Graph[..., Any], limits: MediaLimit
     Raises:
         UnsupportedMedia: the body or a file in it has a format that is not accepted.
         InvalidRequest: a field is missing, unknown or invalid.
-        BodyTooLarge: the form has too many parts.
+        BodyTooLarge: the body has too many bytes, or the form too many parts.
     """
     content_type = media_type_of(request.headers.get("content-type"), "application/json")
-    context: dict[str, Any] = {"limits": limits}
+    context: dict[str, Any] = {"limits": gateway.limits}
     if graph.takes_media:
         context["artifacts"] = artifacts.opener(request.scope["identity"].user)
     try:
         if content_type == "application/json":
-            body = await json_bytes(request)
-            if graph.takes_media:
-                # Opening files takes milliseconds to tenths of a second: not on the event loop.
-                call = await asyncio.to_thread(graph.call.model_validate_json, body, context=context)
-            else:
-                call = graph.call.model_validate_json(body, context=context)
+            body = await read_body(request, *gateway.body_limit(graph.takes_media))
+            validate = functools.partial(graph.call.model_validate_json, context=context)
+            call = await validated(validate, body, holds_media=graph.takes_media)
         elif content_type == "multipart/form-data":
             fields = await read_form(request, graph.call)
-            call = await asyncio.to_thread(graph.call.model_validate, fields, context=context)
+            call = await in_parsing_pool(graph.call.model_validate, fields, context=context)
         else:
             raise UnsupportedMedia(
                 "content-type", f"{content_type!r} is not accepted here: send application/json or multipart/form-data"
@@ -83,18 +82,13 @@ async def opened_form(request: Request, max_parts: int) -> AsyncGenerator[FormDa
     try:
         form = await request.form(max_files=max_parts, max_fields=max_parts)
     except Exception as error:  # Starlette and python-multipart each raise several errors
-        if isinstance(error, BodyTooLarge):
+        if isinstance(error, MedleyError):  # the body is too large, or comes too slowly
             raise
         raise InvalidInput("body", f"cannot be read as a form: {getattr(error, 'detail', error)}") from None
     try:
         yield form
     finally:
         await form.close()
-
-
-async def json_bytes(request: Request) -> bytes:
-    """The body of a request as JSON: an empty one is an object; a byte order mark before it is left out (RFC 8259)."""
-    return (await request.body()).removeprefix(codecs.BOM_UTF8) or b"{}"
 
 
 def media_type_of(value: str | None, default: str = "") -> str:
@@ -107,12 +101,7 @@ async def _value(item: UploadFile | str, schema: type[BaseModel], name: str) -> 
         return await item.read()
     if item in (choices := _choices(schema, name)):
         return choices[item]
-    if not _is_text(schema, name) and item[:1] in "[{":
-        try:
-            return from_json(item)  # as a JSON body is read: half of a surrogate pair is refused
-        except ValueError:
-            return item
-    return item
+    return parsed_field(item) if not _is_text(schema, name) and item[:1] in "[{" else item
 
 
 def _annotation(schema: type[BaseModel], name: str) -> Any:

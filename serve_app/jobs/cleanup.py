@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, select, update
 from ..config.schema import DAY_S, JobsConfig
 from ..storage.artifacts import Artifacts
 from ..storage.database import Database
-from ..storage.tables import deliveries, events, jobs, now, webhooks
+from ..storage.tables import deliveries, events, jobs, messages, now, webhooks
 from ..webhooks.endpoints import OWN
 from .step_cache import trim
 
@@ -48,6 +48,8 @@ def _forget(connection: Connection, keep_s: float) -> None:
     connection.execute(update(jobs).where(jobs.c.idempotency_key.is_not(None), old).values(idempotency_key=None))
     over = deliveries.c.status != "pending"
     connection.execute(delete(deliveries).where(over, deliveries.c.created_at < now() - keep_s))
+    unsent = messages.c.id.not_in(select(deliveries.c.message_id)) & (messages.c.created_at < now() - DAY_S)
+    connection.execute(delete(messages).where(unsent))
     # The endpoints of jobs' own URLs, once their deliveries are deleted.
     unused = webhooks.c.id.not_in(select(deliveries.c.webhook_id)) & (webhooks.c.created_at < now() - keep_s)
     connection.execute(delete(webhooks).where(webhooks.c.events == json.dumps(list(OWN)), unused))

@@ -13,7 +13,9 @@ EventKind = Literal["state", "step", "progress", "pieces", "log"]
 STATUSES: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 GRAPH, WEBHOOK, CLEANUP = "graph", "webhook", "cleanup"
-SYSTEM = ""  # the user of webhooks' and clean-ups' jobs
+SYSTEM = ""  # the user of clean-ups
+ENDPOINT = "whk_"  # begins the id of a webhook, the user of its deliveries
+DELIVERY_RANK = 1000  # beyond the ranks of graphs
 
 
 @dataclass(frozen=True)

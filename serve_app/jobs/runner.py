@@ -28,6 +28,7 @@ from ..steps import Step
 from ..storage.artifacts import Artifact, Artifacts
 from ..storage.database import Database
 from . import estimates, lease
+from .delivery_slots import DeliverySlots
 from .estimates import Estimate
 from .heartbeat import Heartbeat
 from .job import GRAPH, Claimed, Held, Job, NewJob, Outcome
@@ -75,7 +76,9 @@ class Runner:
         self.database = database
         self.artifacts = artifacts
         self.owner = owner
-        self.terms = lease.Terms(config.lease_s, config.per_user, config.workers_lost, config.keep_s)
+        self.terms = lease.Terms(
+            config.lease_s, config.per_user, max_attempts=config.workers_lost, keep_s=config.keep_s
+        )
         self._graphs = graphs
         self.executor = Executor(models, config.prices, config.timeout_s)
         self.config = config
@@ -88,7 +91,10 @@ class Runner:
         self._cache = StepCache(database, revision) if config.step_cache_mb and revision else None
         self._past: dict[str, estimates.Past] = {}
         self._learned: dict[str, float] = {}
-        self._idle = True
+        self._idle = {lease.RUNS, lease.DELIVERIES}  # lanes in which the last claim found nothing
+        self._deliveries = DeliverySlots(
+            lambda slots: self._claim_for(slots, lease.DELIVERIES), lambda job: self._start(job, self._run_system)
+        )
         self.stopped = False
 
     @property
@@ -99,8 +105,11 @@ class Runner:
     async def claim(self) -> Claimed | None:
         """Claim the next job; None if no job is ready or the database does not answer.
 
-        Slots that call while a claim is under way are served together by the next claim.
+        Slots that call while a claim is under way are served together by the next claim. Deliveries that are due start
+        beside it, in slots of their own.
         """
+        if not self.stopped:
+            self._deliveries.fill()
         slot: asyncio.Future[Claimed | None] = self._loop.create_future()
         self._slots.append(slot)
         if self._claiming is None:
@@ -111,15 +120,7 @@ class Runner:
         try:
             while self._slots:
                 slots, self._slots = self._slots, []
-                try:
-                    claimed = await self._claim_for(len(slots))
-                except StorageUnavailable as error:
-                    self._heartbeat.failed()
-                    log.warning("claiming jobs failed: %s", error)
-                    claimed = []
-                except Exception:
-                    log.exception("claiming jobs failed")
-                    claimed = []
+                claimed = await self._claim_for(len(slots), lease.RUNS)
                 for slot in slots:
                     if not slot.done():  # a slot may have been cancelled meanwhile
                         slot.set_result(claimed.pop(0) if claimed else None)
@@ -130,14 +131,24 @@ class Runner:
         finally:
             self._claiming = None
 
-    async def _claim_for(self, slots: int) -> list[Claimed]:
+    async def _claim_for(self, slots: int, lane: lease.Lane) -> list[Claimed]:
+        """Jobs of a lane, none if the database does not answer."""
         steal = self._heartbeat.may_steal
-        # An idle process only reads: its polls must not take the write lock, nor hold it when the process is stopped.
-        idle = self._idle and not await self.database.read(lease.candidates, self.terms, 1, steal)
-        if idle or self.stopped:
+        try:
+            # An idle process only reads: its polls must not take the write lock, nor hold it when it is stopped.
+            if lane in self._idle and not await self.database.read(lease.candidates, self.terms, 1, steal, lane):
+                return []
+            if self.stopped:
+                return []
+            claimed = await self.database.write_apart(lease.claim, self.owner, self.terms, slots, steal, lane)
+        except StorageUnavailable as error:
+            self._heartbeat.failed()
+            log.warning("claiming jobs failed: %s", error)
             return []
-        claimed = await self.database.write_apart(lease.claim, self.owner, self.terms, slots, steal)
-        self._idle = not claimed
+        except Exception:
+            log.exception("claiming jobs failed")
+            return []
+        (self._idle.discard if claimed else self._idle.add)(lane)
         return claimed
 
     async def run(self, claimed: Claimed) -> None:
@@ -178,6 +189,7 @@ class Runner:
     async def stop(self) -> None:
         """Hand every job over at once; the next owner continues after the last finished step."""
         self.stopped = True
+        await self._deliveries.stop()
         tasks = [active.task for active in self._active.values() if active.task]
         for active in list(self._active.values()):
             self._end(active, "handed over")

@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 from ..accounts import ledger
 from ..storage.tables import new_id
 from ..webhooks import endpoints
-from ..webhooks.endpoints import Delivery
-from .job import SYSTEM, WEBHOOK, Job, NewJob
+from ..webhooks.endpoints import Delivery, Queued
+from .job import DELIVERY_RANK, WEBHOOK, Job, NewJob
 from .rows import enqueue, step_records
 from .view import job_view
 
@@ -31,8 +31,8 @@ def after_end(connection: Connection, job: Job, charged: int, listens: bool) -> 
             job_id=job.id,
             url=job.webhook_url,
         )
-        for delivery_id in deliveries:
-            queue_delivery(connection, delivery_id)
+        for delivery in deliveries:
+            queue_delivery(connection, delivery)
 
 
 def send_test(connection: Connection, user: str, webhook_id: str) -> Delivery:
@@ -45,11 +45,13 @@ def replay(connection: Connection, user: str, webhook_id: str, delivery_id: str)
     return _queued(connection, endpoints.make_replay(connection, user, webhook_id, delivery_id))
 
 
-def queue_delivery(connection: Connection, delivery_id: str) -> None:
-    """Queue a delivery as a system job."""
-    enqueue(connection, NewJob(new_id("job"), SYSTEM, "deliver", json.dumps(delivery_id), WEBHOOK))
+def queue_delivery(connection: Connection, delivery: Queued) -> None:
+    """Queue a delivery as a system job of its webhook, so that a slow receiver holds up only its own deliveries."""
+    document = json.dumps(delivery.id)
+    job = NewJob(new_id("job"), delivery.webhook_id, "deliver", document, WEBHOOK, priority=-DELIVERY_RANK)
+    enqueue(connection, job)
 
 
 def _queued(connection: Connection, delivery: Delivery) -> Delivery:
-    queue_delivery(connection, delivery.id)
+    queue_delivery(connection, Queued(delivery.id, delivery.webhook_id))
     return delivery

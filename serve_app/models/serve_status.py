@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.schema import APPLICATION
-from ..errors import reason_of
+from ..errors import StatusUnavailable, reason_of
 
 STATUS_TTL_S = 1.0  # anyone may call /health, so Serve's controller is called at most this often
 RUNNING: Any = "RUNNING"  # a ReplicaState, which is a string whose class Ray keeps to itself
 GIVEN_UP = "REPLICA_STARTUP_FAILED"  # Serve's word; a replica that died later is started again, and waited for
 HEALTHY = "HEALTHY"
+SCALING = ("UPSCALING", "DOWNSCALING")  # the replicas there are, or the first one when it has started, answer
+UPDATING = "UPDATING"
+READ_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class DeploymentStatus:
         return reason_of(self.message)
 
     @property
+    def serves(self) -> bool:
+        """Whether calls are answered: by a running replica, or by one that starts for them."""
+        return self.status in (HEALTHY, *SCALING) or (self.status == UPDATING and self.replicas > 0)
+
+    @property
     def given_up(self) -> bool:
         """Whether Serve no longer tries to start the deployment, and none of its replicas runs."""
         return self.trigger == GIVEN_UP and not self.replicas
@@ -50,15 +58,22 @@ class ServeStatus:
         self._reading: asyncio.Task[Mapping[str, DeploymentStatus]] | None = None
 
     async def read(self) -> Mapping[str, DeploymentStatus]:
-        """The status of every deployment; empty if Serve does not run Medley."""
+        """The status of every deployment; empty if Serve does not run Medley.
+
+        Raises:
+            StatusUnavailable: Serve's controller does not answer.
+        """
         if time.monotonic() - self._read_at <= STATUS_TTL_S:
             return self._status
         if self._reading is None:  # one at a time: concurrent calls of `serve.status()` disturb each other
             self._reading = asyncio.create_task(asyncio.to_thread(from_controller))
         reading = self._reading
         try:
-            self._status = await asyncio.shield(reading)
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                self._status = await asyncio.shield(reading)
             self._read_at = time.monotonic()
+        except Exception as error:  # a controller that is lost or restarts shows in many of Ray's errors
+            raise StatusUnavailable(f"Serve's controller does not answer ({type(error).__name__}).") from error
         finally:
             if reading.done() and self._reading is reading:
                 self._reading = None

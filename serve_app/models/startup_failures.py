@@ -1,11 +1,13 @@
 """Models that cannot start: Serve gives up on a deployment after some tries, but calls to it keep waiting."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from deployments.errors import ModelUnavailable
 
+from ..errors import StatusUnavailable
 from .serve_status import ServeStatus
 
 T = TypeVar("T")
@@ -27,10 +29,11 @@ async def unless_it_cannot_start(deployment: str, answer: Awaitable[T]) -> T:
     async def poll() -> None:
         nonlocal reason
         while True:
-            status = (await STATUS.read()).get(deployment)
-            if status is not None and status.given_up:
-                reason = status.reason or "its replicas fail to start"
-                return bound.reschedule(loop.time())
+            with contextlib.suppress(StatusUnavailable):  # the call itself may still be answered
+                status = (await STATUS.read()).get(deployment)
+                if status is not None and status.given_up:
+                    reason = status.reason or "its replicas fail to start"
+                    return bound.reschedule(loop.time())
             await asyncio.sleep(POLL_S)
 
     def begin() -> None:

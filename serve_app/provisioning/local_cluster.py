@@ -69,7 +69,7 @@ def running(settings: Settings) -> Running | None:
 
 
 def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
-    """Set the environment in which Ray starts, before Ray is imported; returns Ray's folder.
+    """Set the environment in which Ray starts, before Ray is imported; returns a folder for its files.
 
     Raises:
         MedleyError: Medley already runs, or a port is in use.
@@ -81,7 +81,8 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
         if not ray_environment.port_is_free(number):
             raise MedleyError(f"Port {number} is in use. Choose another port with --{option}.")
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Not inside MEDLEY_HOME: the paths of Ray's sockets are limited to about a hundred characters.
+    # Not inside MEDLEY_HOME: the paths of Ray's sockets are limited to about a hundred characters. Only this user can
+    # enter the folder; Ray lets everybody write into its own folder, which is therefore one below.
     directory = Path(tempfile.mkdtemp(prefix="medley-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     os.environ["MEDLEY_HOME"] = str(settings.home)
@@ -109,7 +110,7 @@ def start(settings: Settings, profile: Profile, directory: Path, port: int, dash
         log_to_driver=False,
         logging_level=logging.WARNING,
         _node_ip_address="127.0.0.1",
-        _temp_dir=str(directory),
+        _temp_dir=str(directory / "ray"),
     )
     state = Running(
         pid=os.getpid(),

@@ -1,13 +1,17 @@
 """The environment in which Ray starts. Every node needs it before Ray starts, since Ray reads it on import."""
 
 import os
+import resource
 import secrets
 import shutil
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from deployments.errors import MedleyError
+
+from . import haproxy_config
 
 SPEED = {
     # HAProxy instead of Serve's Python proxy, and user code in the same event loop as the router: several times the
@@ -17,37 +21,51 @@ SPEED = {
     # Autoscaling sees load after one second instead of ten.
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    # A call's arguments and its answer; with Ray's 4 MB, a conversation that `max_text_mb` allows would not arrive.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
     # Ray starts workers with niceness 15, so that its own processes get their share where thousands of workers shuffle
     # data (ray-project/ray#24928). Here the workers are the service: any other process of the machine went first, and
     # a language model on a CPU wrote a tenth fewer tokens.
     "RAY_worker_niceness": "0",
 }
 
-# A wrapper that starts HAProxy so that it ends with Ray, however Ray ends (it was seen to stay behind and hold its
-# port), after two changes of the configuration made by Ray's template (2.60):
-# - statistics and metrics, which Ray binds to every interface, are bound to loopback;
-# - `option splice-request` is removed: with it, HAProxy does not notice that a client has left if its body came in a
-#   separate packet (measured, 2.8.25), and its run would go on to its end.
-# If the template changes, the expressions match nothing and HAProxy starts as Ray configured it.
+# On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. With this
+# it keeps to loopback, as on macOS, where Ray runs no clusters.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+# A wrapper that corrects the configuration that Ray made, and starts HAProxy so that it ends with Ray, however Ray ends
+# (it was seen to stay behind and hold its port).
 HAPROXY = """#!/bin/sh
 for file; do
     case "$file" in *.cfg)
-        sed -i -E -e 's/^( *bind )[*]?:/\\1127.0.0.1:/' -e '/^ *option splice-request/d' "$file" ;;
+        "{python}" -I -S "{corrections}" "$file" {per_address} || exit 1 ;;
     esac
 done
 command -v setpriv >/dev/null && exec setpriv --pdeathsig TERM "{haproxy}" "$@"
 exec "{haproxy}" "$@"
 """
+MAX_CONNECTIONS = 16_384  # of clients at once; fewer if this process may open fewer files
+FILES_PER_CONNECTION = 2.5  # the client's, the gateway's, and for every fourth connection a pipe between them
+PORTS = range(20_000, 32_000)  # below those that Linux gives to outgoing connections
+INGRESS_PORTS = 100  # of gateway replicas; a port is used again only after a while
 
 
 def local_environment(directory: Path) -> dict[str, str]:
     """The environment for a separate Ray on this machine: nothing is shared with another Ray, nothing leaves loopback.
 
     Args:
-        directory: an existing folder for HAProxy's files.
+        directory: an existing folder for HAProxy's files, which only its owner can enter.
     """
+    connections, ingress = max_connections(), free_ports(INGRESS_PORTS)
     wrapper = directory / "haproxy"
-    wrapper.write_text(HAPROXY.format(haproxy=haproxy_binary()))
+    wrapper.write_text(
+        HAPROXY.format(
+            python=sys.executable,
+            corrections=haproxy_config.__file__,
+            per_address=connections * 3 // 4,
+            haproxy=haproxy_binary(),
+        )
+    )
     wrapper.chmod(0o700)
     return {
         **SPEED,
@@ -58,14 +76,37 @@ def local_environment(directory: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "haproxy.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
+        # Every port is this Ray's own. Ray's defaults are fixed, and it shares some of them with any other Ray of the
+        # machine (SO_REUSEPORT), which would then get a part of the requests.
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress + INGRESS_PORTS),
+        "AUTOSCALER_METRIC_PORT": str(free_port()),
+        "DASHBOARD_METRIC_PORT": str(free_port()),
         # A draining replica waits this long, so that the HAProxy of every node learns of it (30 s on a cluster).
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        **LOOPBACK,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def keep_to_loopback(address: str) -> None:
+    """Prepare this process for `ray.init` with the address of a Ray that keeps to loopback; others need nothing."""
+    if address.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+        return
+    os.environ.update(LOOPBACK)
+    if "ray" in sys.modules:  # Ray has read its environment already, as in a notebook that imports it first
+        from ray._private import ray_constants
+
+        assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)  # a Ray that renames it fails here, not at a timeout
+        ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def schedule_as_batch() -> None:
@@ -119,6 +160,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` successive TCP ports of loopback on which nothing listens at the moment.
+
+    Raises:
+        MedleyError: there are none.
+    """
+    for _ in range(100):
+        first = secrets.randbelow(PORTS.stop - PORTS.start - count) + PORTS.start
+        if all(port_is_free(port) for port in range(first, first + count)):
+            return first
+    raise MedleyError(f"No {count} successive ports between {PORTS.start} and {PORTS.stop} are free.")
+
+
+def max_connections() -> int:
+    """The connections that HAProxy can hold: it refuses to start if it may not open enough files for them."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    spare = 1000  # for all that is not a connection
+    return MAX_CONNECTIONS if files < 0 else max(100, min(MAX_CONNECTIONS, int((files - spare) / FILES_PER_CONNECTION)))
 
 
 def port_is_free(port: int) -> bool:

@@ -159,6 +159,7 @@ artifacts = Table(
     Index("ix_artifacts_expiry", "expires_at"),
     Index("ix_artifacts_job", "job_id"),
     Index("ix_artifacts_user", "user_id", "id"),
+    Index("ix_artifacts_size", "user_id", "size"),
 )
 
 step_cache = Table(
@@ -188,6 +189,16 @@ webhooks = Table(
     Index("ix_webhooks_user", "user_id", "id"),
 )
 
+# The body of an event, stored once for all its deliveries.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ix_messages_created", "created_at"),
+)
+
 deliveries = Table(
     "deliveries",
     metadata,
@@ -196,13 +207,14 @@ deliveries = Table(
     Column("user_id", String(64), nullable=False),
     Column("job_id", String(40)),
     Column("type", String(64), nullable=False),  # job.succeeded, ...
-    Column("body", Text, nullable=False),
     Column("status", String(16), nullable=False),  # pending | delivered | failed
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_at", Double),
     Column("created_at", Double, nullable=False),
     Column("delivered_at", Double),
+    Column("message_id", String(40), nullable=False, server_default=""),
     Index("ix_deliveries_webhook", "webhook_id", "id"),
+    Index("ix_deliveries_message", "message_id"),
 )
 
 delivery_attempts = Table(

@@ -18,7 +18,7 @@ from deployments.retry_after import retry_after
 
 from ..storage.database import Database
 from ..storage.tables import deliveries, delivery_attempts, now, webhooks
-from .endpoints import Delivery, Webhook, delivery_of, give_up, webhook_of
+from .endpoints import DELIVERIES, Delivery, Webhook, delivery_of, give_up, webhook_of
 
 # The wait before each attempt, in seconds: none, then 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h.
 SCHEDULE_S = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
@@ -86,7 +86,7 @@ class Deliverer:
 
     def _load(self, connection: Connection, delivery_id: str) -> tuple[Delivery, Webhook, float] | None:
         row = connection.execute(
-            select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.status == "pending")
+            DELIVERIES.where(deliveries.c.id == delivery_id, deliveries.c.status == "pending")
         ).first()
         if row is None:
             return None

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy import delete as delete_row
@@ -25,7 +25,7 @@ from deployments.errors import InvalidInput
 
 from ..errors import Conflict, NotFound, nearest
 from ..storage.locks import ENDPOINTS_LOCK, lock
-from ..storage.tables import deliveries, delivery_attempts, new_id, now, webhooks
+from ..storage.tables import deliveries, delivery_attempts, messages, new_id, now, webhooks
 
 EVENTS = ("job.succeeded", "job.failed", "job.cancelled", "webhook.test")
 OWN = ("job.own",)
@@ -65,12 +65,24 @@ class Delivery:
     webhook_id: str
     job_id: str | None
     type: str
+    message_id: str
     body: str
     status: str
     next_at: float | None
     created_at: float
     delivered_at: float | None
     attempts: tuple[Attempt, ...] = ()
+
+
+class Queued(NamedTuple):
+    """A delivery that is to be queued, and its endpoint."""
+
+    id: str
+    webhook_id: str
+
+
+# Deliveries with their bodies.
+DELIVERIES = select(deliveries, messages.c.body).join(messages, messages.c.id == deliveries.c.message_id)
 
 
 def new_secret() -> str:
@@ -175,14 +187,14 @@ def rotate(connection: Connection, user: str, webhook_id: str) -> Webhook:
 
 def announce(
     connection: Connection, *, user: str, type: str, data: str, job_id: str | None, url: str | None
-) -> list[str]:
+) -> list[Queued]:
     """Create a delivery of an event for `url` and each of the user's endpoints that subscribe to the event, in the
     transaction in which the event happens.
 
     `data` is JSON text. Call this after the ledger's part of the transaction: it may wait for a lock.
 
     Returns:
-        The ids of the deliveries, which the caller queues. An endpoint gets at most one, a disabled endpoint none.
+        The deliveries, which the caller queues. An endpoint gets at most one, a disabled endpoint none.
     """
     mine = select(webhooks).where(webhooks.c.user_id == user, webhooks.c.disabled_at.is_(None))
     hooks = [webhook_of(row) for row in connection.execute(mine.where(webhooks.c.events != json.dumps(OWN)))]
@@ -192,8 +204,8 @@ def announce(
         chosen[own.id] = own
     if not chosen:
         return []
-    body = _body(connection, type, data)
-    return [_deliver_row(connection, hook, job_id, type, body) for hook in chosen.values()]
+    message = _message(connection, type, data)
+    return [Queued(_deliver_row(connection, hook, job_id, type, message), hook.id) for hook in chosen.values()]
 
 
 def make_test(connection: Connection, user: str, webhook_id: str) -> Delivery:
@@ -203,8 +215,8 @@ def make_test(connection: Connection, user: str, webhook_id: str) -> Delivery:
         NotFound, Conflict: as `make_replay`.
     """
     hook = _enabled(connection, user, webhook_id)
-    body = _body(connection, "webhook.test", json.dumps({"webhook": hook.id}))
-    delivery_id = _deliver_row(connection, hook, None, "webhook.test", body)
+    message = _message(connection, "webhook.test", json.dumps({"webhook": hook.id}))
+    delivery_id = _deliver_row(connection, hook, None, "webhook.test", message)
     return find_delivery(connection, webhook_id, delivery_id)
 
 
@@ -217,7 +229,7 @@ def make_replay(connection: Connection, user: str, webhook_id: str, delivery_id:
     """
     hook = _enabled(connection, user, webhook_id)
     old = find_delivery(connection, webhook_id, delivery_id)
-    again = _deliver_row(connection, hook, old.job_id, old.type, old.body)
+    again = _deliver_row(connection, hook, old.job_id, old.type, old.message_id)
     return find_delivery(connection, webhook_id, again)
 
 
@@ -227,7 +239,7 @@ def find_delivery(connection: Connection, webhook_id: str, delivery_id: str) -> 
     Raises:
         NotFound: the endpoint has no such delivery.
     """
-    query = select(deliveries).where(deliveries.c.webhook_id == webhook_id, deliveries.c.id == delivery_id)
+    query = DELIVERIES.where(deliveries.c.webhook_id == webhook_id, deliveries.c.id == delivery_id)
     matching = _with_attempts(connection, connection.execute(query).all())
     if not matching:
         raise NotFound(f"There is no delivery {delivery_id!r}.")
@@ -243,7 +255,7 @@ def deliveries_page(
         NotFound: as `find`.
     """
     find(connection, user, webhook_id)
-    query = select(deliveries).where(deliveries.c.webhook_id == webhook_id)
+    query = DELIVERIES.where(deliveries.c.webhook_id == webhook_id)
     if before_id:
         query = query.where(deliveries.c.id < before_id)
     return _with_attempts(connection, connection.execute(query.order_by(deliveries.c.id.desc()).limit(limit)).all())
@@ -297,15 +309,20 @@ def _enabled(connection: Connection, user: str, webhook_id: str) -> Webhook:
     return hook
 
 
-def _body(connection: Connection, type: str, data: str) -> str:
+def _message(connection: Connection, type: str, data: str) -> str:
+    """Store the body of an event, once for all its deliveries; returns its id."""
     at = datetime.fromtimestamp(connection.execute(select(now())).scalar_one(), UTC)
     stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return f'{{"type":{json.dumps(type)},"timestamp":"{stamp}","data":{data}}}'
+    body = f'{{"type":{json.dumps(type)},"timestamp":"{stamp}","data":{data}}}'
+    message_id = new_id("evt")
+    connection.execute(messages.insert().values(id=message_id, body=body, created_at=now()))
+    return message_id
 
 
-def _deliver_row(connection: Connection, hook: Webhook, job_id: str | None, type: str, body: str) -> str:
+def _deliver_row(connection: Connection, hook: Webhook, job_id: str | None, type: str, message_id: str) -> str:
     row = {"id": new_id("msg"), "webhook_id": hook.id, "user_id": hook.user_id, "job_id": job_id, "type": type}
-    connection.execute(deliveries.insert().values(**row, body=body, status="pending", attempts=0, created_at=now()))
+    start = {"message_id": message_id, "status": "pending", "attempts": 0}
+    connection.execute(deliveries.insert().values(**row, **start, created_at=now()))
     return str(row["id"])
 
 
@@ -339,6 +356,7 @@ def delivery_of(row: Row[Any], attempts: Sequence[Row[Any]]) -> Delivery:
         webhook_id=row.webhook_id,
         job_id=row.job_id,
         type=row.type,
+        message_id=row.message_id,
         body=row.body,
         status=row.status,
         next_at=row.next_at,

@@ -1,11 +1,13 @@
 """Serve's status has one reader, which asks the controller once for all who look."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 
 from deployments.errors import ModelUnavailable
+from serve_app.errors import StatusUnavailable
 from serve_app.models import serve_status, startup_failures
 from serve_app.models.serve_status import DeploymentStatus, ServeStatus, from_controller, from_details
 
@@ -55,9 +57,41 @@ async def test_a_question_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(serve_status, "from_controller", controller)
     status = ServeStatus()
-    with pytest.raises(OSError, match="restarts"):
+    with pytest.raises(StatusUnavailable, match="controller does not answer"):
         await status.read()
     assert await status.read() == {"m1": DEAD}
+
+
+async def test_a_controller_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def controller() -> dict[str, DeploymentStatus]:
+        released.wait(10)
+        return {}
+
+    monkeypatch.setattr(serve_status, "from_controller", controller)
+    monkeypatch.setattr(serve_status, "READ_TIMEOUT_S", 0.05)
+    status = ServeStatus()
+    for _ in range(3):
+        with pytest.raises(StatusUnavailable):
+            await status.read()
+    released.set()
+
+
+@pytest.mark.parametrize(
+    ("word", "replicas", "serves"),
+    [
+        ("HEALTHY", 0, True),  # scaled to zero
+        ("UPSCALING", 0, True),  # the first replica starts
+        ("DOWNSCALING", 1, True),
+        ("UPDATING", 1, True),
+        ("UPDATING", 0, False),  # before the first start
+        ("UNHEALTHY", 1, False),
+        ("DEPLOY_FAILED", 0, False),
+    ],
+)
+def test_scaling_is_not_a_failure(word: str, replicas: int, serves: bool) -> None:
+    assert DeploymentStatus("m1", word, replicas, "").serves == serves
 
 
 async def test_a_call_to_a_model_that_serve_has_given_up_ends_with_the_reason(

@@ -574,7 +574,7 @@ async def test_paging_that_makes_no_sense_is_refused(http: httpx.AsyncClient, qu
         ("{}", "url", "required"),
         ("[]", "body", "object"),
         ("{", "body", "JSON"),
-        ("", "body", "JSON"),
+        ("", "url", "required"),
     ],
 )
 async def test_an_endpoint_that_cannot_be_is_refused_at_its_field(

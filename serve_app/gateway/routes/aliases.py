@@ -11,13 +11,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ...errors import UnknownName, invalid_request
+from ...config.schema import GatewayConfig
+from ...errors import UnknownName
+from ..json_body import read_json
 from ..openapi import ALIAS_OF, AS_JOB, PARAMETERS, STARTED
 from ..openapi_parts import ANY_OBJECT, JSON, SSE, TEXT, answer_in, body_in, operation
-from ..request_body import json_bytes
 
 GRAPHS = "/api/v1/graphs"
 
@@ -52,7 +53,7 @@ class JobRequest(BaseModel):
     input: dict[str, Any] = Field(default={}, description="The graph's request")
 
 
-def add_aliases(app: FastAPI) -> None:
+def add_aliases(app: FastAPI, gateway: GatewayConfig) -> None:
     """Add every alias whose native route this service has."""
     natives = {
         (method, route.path): route for route in app.routes if isinstance(route, APIRoute) for method in route.methods
@@ -81,10 +82,7 @@ def add_aliases(app: FastAPI) -> None:
         openapi_extra=operation({202: STARTED}, AS_JOB, body_in({JSON: JobRequest.model_json_schema()})),
     )
     async def create(request: Request) -> Response:
-        try:
-            body = JobRequest.model_validate_json(await json_bytes(request))
-        except ValidationError as error:
-            raise invalid_request(error, ["graph", "input"]) from None
+        body = await read_json(request, JobRequest, *gateway.body_limit(holds_media=True))
         if body.graph not in graphs:
             raise UnknownName("graph", body.graph, graphs)
         return await at_once(graphs[body.graph])(with_body(request, body.input))

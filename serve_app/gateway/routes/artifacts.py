@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from deployments.errors import InvalidInput, UnsupportedMedia
 from deployments.media import Audio, Image, Media, MediaLimits, Video
 
-from ...errors import BodyTooLarge, Refused, Unauthorized, invalid_request
+from ...errors import BodyTooLarge, Refused, Unauthorized
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
+from ..json_body import read_json
 from ..openapi_parts import (
     ANY_OBJECT,
     ANYTHING,
@@ -36,7 +37,8 @@ from ..openapi_parts import (
     query,
     ref,
 )
-from ..request_body import json_bytes, media_type_of, opened_form
+from ..parsing_pool import in_parsing_pool
+from ..request_body import media_type_of, opened_form
 from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
@@ -90,7 +92,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         data, claimed = await _read_upload(request)
         if len(data) > max_bytes:
             raise BodyTooLarge(f"The file has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
-        media_type = await asyncio.to_thread(_identify, data, claimed, limits)
+        media_type = await in_parsing_pool(_identify, data, claimed, limits)
         artifact = await artifacts.add(request.scope["identity"].user, "references", data, media_type)
         return JSONResponse(_described(artifact, request), 201, {"location": f"{PATH}/{artifact.id}"})
 
@@ -111,10 +113,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
 
     @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=SHARING)
     async def url(request: Request, id: str) -> Response:
-        try:
-            sharing = Sharing.model_validate_json(await json_bytes(request))
-        except ValidationError as error:
-            raise invalid_request(error, list(Sharing.model_fields)) from None
+        sharing = await read_json(request, Sharing)
         artifact = await artifacts.find(request.scope["identity"].user, id)
         expires = int(time.time()) + sharing.seconds
         address = await artifacts.url(artifact, sharing.seconds)

@@ -7,8 +7,9 @@ from starlette.responses import Response
 
 from deployments.callbacks import CALLBACK_PATH, MOST_BODY, ended_task, is_signed
 
-from ...errors import BodyTooLarge, InvalidSignature
+from ...errors import InvalidSignature
 from ...models.callback_board import Tell
+from ..json_body import read_body
 
 
 def router(secret: str, tell: Tell) -> APIRouter:
@@ -22,7 +23,7 @@ def router(secret: str, tell: Tell) -> APIRouter:
 
     @routes.post(CALLBACK_PATH, summary="For Freepik: a task's status has changed", include_in_schema=False)
     async def freepik(request: Request) -> Response:
-        body = await _bounded(request)
+        body = await read_body(request, MOST_BODY)
         if not is_signed(request.headers, body, secret, time.time()):
             raise InvalidSignature("The signature is missing or wrong, or its timestamp is too far from the present.")
         task = ended_task(body)
@@ -31,13 +32,3 @@ def router(secret: str, tell: Tell) -> APIRouter:
         return Response(status_code=204)
 
     return routes
-
-
-async def _bounded(request: Request) -> bytes:
-    """The body. Anyone may send a callback, so a body that is too large is not read to its end."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BODY:
-            raise BodyTooLarge(f"A callback may have at most {MOST_BODY:,} bytes.")
-    return bytes(body)

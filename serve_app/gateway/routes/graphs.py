@@ -140,14 +140,14 @@ def describe(service: Service, graph: Graph[..., Any]) -> dict[str, Any]:
 
 
 def _endpoint(service: Service, graph: Graph[..., Any]) -> Callable[[Request], Any]:
-    limits, longest_s = service.config.gateway.limits, service.config.gateway.wait_s
+    gateway, longest_s = service.config.gateway, service.config.gateway.wait_s
     jobs, private = service.jobs, service.config.jobs.private_webhooks
 
     async def endpoint(request: Request) -> Response:
         options = read_run_options(request)
         if options.webhook is not None:
             await check_webhook(options.webhook, private)
-        call = await read_call(request, graph, limits, jobs.artifacts)
+        call = await read_call(request, graph, gateway, jobs.artifacts)
         wait_s = longest_s if options.wait_s is None else min(longest_s, options.wait_s)
         options = replace(options, wait_s=wait_s)
         streams = not options.respond_async and wants_events(request)

@@ -11,8 +11,12 @@ from ..service import Service
 
 
 async def model_rows(service: Service) -> list[dict[str, Any]]:
-    """One row per model: name, capabilities, status (Serve's word), running replicas, message. A multiplexed model has
-    its deployment's status."""
+    """One row per model: name, capabilities, status (Serve's word), whether it serves, running replicas, message. A
+    multiplexed model has its deployment's status.
+
+    Raises:
+        StatusUnavailable: Serve's controller does not answer.
+    """
     status = await STATUS.read()
     rows: list[dict[str, Any]] = []
     for model in service.models.all:
@@ -22,6 +26,7 @@ async def model_rows(service: Service) -> list[dict[str, Any]]:
                 "name": model.name,
                 "capabilities": [capability.__name__ for capability in model.capabilities],
                 "status": deployment.status if deployment else "MISSING",
+                "serves": deployment is not None and deployment.serves,
                 "replicas": deployment.replicas if deployment else 0,
                 "message": deployment.message if deployment else "",
             }
@@ -40,18 +45,18 @@ def router(service: Service) -> APIRouter:
         ),
     )
     async def get_health(request: Request) -> JSONResponse:
-        """`healthy`: every model is healthy. `degraded`: every capability still has a healthy model. `unhealthy` (503):
-        a capability has no healthy model.
+        """`healthy`: every model serves, which includes models that scale up or down. `degraded`: every capability
+        still has a model that serves. `unhealthy` (503): a capability has none.
 
         Only a caller with a key sees why a model is not healthy.
         """
         models = await model_rows(service)
         if request.scope["identity"] is None:
             models = [{key: value for key, value in model.items() if key != "message"} for model in models]
-        healthy = [model for model in models if model["status"] == "HEALTHY"]
-        served = {capability for model in healthy for capability in model["capabilities"]}
+        serving = [model for model in models if model["serves"]]
+        served = {capability for model in serving for capability in model["capabilities"]}
         offered = {capability for model in models for capability in model["capabilities"]}
-        status = "healthy" if len(healthy) == len(models) else "degraded" if served == offered else "unhealthy"
+        status = "healthy" if len(serving) == len(models) else "degraded" if served == offered else "unhealthy"
         return JSONResponse({"status": status, "models": models}, 503 if status == "unhealthy" else 200)
 
     @routes.get(
@@ -62,8 +67,8 @@ def router(service: Service) -> APIRouter:
         ),
     )
     async def get_ready(request: Request) -> JSONResponse:
-        """200 if every model is up (a model scaled to zero counts, since it starts on demand), else 503."""
-        waiting = [model["name"] for model in await model_rows(service) if model["status"] != "HEALTHY"]
+        """200 if every model serves (a model scaled to zero counts, since it starts on demand), else 503."""
+        waiting = [model["name"] for model in await model_rows(service) if not model["serves"]]
         if waiting:
             return JSONResponse({"ready": False, "waiting_for": waiting}, 503, {"retry-after": "2"})
         return JSONResponse({"ready": True, "waiting_for": []})

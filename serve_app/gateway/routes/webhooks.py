@@ -1,25 +1,22 @@
 """The routes `/api/v1/webhooks`: a user's endpoints, and the log of their deliveries."""
 
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from deployments.addresses import check_endpoint
 
-from ...errors import invalid_request
 from ...jobs import settlement
 from ...jobs.view import iso
 from ...storage.database import Database
 from ...webhooks import endpoints
 from ...webhooks.endpoints import Delivery, Webhook
+from ..json_body import read_json
 from ..openapi_parts import FLAG, JSON, PAGE_PARAMETERS, answer, body_in, operation, query, ref
-from ..request_body import json_bytes
 from .paging import page, read_page
-
-B = TypeVar("B", bound=BaseModel)
 
 
 class NewWebhook(BaseModel):
@@ -63,7 +60,7 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
 
     @routes.post("", summary="Create a webhook; the response has its secret", openapi_extra=CREATE)
     async def create(request: Request) -> Response:
-        new = await _read(request, NewWebhook)
+        new = await read_json(request, NewWebhook)
         endpoints.check_events(new.events)
         await check_endpoint(new.url, allowed)
         created = await database.write(endpoints.create, _user(request), new.url, new.events, new.secret)
@@ -83,7 +80,7 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
     @routes.put("/{webhook_id}", summary="Change, enable or disable a webhook", openapi_extra=CHANGE)
     async def change(request: Request, webhook_id: str) -> Response:
         user = _user(request)
-        body = await _read(request, ChangedWebhook)
+        body = await read_json(request, ChangedWebhook)
         await database.read(endpoints.find, user, webhook_id)  # a 404 before the URL's host is resolved
         if body.url is not None:
             await check_endpoint(body.url, allowed)
@@ -168,13 +165,6 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
             for attempt in delivery.attempts
         ],
     }
-
-
-async def _read(request: Request, model: type[B]) -> B:
-    try:
-        return model.model_validate_json(await json_bytes(request))
-    except ValidationError as error:
-        raise invalid_request(error, list(model.model_fields)) from None
 
 
 def _user(request: Request) -> str:

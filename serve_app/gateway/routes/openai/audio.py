@@ -14,11 +14,12 @@ from deployments.errors import MedleyError
 from deployments.media import Audio
 
 from ...error_responses import openai_error
+from ...json_body import read_json
 from ...openapi_parts import BINARY, JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun
 from ...service import Service
 from ...sync_run import SyncRun
-from .shared import DEFAULT_MODEL, FORM, body_event, described, form_body, json_body, names, prepare
+from .shared import DEFAULT_MODEL, FORM, body_event, described, form_body, names, prepare
 from .subtitles import srt, vtt
 
 
@@ -87,13 +88,14 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
 
 
 def add_speech(routes: APIRouter, service: Service) -> None:
+    text_limit = service.config.gateway.body_limit(holds_media=False)
     speech = service.graph("speech")
 
     @routes.post("/audio/speech", summary="Create speech", openapi_extra=described(SpeechCreation, {200: SPEECH}))
     async def audio_speech(request: Request) -> Response:
         """The file, streamed as it is spoken if the model can stream; a WAV only with `stream_format`, since its header
         states its length. With `stream_format` `sse`, events with pieces of the file in base64."""
-        body = await json_body(request, SpeechCreation)
+        body = await read_json(request, SpeechCreation, *text_limit)
         fields = {"text": body.input, "voice": body.voice, "speed": body.speed, "format": body.response_format}
         streams = body.stream_format is not None or body.response_format != "wav"
         with names(SPEECH_NAMES):

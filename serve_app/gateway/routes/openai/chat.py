@@ -14,12 +14,13 @@ from deployments.capabilities import Delta, Reply, ToolCall
 from deployments.errors import MedleyError
 
 from ...error_responses import openai_error
+from ...json_body import read_json
 from ...openapi_parts import JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun, event
 from ...service import Service
 from ...sync_run import SyncRun
 from .chat_body import ChatCompletion
-from .shared import body_event, described, json_body, names, prepare
+from .shared import body_event, described, names, prepare
 
 OPENAI_NAMES = {"json_schema": "response_format", "adapter": "model"}  # of the chat graph's fields
 
@@ -29,11 +30,12 @@ CHAT = described(ChatCompletion, {200: ANSWER})
 
 
 def add(routes: APIRouter, service: Service) -> None:
+    text_limit = service.config.gateway.body_limit(holds_media=False)
     chat = service.graph("chat")
 
     @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=CHAT)
     async def chat_completions(request: Request) -> Response:
-        body = await json_body(request, ChatCompletion)
+        body = await read_json(request, ChatCompletion, *text_limit)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon
         fields = {**body.fields(), "adapter": adapter or None}
         with names(OPENAI_NAMES):

@@ -14,9 +14,10 @@ from deployments import pixels
 from deployments.errors import InvalidInput
 from deployments.media import Image
 
+from ...json_body import read_json
 from ...openapi_parts import answer, ref
 from ...service import Service
-from .shared import DEFAULT_MODEL, FORM, described, form_body, json_body, names, prepare
+from .shared import DEFAULT_MODEL, FORM, described, form_body, names, prepare
 
 
 class ImageCreation(BaseModel):
@@ -54,11 +55,12 @@ MADE = {200: answer("The pictures", ref("Images"))}
 
 
 def add_generations(routes: APIRouter, service: Service) -> None:
+    text_limit = service.config.gateway.body_limit(holds_media=False)
     image_generation = service.graph("image_generation")
 
     @routes.post("/images/generations", summary="Create images", openapi_extra=described(ImageCreation, MADE))
     async def images_generations(request: Request) -> Response:
-        body = await json_body(request, ImageCreation)
+        body = await read_json(request, ImageCreation, *text_limit)
         width, height = body.sides
         fields: dict[str, Any] = {"prompt": body.prompt, "count": body.n or 1, "width": width, "height": height}
         with names({"width": "size", "height": "size", "count": "n"}):

@@ -1,6 +1,5 @@
 """Functions that OpenAI's routes share: run a graph with a named model, read bodies, rename fields in errors."""
 
-import asyncio
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
 from ...openapi_parts import JSON, body_in, operation
-from ...request_body import json_bytes, media_type_of, read_form
+from ...parsing_pool import in_parsing_pool
+from ...request_body import media_type_of, read_form
 from ...server_sent_events import event
 from ...service import Service
 from ...sync_run import SyncRun
@@ -54,22 +54,11 @@ async def prepare(
 
     try:
         # Opening media takes a while: not on the event loop.
-        call = await asyncio.to_thread(validated) if graph.takes_media else validated()
+        call = await in_parsing_pool(validated) if graph.takes_media else validated()
     except ValidationError as error:
         raise invalid_request(error) from None
     options = RunOptions(timeout_s=service.config.gateway.run_timeout_s)
     return SyncRun(service.jobs, graph, call, request.scope["identity"], options, streams)
-
-
-async def json_body(request: Request, schema: type[B]) -> B:
-    kind = media_type_of(request.headers.get("content-type"), "application/json")
-    if kind != "application/json":
-        raise UnsupportedMedia("content-type", f"{kind!r} is not accepted here: send application/json")
-    body = await json_bytes(request)
-    try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid_request(error) from None
 
 
 async def form_body(request: Request, schema: type[B], media: str) -> B:
