@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import func, insert, select
 
-from serve_app.jobs import lease, queue, rows
+from serve_app.jobs import lease, next_jobs, queue, rows
 from serve_app.jobs.job import NewJob
 from serve_app.provisioning.ray_environment import free_port
 from serve_app.storage import tables
@@ -206,10 +206,10 @@ def claim_ms(url: str, count: int) -> float:
     row |= {"cancel_requested": False}
     rows = [{**row, "id": new_id("job"), "user_id": f"user-{number % USERS}"} for number in range(count)]
     database.write_here(lambda connection: connection.execute(insert(tables.jobs), rows))
-    terms, times = lease.Terms(per_user=2), list[float]()
+    terms, times = next_jobs.Terms(per_user=2), list[float]()
     for _ in range(50):
         began = time.perf_counter()
-        assert database.read_here(lease.candidates, terms) and database.write_here(lease.claim, "bench", terms)
+        assert database.read_here(next_jobs.candidates, terms) and database.write_here(lease.claim, "bench", terms)
         times.append((time.perf_counter() - began) * 1000)
     database.dispose()
     return statistics.median(times)

@@ -12,7 +12,9 @@ MedleyError
 │   ├── Conflict               409  not possible in the current state, or already being done
 │   ├── BodyTooLarge           413
 │   ├── BodyTooSlow            408
+│   ├── QuotaExceeded          413  the user keeps as many bytes as one may
 │   ├── TooManyUploads         429  a user sends more bodies at once than one may
+│   ├── LimitReached           429  the user has as many of something as one may; names the limit
 │   ├── NotOffered             501
 │   └── Refused                4xx  refused by the HTTP framework: a method, a form
 ├── Transient                  the same request may be sent again later
@@ -167,6 +169,24 @@ class TooManyUploads(CallerError):
 
     status = 429
     type = "too-many-uploads"
+
+
+class LimitReached(CallerError):
+    """A limit of this service is reached"""
+
+    status = 429
+    type = "limit-reached"
+
+    def __init__(self, limit: str, detail: str) -> None:
+        super().__init__(f"{detail}, the most that a user may have ({limit}).")
+        self.args = (limit, detail)
+
+
+class QuotaExceeded(CallerError):
+    """The user's storage is full"""
+
+    status = 413
+    type = "quota-exceeded"
 
 
 class Refused(CallerError):

@@ -109,6 +109,11 @@ class NodeConfig(Strict):
 class GatewayConfig(Strict):
     """The settings of the gateway."""
 
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#@\s]+$",
+        description="Address at which clients reach this service, such as https://medley.example.com",
+    )
     cors_origins: list[str] = Field(default=[], description="Origins whose pages may call the API; `*` for all")
     max_body_mb: float = Field(default=32, gt=0, le=2048, description="Largest request body, in MB")
     max_text_mb: float = Field(default=8, gt=0, le=32, description="Largest request body without media, in MB")
@@ -144,6 +149,10 @@ class JobsConfig(Strict):
         default=3600, gt=0, le=7 * 86400, description="Longest a job may run, in seconds, with retries"
     )
     keep_days: float = Field(default=7, gt=0, le=3650, description="Days for which ended jobs and artifacts are kept")
+    max_stored_gb: float = Field(default=50, gt=0, description="GB of artifacts that are kept for one user")
+    max_jobs: int = Field(default=100_000, ge=1, description="Jobs that are kept for one user, ended ones included")
+    max_waiting: int = Field(default=10_000, ge=1, description="Jobs of one user that may wait for a worker")
+    max_webhooks: int = Field(default=1_000, ge=1, description="Webhooks of one user, jobs' own URLs included")
     prices: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="Credits that a run of a graph costs, by the graph's name; other graphs are free"
     )

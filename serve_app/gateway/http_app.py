@@ -56,7 +56,7 @@ def http_app(
     app.include_router(health.router(service))
     app.include_router(graphs.router(service))
     app.include_router(jobs.router(service))
-    app.include_router(artifacts.router(service.jobs.artifacts, largest, gateway.limits))
+    app.include_router(artifacts.router(service.jobs.artifacts, service.jobs.usage, gateway))
     app.include_router(webhooks.router(service.jobs.database, private))
     if callback_secret:
         app.include_router(callbacks.router(callback_secret, tell))

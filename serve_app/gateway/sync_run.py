@@ -56,6 +56,8 @@ class SyncRun:
         Raises:
             MedleyError: the run failed; JobFailed if it failed as a job.
         """
+        if self.durable:
+            await self._jobs.usage.admit_job(self._identity.user, self._options.webhook is not None)
         if self._options.respond_async:
             new, inputs = await self._new_job()
             return (await self._jobs.create(new, inputs))[0]
@@ -136,7 +138,7 @@ class SyncRun:
         assert self._journal is not None, "a run that may become a job has a journal"
         new, inputs = await self._new_job()
         # Shielded: if the client leaves now, the job is created completely or not at all.
-        self._adoption = asyncio.create_task(self._jobs.runner.adopt(new, inputs, self._journal, answer))
+        self._adoption = asyncio.create_task(self._jobs.adopt(new, inputs, self._journal, answer))
         try:
             return await asyncio.shield(self._adoption)
         except StorageUnavailable:

@@ -12,6 +12,7 @@ from ..webhooks.endpoints import OWN
 from .step_cache import trim
 
 BATCH_SIZE = 200
+EXPIRED, ORPHANS = "expired", "orphans"  # what a clean-up deletes
 
 
 def clean(database: Database, artifacts: Artifacts, config: JobsConfig) -> int:

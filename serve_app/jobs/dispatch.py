@@ -10,17 +10,24 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import Connection, select
 
+from deployments.errors import CallerError
+
+from ..accounts.usage import Usage
+from ..config.schema import DAY_S
 from ..errors import StorageUnavailable
 from ..storage.artifacts import Artifact
 from ..storage.tables import new_id, now
-from . import lease, queue, rows
+from . import next_jobs, queue, rows
+from .cleanup import EXPIRED, ORPHANS
 from .events import Tail
 from .job import CLEANUP, SYSTEM, Job, NewJob
+from .journal import Journal
 from .runner import Runner
 
 log = logging.getLogger("ray.serve")
@@ -43,16 +50,42 @@ class Dispatch:
         self.artifacts = runner.artifacts
         self.config = runner.config
         self.tail = Tail(self.database)
+        self.usage = Usage(self.database, self.config)
         self._call_worker = call_worker
         self._calls: set[asyncio.Task[None]] = set()
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def create(self, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
-        """Queue a job; returns it and whether it is new, see `queue.create`."""
-        job, made = await self.database.write(queue.create, new, artifacts)
+        """Queue a job; returns it and whether it is new, see `queue.create`. The artifacts of a job that is not are
+        deleted again."""
+        try:
+            job, made = await self.database.write(queue.create, new, artifacts)
+        except CallerError:
+            await self.artifacts.discard(artifacts)
+            raise
         if made:
             self.tell_workers()
+        elif job.id != new.id:
+            await self.artifacts.discard(artifacts)
         return job, made
+
+    async def adopt(
+        self,
+        new: NewJob,
+        artifacts: Sequence[Artifact],
+        journal: Journal,
+        answer: Callable[[], Awaitable[BaseModel]],
+    ) -> Job:
+        """Make a run that has begun here a job of this process, see `Runner.adopt`. The artifacts of a job that is not
+        made are deleted again."""
+        try:
+            job = await self.runner.adopt(new, artifacts, journal, answer)
+        except CallerError:
+            await self.artifacts.discard(artifacts)
+            raise
+        if job.id != new.id:
+            await self.artifacts.discard(artifacts)
+        return job
 
     async def retry(self, user: str, job_id: str) -> Job:
         """Queue a failed or cancelled job again, see `queue.retry`."""
@@ -82,7 +115,7 @@ class Dispatch:
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
-                for _ in range(await self.database.read(lease.ready, self.runner.terms, MOST_CALLS)):
+                for _ in range(await self.database.read(next_jobs.ready, self.runner.terms, MOST_CALLS)):
                     self.tell_workers()
                 if time.monotonic() - cleaned > CLEAN_EVERY_S / 2:
                     await self.database.write(_schedule_cleanup)
@@ -96,7 +129,10 @@ class Dispatch:
 
 
 def _schedule_cleanup(connection: Connection) -> None:
-    """Queue one clean-up per period, however many gateways try: the period is its idempotency key."""
-    period = int((connection.execute(select(now())).scalar() or 0) // CLEAN_EVERY_S)
-    key = f"cleanup-{period}"
-    rows.enqueue(connection, NewJob(new_id("job"), SYSTEM, "cleanup", json.dumps(None), CLEANUP, idempotency_key=key))
+    """Queue one clean-up per period, and one sweep of the store per day, however many gateways try: the period is the
+    idempotency key."""
+    at = connection.execute(select(now())).scalar() or 0
+    for task, every_s in ((EXPIRED, CLEAN_EVERY_S), (ORPHANS, DAY_S)):
+        key = f"{task}-{int(at // every_s)}"
+        new = NewJob(new_id("job"), SYSTEM, "cleanup", json.dumps(task), CLEANUP, idempotency_key=key)
+        rows.enqueue(connection, new)

@@ -27,7 +27,7 @@ from ..run import Executor, RunOptions
 from ..steps import Step
 from ..storage.artifacts import Artifact, Artifacts
 from ..storage.database import Database
-from . import estimates, lease
+from . import estimates, lease, next_jobs
 from .delivery_slots import DeliverySlots
 from .estimates import Estimate
 from .heartbeat import Heartbeat
@@ -76,7 +76,7 @@ class Runner:
         self.database = database
         self.artifacts = artifacts
         self.owner = owner
-        self.terms = lease.Terms(
+        self.terms = next_jobs.Terms(
             config.lease_s, config.per_user, max_attempts=config.workers_lost, keep_s=config.keep_s
         )
         self._graphs = graphs
@@ -91,9 +91,9 @@ class Runner:
         self._cache = StepCache(database, revision) if config.step_cache_mb and revision else None
         self._past: dict[str, estimates.Past] = {}
         self._learned: dict[str, float] = {}
-        self._idle = {lease.RUNS, lease.DELIVERIES}  # lanes in which the last claim found nothing
+        self._idle = {next_jobs.RUNS, next_jobs.DELIVERIES}  # lanes in which the last claim found nothing
         self._deliveries = DeliverySlots(
-            lambda slots: self._claim_for(slots, lease.DELIVERIES), lambda job: self._start(job, self._run_system)
+            lambda slots: self._claim_for(slots, next_jobs.DELIVERIES), lambda job: self._start(job, self._run_system)
         )
         self.stopped = False
 
@@ -120,7 +120,7 @@ class Runner:
         try:
             while self._slots:
                 slots, self._slots = self._slots, []
-                claimed = await self._claim_for(len(slots), lease.RUNS)
+                claimed = await self._claim_for(len(slots), next_jobs.RUNS)
                 for slot in slots:
                     if not slot.done():  # a slot may have been cancelled meanwhile
                         slot.set_result(claimed.pop(0) if claimed else None)
@@ -131,12 +131,12 @@ class Runner:
         finally:
             self._claiming = None
 
-    async def _claim_for(self, slots: int, lane: lease.Lane) -> list[Claimed]:
+    async def _claim_for(self, slots: int, lane: next_jobs.Lane) -> list[Claimed]:
         """Jobs of a lane, none if the database does not answer."""
         steal = self._heartbeat.may_steal
         try:
             # An idle process only reads: its polls must not take the write lock, nor hold it when it is stopped.
-            if lane in self._idle and not await self.database.read(lease.candidates, self.terms, 1, steal, lane):
+            if lane in self._idle and not await self.database.read(next_jobs.candidates, self.terms, 1, steal, lane):
                 return []
             if self.stopped:
                 return []

@@ -15,7 +15,7 @@ from ..models.registry import Model, Models
 from ..storage.artifacts import Artifacts, open_signing_key
 from ..storage.database import Database
 from ..webhooks.delivery import Deliverer
-from .cleanup import clean
+from .cleanup import ORPHANS, clean
 from .job import CLEANUP, WEBHOOK
 from .runner import Runner
 
@@ -55,8 +55,11 @@ def open_runner(config: AppConfig, graphs: Mapping[str, Graph[..., Any]], models
     artifacts = open_artifacts(settings, database, config.jobs.keep_s)
     deliverer = Deliverer(database, config.jobs.private_webhooks)
 
-    async def clean_up(_: Any) -> None:
-        await asyncio.to_thread(clean, database, artifacts, config.jobs)
+    async def clean_up(task: str) -> None:
+        if task == ORPHANS:
+            await asyncio.to_thread(artifacts.delete_orphans_here)
+        else:
+            await asyncio.to_thread(clean, database, artifacts, config.jobs)
 
     handlers = {WEBHOOK: deliverer.deliver, CLEANUP: clean_up}
     return Runner(database, artifacts, graphs, models, config.jobs, owner, handlers, revision)

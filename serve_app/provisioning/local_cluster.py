@@ -8,6 +8,7 @@ and nothing else does. `up.json` in MEDLEY_HOME describes the running cluster, f
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import atexit
+import contextlib
 import json
 import logging
 import os
@@ -28,7 +29,10 @@ from deployments.errors import MedleyError
 from ..config.profile import Profile
 from ..config.schema import APPLICATION
 from ..config.settings import Settings
+from ..errors import StorageUnavailable, reason_of
 from ..models.serve_status import HEALTHY, DeploymentStatus, from_details
+from ..storage.database import Database
+from ..storage.secret_file import private_folder
 from . import ray_environment
 
 STATE_FILE = "up.json"
@@ -72,7 +76,7 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
     """Set the environment in which Ray starts, before Ray is imported; returns a folder for its files.
 
     Raises:
-        MedleyError: Medley already runs, or a port is in use.
+        MedleyError: Medley already runs, a port is in use, or others may write into MEDLEY_HOME.
     """
     other = running(settings)
     if other:
@@ -80,7 +84,8 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
     for option, number in (("port", port), ("dashboard-port", dashboard_port)):
         if not ray_environment.port_is_free(number):
             raise MedleyError(f"Port {number} is in use. Choose another port with --{option}.")
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(settings.home)
+    _check_database(settings)
     # Not inside MEDLEY_HOME: the paths of Ray's sockets are limited to about a hundred characters. Only this user can
     # enter the folder; Ray lets everybody write into its own folder, which is therefore one below.
     directory = Path(tempfile.mkdtemp(prefix="medley-"))
@@ -93,25 +98,28 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
     return directory
 
 
-def start(settings: Settings, profile: Profile, directory: Path, port: int, dashboard_port: int) -> Running:
-    """Start Ray in this process, deploy the profile and write `up.json`. Returns before the models are ready."""
-    import ray
+def _check_database(settings: Settings) -> None:
+    """Upgrade the database before anything starts, so that one that cannot be used is an error here, not in a replica.
 
+    Raises:
+        InvalidConfig: the database cannot be used.
+    """
+    database = Database(settings.database_url)
+    try:
+        with contextlib.suppress(StorageUnavailable):  # one that starts later is waited for
+            database.upgrade()
+    finally:
+        database.dispose()
+
+
+def start(settings: Settings, profile: Profile, directory: Path, port: int, dashboard_port: int) -> Running:
+    """Start Ray in this process, deploy the profile and write `up.json`. Returns before the models are ready.
+
+    Raises:
+        MedleyError: Ray does not start, or refuses the profile.
+    """
     ray_environment.schedule_as_batch()
-    context: Any = ray.init(
-        address="local",
-        # Declared cores only matter for placement. A small machine declares some extra, so that a second replica or a
-        # batch can be placed.
-        num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=dashboard_port,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(directory / "ray"),
-    )
+    context = _start_ray(directory, dashboard_port)
     state = Running(
         pid=os.getpid(),
         url=f"http://127.0.0.1:{port}",
@@ -123,6 +131,29 @@ def start(settings: Settings, profile: Profile, directory: Path, port: int, dash
     deploy(state, profile, port)
     (settings.home / STATE_FILE).write_text(json.dumps(asdict(state), indent=2))
     return state
+
+
+def _start_ray(directory: Path, dashboard_port: int) -> Any:
+    """Ray's context of a new cluster of this process."""
+    import ray
+
+    try:
+        return ray.init(
+            address="local",
+            # Declared cores only matter for placement. A small machine declares some extra, so that a second replica
+            # or a batch can be placed.
+            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=dashboard_port,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(directory / "ray"),
+        )
+    except Exception as error:  # a process of Ray that is late raises a plain Exception, among others
+        raise MedleyError(f"Ray did not start: {reason_of(str(error))} On a busy machine, try once more.") from error
 
 
 def deploy(state: Running, profile: Profile, port: int) -> None:

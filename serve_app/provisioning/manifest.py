@@ -7,13 +7,17 @@ import yaml
 
 from ..config.profile import Profile
 from ..config.schema import NodeConfig
-from .ray_environment import SPEED
+from .ray_environment import DEADLINES, SPEED
 
 # The settings that every node of a cluster shares: the API key, the database, the bucket and the key that signs URLs.
 SECRETS = ("MEDLEY_API_KEY", "MEDLEY_DATABASE_URL", "MEDLEY_ARTIFACTS_URL", "MEDLEY_SIGNING_KEY")
 # An optional secret with other variables that models read: keys of providers, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE,
 # MEDLEY_WEIGHTS.
 ENVIRONMENT = "medley-environment"
+LABELS = {"app.kubernetes.io/name": "medley"}
+# The addresses of clouds' metadata services, which hand out credentials.
+METADATA_IPV4, METADATA_IPV6 = "169.254.169.254/32", "fd00:ec2::254/128"
+SERVE_PORT, DASHBOARD_PORT = 8000, 8265
 IMAGE = "medley:0.1.0"  # Medley with its engines; name yours with the `images:` of kustomize
 
 
@@ -34,17 +38,23 @@ yaml.SafeDumper.add_representer(_Block, _literal)
 
 
 def rayservice(profile: Profile) -> str:
-    """The manifest as YAML. The head runs no work; each kind of node is a worker group, from zero on if it has GPUs."""
+    """The manifest as YAML: the service and its network policy. The head runs no work; each kind of node is a worker
+    group, from zero on if it has GPUs.
+
+    Ray takes pickles over gRPC, which are code, from whoever has its token: KubeRay makes the token, a secret of the
+    cluster, and only the cluster's own pods reach Ray's ports.
+    """
     document: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
-        "metadata": {"name": "medley", "labels": {"app.kubernetes.io/name": "medley"}},
+        "metadata": {"name": "medley", "labels": dict(LABELS)},
         "spec": {
             "serveConfigV2": _Block(yaml.safe_dump(profile.document, sort_keys=False, width=120)),
             "upgradeStrategy": {"type": "NewCluster"},
             "excludeHeadPodFromServeSvc": True,
             "rayClusterConfig": {
                 "rayVersion": version("ray"),
+                "authOptions": {"mode": "token"},
                 "enableInTreeAutoscaling": True,
                 "autoscalerOptions": {"version": "v2", "idleTimeoutSeconds": 300},
                 "headGroupSpec": _head(),
@@ -52,13 +62,41 @@ def rayservice(profile: Profile) -> str:
             },
         },
     }
-    text = yaml.safe_dump(document, sort_keys=False, width=120)
+    text = yaml.safe_dump_all([document, _network_policy()], sort_keys=False, width=120)
     return f"# Made by `medley manifest configs/{profile.path.name}`; edit that file instead.\n{text}"
+
+
+def _network_policy() -> dict[str, Any]:
+    """Clients reach the service's port, KubeRay the dashboard, and the cluster's pods each other; nothing else comes
+    in, and nothing goes to the cloud's metadata service."""
+    operator = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "medley", "labels": dict(LABELS)},
+        "spec": {
+            "podSelector": {"matchLabels": dict(LABELS)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [
+                {"from": [{"podSelector": {"matchLabels": dict(LABELS)}}]},
+                {"from": [operator], "ports": [{"port": DASHBOARD_PORT}]},
+                {"ports": [{"port": SERVE_PORT}]},
+            ],
+            "egress": [{"to": [_all_but("0.0.0.0/0", METADATA_IPV4), _all_but("::/0", METADATA_IPV6)]}],
+        },
+    }
+
+
+def _all_but(addresses: str, excluded: str) -> dict[str, Any]:
+    return {"ipBlock": {"cidr": addresses, "except": [excluded]}}
 
 
 def _head() -> dict[str, Any]:
     container = _container("ray-head", {"cpu": "2", "memory": "8Gi"})
-    return {"rayStartParams": {"num-cpus": "0"}, "template": {"spec": {"containers": [container]}}}
+    return {
+        "rayStartParams": {"num-cpus": "0"},
+        "template": {"metadata": {"labels": dict(LABELS)}, "spec": {"containers": [container]}},
+    }
 
 
 def nodes_of(profile: Profile) -> list[NodeConfig]:
@@ -84,7 +122,10 @@ def _workers(node: NodeConfig) -> dict[str, Any]:
         "maxReplicas": node.count,
         "rayStartParams": {},
         **labels,
-        "template": {"spec": {"containers": [_container("ray-worker", resources)], **pod}},
+        "template": {
+            "metadata": {"labels": dict(LABELS)},
+            "spec": {"containers": [_container("ray-worker", resources)], **pod},
+        },
     }
 
 
@@ -97,7 +138,7 @@ def _container(name: str, resources: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "image": IMAGE,
         "env": [
-            *({"name": variable, "value": value} for variable, value in SPEED.items()),
+            *({"name": variable, "value": value} for variable, value in {**SPEED, **DEADLINES}.items()),
             *secrets,
         ],
         "envFrom": [{"secretRef": {"name": ENVIRONMENT, "optional": True}}],

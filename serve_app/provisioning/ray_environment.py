@@ -1,5 +1,6 @@
 """The environment in which Ray starts. Every node needs it before Ray starts, since Ray reads it on import."""
 
+import importlib
 import os
 import resource
 import secrets
@@ -8,6 +9,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from deployments.errors import MedleyError
 
@@ -28,6 +30,9 @@ SPEED = {
     # a language model on a CPU wrote a tenth fewer tokens.
     "RAY_worker_niceness": "0",
 }
+
+# HAProxy closes a connection on which nothing moves, where nothing corrects its configuration.
+DEADLINES = {"RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(haproxy_config.SILENCE_TIMEOUT_S)}
 
 # On Linux, Ray replaces a loopback address by one that other machines reach, and listens on every interface. With this
 # it keeps to loopback, as on macOS, where Ray runs no clusters.
@@ -103,10 +108,9 @@ def keep_to_loopback(address: str) -> None:
         return
     os.environ.update(LOOPBACK)
     if "ray" in sys.modules:  # Ray has read its environment already, as in a notebook that imports it first
-        from ray._private import ray_constants
-
-        assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)  # a Ray that renames it fails here, not at a timeout
-        ray_constants.ENABLE_RAY_CLUSTER = False
+        constants: Any = importlib.import_module("ray._private.ray_constants")
+        assert isinstance(constants.ENABLE_RAY_CLUSTER, bool)  # a Ray that renames it fails here, not at a timeout
+        constants.ENABLE_RAY_CLUSTER = False
 
 
 def schedule_as_batch() -> None:

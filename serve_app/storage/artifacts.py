@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import hmac
+import itertools
 import re
 import secrets
 import time
@@ -21,6 +22,7 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
 from deployments.media import ARTIFACT_ID, Media
 
+from ..config.schema import DAY_S
 from ..config.settings import Settings
 from ..errors import NotFound, StorageUnavailable
 from . import tables
@@ -35,7 +37,8 @@ FOLDERS: tuple[Folder, ...] = ("inputs", "outputs", "references", "temp")
 MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 PATH = "/api/v1/artifacts"
 SIGNING_KEY_FILE = "signing_key"
-KEEP_S = 7 * 86400.0
+KEEP_S = 7 * DAY_S
+ORPHAN_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,29 @@ class Artifacts:
             self._store.delete([artifact.key for artifact in artifacts])
             self._database.write_here(_delete, [artifact.id for artifact in artifacts])
 
+    async def discard(self, artifacts: Sequence[Artifact]) -> None:
+        """Delete the bytes of artifacts that were stored and never inserted. What cannot be deleted now is an orphan,
+        see `delete_orphans_here`."""
+        with contextlib.suppress(StorageUnavailable):
+            await asyncio.to_thread(self._store.delete, [artifact.key for artifact in artifacts])
+
+    def delete_orphans_here(self, older_than_s: float = DAY_S) -> int:
+        """Delete bytes without a row that are older than `older_than_s`; returns how many. Blocks for as long as the
+        store takes to list everything.
+
+        Raises:
+            StorageUnavailable: the store or the database does not answer; the next sweep deletes the rest.
+        """
+        before, deleted = time.time() - older_than_s, 0
+        old = (key for folder in FOLDERS for key in self._store.older(f"{folder}/", before))
+        while batch := list(itertools.islice(old, ORPHAN_BATCH)):
+            ids = {found[0]: key for key in batch if (found := ARTIFACT_ID.search(key.rpartition("/")[2]))}
+            kept = self._database.read_here(_existing_ids, list(ids))
+            orphans = [key for key in batch if key not in {ids[id] for id in kept}]
+            self._store.delete(orphans)
+            deleted += len(orphans)
+        return deleted
+
     def delete_job_here(self, user: str, job_id: str) -> None:
         """Delete every file of a job, including files without a row because a worker died."""
         rows = self._database.read_here(_of_job, user, job_id)
@@ -305,6 +331,10 @@ def _of_job(connection: Connection, user: str, job_id: str) -> list[Artifact]:
 
 def _expired(connection: Connection, limit: int) -> list[Artifact]:
     return _select(connection, tables.artifacts.c.expires_at <= tables.now(), limit=limit)
+
+
+def _existing_ids(connection: Connection, ids: Sequence[str]) -> list[str]:
+    return list(connection.execute(select(tables.artifacts.c.id).where(tables.artifacts.c.id.in_(ids))).scalars())
 
 
 def _delete(connection: Connection, ids: Sequence[str]) -> None:

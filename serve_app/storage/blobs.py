@@ -6,7 +6,7 @@ import errno
 import importlib
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,11 @@ class Store(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """Every key that begins with the prefix, which ends with `/`."""
+        ...
+
+    def older(self, prefix: str, before: float) -> Iterator[str]:
+        """Every key that begins with the prefix, in any folder below, and was stored before a time (seconds since the
+        epoch)."""
         ...
 
     def sign(self, key: str, media_type: str, name: str, seconds: int) -> str | None:
@@ -107,6 +112,16 @@ class Directory:
                 return [prefix + name for name in os.listdir(self._root / prefix)]
             except FileNotFoundError:
                 return []
+
+    def older(self, prefix: str, before: float) -> Iterator[str]:
+        """Includes the drafts of writes that a crash cut off."""
+        with self._answering():
+            for folder, _, names in os.walk(self._root / prefix):
+                for name in names:
+                    path = Path(folder, name)
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                        if path.stat().st_mtime < before:
+                            yield str(path.relative_to(self._root))
 
     def sign(self, key: str, media_type: str, name: str, seconds: int) -> str | None:
         return None
@@ -183,16 +198,23 @@ class Bucket:
                     raise OSError(errno.EIO, answer["Errors"][0].get("Code", ""))
 
     def names(self, prefix: str) -> list[str]:
-        keys: list[str] = []
+        return [key for key, _ in self._listed(prefix)]
+
+    def older(self, prefix: str, before: float) -> Iterator[str]:
+        return (key for key, stored_at in self._listed(prefix) if stored_at < before)
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """The keys that begin with the prefix, and when each was stored, a page at a time."""
         next_page: dict[str, str] = {}
-        with self._answering():
-            while True:
-                request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **next_page}
+        while True:
+            request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **next_page}
+            with self._answering():
                 answer = self._call(self._files._call_s3, 0, "list_objects_v2", **request)
-                keys += [entry["Key"].removeprefix(self._prefix) for entry in answer.get("Contents", [])]
-                if not answer.get("IsTruncated"):
-                    return keys
-                next_page = {"ContinuationToken": answer["NextContinuationToken"]}
+            for entry in answer.get("Contents", []):
+                yield entry["Key"].removeprefix(self._prefix), entry["LastModified"].timestamp()
+            if not answer.get("IsTruncated"):
+                return
+            next_page = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def sign(self, key: str, media_type: str, name: str, seconds: int) -> str | None:
         with self._answering():

@@ -38,6 +38,7 @@ IDLE_TIMEOUT_S = 5  # after which PostgreSQL ends a transaction that sends no st
 BUSY_TIMEOUT_S = 5  # how long a write waits for SQLite's one writer
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb2", "smbfs", "fuse.sshfs", "fuse.s3fs", "ceph", "glusterfs", "9p", "afs"}
 DEADLOCK, DEADLOCK_TRIES = ("40P01", "40001"), 10  # PostgreSQL's codes; how often a transaction is tried
+DAMAGED = ("file is not a database", "malformed", "disk image")  # as SQLite says it
 DEFECTS = ("syntax error", "no such table", "no such column")  # SQLite calls these operational too
 
 
@@ -226,10 +227,21 @@ class Database:
 
         Raises:
             StorageUnavailable: the database does not answer.
+            InvalidConfig: SQLite's file is damaged, or was written by a newer Medley.
         """
-        from .migrations.upgrade import upgrade
+        from .migrations.upgrade import NewerTables, upgrade
 
-        self.write_here(upgrade)
+        try:
+            self.write_here(upgrade)
+        except NewerTables as error:
+            raise InvalidConfig(f"{self!r} was written by a newer Medley ({error}). Use that version.") from None
+        except DBAPIError as error:
+            if self.is_sqlite and any(damage in str(error.orig) for damage in DAMAGED):
+                raise InvalidConfig(
+                    f"{self._engine.url.database} is damaged ({error.orig}). Put a backup in its place, or move it "
+                    "away to start with an empty database."
+                ) from None
+            raise
 
     def dispose(self) -> None:
         """Close every connection."""

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 
 from serve_app.accounts import ledger
 from serve_app.errors import Conflict, InsufficientCredit
-from serve_app.jobs import lease, queue
+from serve_app.jobs import lease, next_jobs, queue
 from serve_app.jobs.job import Claimed, Event, NewJob, Outcome, StepRecord
 from serve_app.jobs.rows import step_records
 from serve_app.storage import tables
@@ -20,7 +20,7 @@ from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
 
 GRANTED = 40
-TERMS = lease.Terms(lease_s=1000, per_user=2, max_attempts=100)
+TERMS = next_jobs.Terms(lease_s=1000, per_user=2, max_attempts=100)
 USERS = st.sampled_from(["ann", "bob"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from serve_app.config.schema import JobsConfig
-from serve_app.jobs import delivery_slots, lease, queue, settlement
+from serve_app.jobs import delivery_slots, next_jobs, queue, settlement
 from serve_app.jobs.job import WEBHOOK
 from serve_app.jobs.runner import Runner
 from serve_app.storage import tables
@@ -74,19 +74,19 @@ async def test_a_slow_receiver_holds_up_only_its_own_deliveries(database: Databa
     worker = runner(database, artifacts, receivers)
     await drain(worker)
     await until(lambda: receivers.done.count("whk_quick") == 10)
-    assert receivers.most["whk_slow"] == lease.Terms().per_endpoint
+    assert receivers.most["whk_slow"] == next_jobs.Terms().per_endpoint
     receivers.go.set()
     await until(lambda: receivers.done.count("whk_slow") == 40)
-    assert receivers.most["whk_slow"] <= lease.Terms().per_endpoint
+    assert receivers.most["whk_slow"] <= next_jobs.Terms().per_endpoint
     assert sum(receivers.most.values()) <= delivery_slots.SLOTS
     await worker.stop()
 
 
 async def test_a_sweep_calls_one_worker_for_all_deliveries(database: Database, artifacts: Artifacts) -> None:
     await due(database, "whk_a", 30)
-    assert await database.read(lease.ready, lease.Terms()) == 1
+    assert await database.read(next_jobs.ready, next_jobs.Terms()) == 1
     await database.write(queue.create, wish())
-    assert await database.read(lease.ready, lease.Terms()) == 2
+    assert await database.read(next_jobs.ready, next_jobs.Terms()) == 2
 
 
 async def test_an_event_for_many_webhooks_stores_its_body_once(database: Database, artifacts: Artifacts) -> None:

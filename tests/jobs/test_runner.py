@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from deployments.errors import InvalidInput, ModelUnavailable
 from serve_app.accounts import ledger
 from serve_app.errors import StorageUnavailable
-from serve_app.jobs import lease, queue, rows
+from serve_app.jobs import lease, next_jobs, queue, rows
 from serve_app.jobs.job import Job
 from serve_app.storage import tables
 from serve_app.storage.artifacts import Artifacts
@@ -115,18 +115,18 @@ async def test_a_job_whose_model_is_away_is_tried_again_and_one_with_bad_input_i
 
 
 async def test_jobs_that_can_be_claimed_are_counted_and_those_over_a_users_limit_are_not(database: Database) -> None:
-    terms = lease.Terms(per_user=1)
-    assert await database.read(lease.ready, terms) == 0
+    terms = next_jobs.Terms(per_user=1)
+    assert await database.read(next_jobs.ready, terms) == 0
     for _ in range(3):
         await database.write(queue.create, wish())
-    assert await database.read(lease.ready, terms) == 3
+    assert await database.read(next_jobs.ready, terms) == 3
     assert await database.write(lease.claim, "me", terms)
     assert await database.write(lease.claim, "you", terms) == []
-    assert await database.read(lease.ready, terms) == 0
+    assert await database.read(next_jobs.ready, terms) == 0
     await database.write(queue.create, wish(user="bob"))
-    assert await database.read(lease.ready, terms) == 3
+    assert await database.read(next_jobs.ready, terms) == 3
     await database.write(lambda c: c.execute(update(tables.jobs).values(lease_until=0.0)))
-    assert await database.read(lease.ready, terms) == 4
+    assert await database.read(next_jobs.ready, terms) == 4
 
 
 async def test_many_priced_jobs_of_many_users_through_two_gateways_meet_no_deadlock(url: str) -> None:
@@ -168,7 +168,7 @@ async def test_a_claim_that_cannot_be_given_back_does_not_end_all_claims(
 
 async def test_a_job_that_a_claim_ends_goes_with_the_others_some_day(database: Database, artifacts: Artifacts) -> None:
     job, _ = await database.write(queue.create, wish())
-    (claimed,) = await database.write(lease.claim, "me", lease.Terms())
+    (claimed,) = await database.write(lease.claim, "me", next_jobs.Terms())
     await database.write(queue.cancel, "ann", job.id, 60.0)
     await database.write(lease.requeue, claimed.held, 0.0)
     assert await drain(runner_of(database, artifacts, Scribe())) == 0

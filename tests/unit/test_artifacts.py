@@ -28,8 +28,9 @@ from sqlalchemy import select, update
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import MedleyError
-from deployments.media import MediaLimits
 from serve_app.accounts.keys import Identity
+from serve_app.accounts.usage import Usage
+from serve_app.config.schema import GatewayConfig, JobsConfig
 from serve_app.config.settings import Settings
 from serve_app.errors import InvalidConfig, NotFound, StorageUnavailable
 from serve_app.gateway.error_responses import error_response
@@ -526,7 +527,10 @@ def http_client(
     artifacts: Artifacts, user: str | None = "ann", max_bytes: int = 10_000_000, video_s: float = 300
 ) -> httpx.AsyncClient:
     app = FastAPI()
-    app.include_router(router(artifacts, max_bytes, MediaLimits(image_pixels=10_000, video_seconds=video_s)))
+    gateway = GatewayConfig(
+        max_body_mb=max_bytes / 1e6, max_image_pixels=10_000, max_video_s=video_s, public_url="http://medley.example"
+    )
+    app.include_router(router(artifacts, Usage(artifacts._database, JobsConfig()), gateway))
 
     async def answer(request: Any, error: Exception) -> Any:
         assert isinstance(error, MedleyError)

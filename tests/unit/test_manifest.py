@@ -1,6 +1,7 @@
 """The RayService: what `medley manifest` prints, valid for Serve and, given KubeRay's CRDs, for Kubernetes."""
 
 import functools
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ PROFILES = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"
 
 
 def document() -> dict[str, Any]:
-    return yaml.safe_load(COMMITTED.read_text())
+    """The service."""
+    return next(yaml.safe_load_all(COMMITTED.read_text()))
+
+
+def policy() -> dict[str, Any]:
+    """The network policy."""
+    return list(yaml.safe_load_all(COMMITTED.read_text()))[1]
 
 
 def test_the_committed_manifest_is_what_medley_prints() -> None:
@@ -34,7 +41,7 @@ def test_the_committed_manifest_is_what_medley_prints() -> None:
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
 def test_the_profile_itself_is_what_serve_gets(path: Path) -> None:
-    serve = yaml.safe_load(yaml.safe_load(rayservice(load_profile(path)))["spec"]["serveConfigV2"])
+    serve = yaml.safe_load(next(yaml.safe_load_all(rayservice(load_profile(path))))["spec"]["serveConfigV2"])
     assert serve == yaml.safe_load(path.read_text())
     assert ServeDeploySchema.model_validate(serve).applications[0].name == "medley"
 
@@ -54,7 +61,7 @@ def test_worker_groups_are_the_profiles_nodes() -> None:
     groups = document()["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     found = {group["groupName"]: (group["minReplicas"], group["maxReplicas"]) for group in groups}
     assert found == {node.name: (0 if node.gpus else 1, node.count) for node in load_profile(CLUSTER).app.nodes}
-    starter = yaml.safe_load(rayservice(load_profile(ROOT / "serve_config.yaml")))["spec"]["rayClusterConfig"]
+    starter = next(yaml.safe_load_all(rayservice(load_profile(ROOT / "serve_config.yaml"))))["spec"]["rayClusterConfig"]
     assert [group["groupName"] for group in starter["workerGroupSpecs"]] == ["cpu"]
 
 
@@ -77,6 +84,31 @@ def test_no_secret_is_written_into_the_manifest() -> None:
             }
             # What models read beside these: keys of providers, where weights are. A cluster may have none.
             assert container["envFrom"] == [{"secretRef": {"name": "medley-environment", "optional": True}}]
+
+
+def test_ray_takes_calls_only_with_a_token() -> None:
+    assert document()["spec"]["rayClusterConfig"]["authOptions"] == {"mode": "token"}
+
+
+def test_only_the_services_port_is_open_to_everybody() -> None:
+    spec = policy()["spec"]
+    assert policy()["apiVersion"] == "networking.k8s.io/v1" and policy()["kind"] == "NetworkPolicy"
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    everybody = [rule["ports"] for rule in spec["ingress"] if "from" not in rule]
+    assert everybody == [[{"port": 8000}]]
+    assert {"port": 8265} not in [port for rule in spec["ingress"] if "from" not in rule for port in rule["ports"]]
+    cluster = document()["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        labels = group["template"]["metadata"]["labels"]
+        assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_no_pod_reaches_the_clouds_metadata_service() -> None:
+    blocks = [block["ipBlock"] for rule in policy()["spec"]["egress"] for block in rule["to"]]
+    for address in (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")):
+        for block in blocks:
+            excluded = [ipaddress.ip_network(network) for network in block.get("except", [])]
+            assert address not in ipaddress.ip_network(block["cidr"]) or any(address in other for other in excluded)
 
 
 def strict(schema: Any) -> Any:

@@ -65,7 +65,7 @@ async def test_a_client_that_leaves_later_is_awaited_without_end(monkeypatch: py
 
 async def test_unfinished_bodies_of_one_user_leave_room_for_others() -> None:
     bounds = Uploads(10)
-    waiting = [asyncio.create_task(bounds.bounded(arriving(), ANN)()) for _ in range(MOST_AT_ONCE)]
+    waiting = [asyncio.ensure_future(bounds.bounded(arriving(), ANN)()) for _ in range(MOST_AT_ONCE)]
     await asyncio.sleep(0)
     with pytest.raises(TooManyUploads, match=str(MOST_AT_ONCE)):
         await bounds.bounded(arriving(b"abc"), ANN)()

@@ -16,6 +16,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from deployments.errors import InvalidInput, UnsupportedMedia
 from deployments.media import Audio, Image, Media, MediaLimits, Video
 
+from ...accounts.usage import Usage
+from ...config.schema import GatewayConfig
 from ...errors import BodyTooLarge, Refused, Unauthorized
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
@@ -44,6 +46,7 @@ from .paging import page, read_page
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
 KINDS: dict[str, type[Media]] = {"image": Image, "video": Video, "audio": Audio}
 FORM = "multipart/form-data"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
 
 
@@ -83,8 +86,9 @@ SHARING = operation(
 DELETE = operation({204: answer("It is deleted")})
 
 
-def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRouter:
-    """The routes of artifacts; an upload has at most `max_bytes`, and its media are within `limits`."""
+def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRouter:
+    """The routes of artifacts; uploads are within the limits of the gateway."""
+    (max_bytes, _), limits = gateway.body_limit(holds_media=True), gateway.limits
     routes = APIRouter(prefix=PATH, tags=["artifacts"])
 
     @routes.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD)
@@ -93,14 +97,18 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         if len(data) > max_bytes:
             raise BodyTooLarge(f"The file has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
         media_type = await in_parsing_pool(_identify, data, claimed, limits)
-        artifact = await artifacts.add(request.scope["identity"].user, "references", data, media_type)
-        return JSONResponse(_described(artifact, request), 201, {"location": f"{PATH}/{artifact.id}"})
+        user = request.scope["identity"].user
+        await usage.admit_upload(user, len(data))
+        artifact = await artifacts.add(user, "references", data, media_type)
+        return JSONResponse(
+            _described(artifact, address_of(request, gateway)), 201, {"location": f"{PATH}/{artifact.id}"}
+        )
 
     @routes.get("", summary="Your artifacts, newest first", openapi_extra=LISTING)
     async def listing(request: Request) -> Response:
         limit, before = read_page(request)
         rows = await artifacts.page(request.scope["identity"].user, limit + 1, before)
-        return page("artifacts", rows, limit, lambda artifact: _described(artifact, request))
+        return page("artifacts", rows, limit, lambda artifact: _described(artifact, address_of(request, gateway)))
 
     @routes.head("/{id}", include_in_schema=False)
     @routes.get("/{id}", summary="The bytes of an artifact, or a range of them", openapi_extra=CONTENT)
@@ -109,7 +117,9 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
 
     @routes.get("/{id}/metadata", summary="The metadata of an artifact", openapi_extra=METADATA)
     async def metadata(request: Request, id: str) -> Response:
-        return JSONResponse(_described(await artifacts.find(request.scope["identity"].user, id), request))
+        return JSONResponse(
+            _described(await artifacts.find(request.scope["identity"].user, id), address_of(request, gateway))
+        )
 
     @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=SHARING)
     async def url(request: Request, id: str) -> Response:
@@ -118,7 +128,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         expires = int(time.time()) + sharing.seconds
         address = await artifacts.url(artifact, sharing.seconds)
         if address.startswith("/"):
-            address = str(request.base_url).rstrip("/") + address
+            address = address_of(request, gateway) + address
         return JSONResponse({"url": address, "expires_at": iso(expires)})
 
     @routes.delete("/{id}", status_code=204, summary="Delete an artifact", openapi_extra=DELETE)
@@ -248,7 +258,17 @@ def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:
     raise UnsupportedMedia("file", "is not audio, an image or a video in an accepted format")
 
 
-def _described(artifact: Artifact, request: Request) -> dict[str, Any]:
+def address_of(request: Request, gateway: GatewayConfig) -> str:
+    """The beginning of absolute URLs; empty, for relative ones, if the service does not know its own address.
+
+    The Host header alone is the caller's word: it could make others follow a signed URL to a foreign host.
+    """
+    if gateway.public_url:
+        return gateway.public_url
+    return f"{request.url.scheme}://{request.url.netloc}" if request.url.hostname in LOOPBACK else ""
+
+
+def _described(artifact: Artifact, address: str) -> dict[str, Any]:
     return {
         "id": artifact.id,
         "media_type": artifact.media_type,
@@ -258,5 +278,5 @@ def _described(artifact: Artifact, request: Request) -> dict[str, Any]:
         "job_id": artifact.job_id,
         "created_at": iso(artifact.created_at),
         "expires_at": None if artifact.expires_at is None else iso(artifact.expires_at),
-        "url": f"{str(request.base_url).rstrip('/')}{PATH}/{artifact.id}",
+        "url": f"{address}{PATH}/{artifact.id}",
     }

@@ -11,12 +11,23 @@ from sqlalchemy import Connection
 from ..locks import UPGRADE_LOCK, lock
 
 
+class NewerTables(Exception):
+    """The tables have a revision that this version does not know"""
+
+
 def upgrade(connection: Connection) -> None:
-    """Run the missing migrations in the connection's transaction, all or none."""
+    """Run the missing migrations in the connection's transaction, all or none.
+
+    Raises:
+        NewerTables: a newer Medley has upgraded them.
+    """
     lock(connection, UPGRADE_LOCK)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    head = ScriptDirectory.from_config(config).get_current_head()
-    if MigrationContext.configure(connection).get_current_revision() != head:
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current not in (None, *(script.revision for script in scripts.walk_revisions())):
+        raise NewerTables(f"revision {current}")
+    if current != scripts.get_current_head():
         command.upgrade(config, "head")
