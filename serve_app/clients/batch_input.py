@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from deployments.errors import InvalidInput
-from deployments.media import DATA_URL, Media, has_media
+from deployments.media import Media, has_media
 
 from ..graph import Graph
 
@@ -62,7 +62,8 @@ def _with_files(value: Any, annotation: Any, at: tuple[str, ...], folder: Path) 
     if not has_media(annotation):
         return value
     if isinstance(value, str):
-        is_path = any(map(_is_media, choices_of(annotation))) and not DATA_URL.match(value)
+        is_url = value[:5].lower() == "data:"  # a malformed one is refused as such, not as a path
+        is_path = any(map(_is_media, choices_of(annotation))) and not is_url
         return _content(value, at, folder) if is_path else value
     found: Any = value
     for choice in choices_of(annotation):

@@ -180,6 +180,12 @@ def test_paths_are_read_wherever_the_request_has_media(tmp_path: Path) -> None:
     assert page.parts == [Described(picture=PICTURE), Quoted(picture="a.png")]
 
 
+@pytest.mark.parametrize("url", ["data:image/png,abc", "DATA:image/png;base64,%%", "data:" + "x" * 5000])
+async def test_a_malformed_data_url_is_refused_as_one(url: str, tmp_path: Path) -> None:
+    ((_, error),) = await ran(batch_of(), "smart_mask", {"image": url}, folder=tmp_path)
+    assert error["type"] == "invalid-request" and "base64" in error["detail"]
+
+
 async def test_an_unread_path_names_its_place(tmp_path: Path) -> None:
     ((_, error),) = await ran(
         batch_of(), "image_generation", {"prompt": "x", "references": ["no.png"]}, folder=tmp_path
