@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, select
 
@@ -14,13 +13,13 @@ from ..accounts import ledger
 from ..config.settings import Settings
 from ..storage import tables
 from ..storage.database import Database
+from .console import console
 
 app = typer.Typer(
     help="Show and grant users' credits, in the database of this machine or of MEDLEY_DATABASE_URL.\n\n"
     "Example: medley credits grant local 100",
     no_args_is_help=True,
 )
-console = Console()
 UserArgument = Annotated[str, typer.Argument(help="The user's id; `local` is the owner of this machine's key.")]
 LARGEST_GRANT = 10**12
 
@@ -38,7 +37,7 @@ def grant(
     """Add credits to a user's balance, and print the new balance."""
     with _database() as database:
         left = database.write_here(ledger.grant, user, amount, source, external_id)
-    console.print(f"{user} has {left:,} credits.", highlight=False)
+    console.print(f"{user} has {left:,} credits.", soft_wrap=True)
 
 
 @app.command()
@@ -53,7 +52,7 @@ def show(
         table.add_row(f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}", kind, f"{amount:,}", job or "")
     if entries:
         console.print(table)
-    console.print(f"{user} has {left:,} credits.", highlight=False)
+    console.print(f"{user} has {left:,} credits.", soft_wrap=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
+from rich.text import Text
 
 from deployments.media import DATA_URL
 
@@ -21,7 +22,7 @@ def try_sample(url: str, key: str, out: Path, console: Console) -> None:
     for text, graph in ((WISH, "speech_to_image"), (QUESTION, "voice_assistant")):
         recording = out / f"{graph}-spoken.wav"
         recording.write_bytes(speak(url, key, text))
-        console.print(f"\n[bold]{graph}[/bold], spoken: {text!r} ({recording})", highlight=False)
+        console.print(Text.assemble("\n", (graph, "bold"), f", spoken: {text!r} ({recording})"), soft_wrap=True)
         run_graph(url, key, graph, [f"audio=@{recording}"], out, console)
 
 

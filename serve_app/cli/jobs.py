@@ -11,9 +11,8 @@ from threading import Thread
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
@@ -22,14 +21,13 @@ from deployments.errors import MedleyError
 
 from ..clients.http import JOBS, Remote, RequestFailed, ServerEvent, UrlOption, open_remote, save_media
 from ..jobs.job import ENDED, STATUSES
+from .console import console, errors, named
 
 app = typer.Typer(
     help="Durable runs: list, show, watch, cancel and retry them.\n\n"
     "Example: medley run speech_to_image audio=@wish.wav --detach, then medley jobs watch",
     no_args_is_help=True,
 )
-console = Console()
-errors = Console(stderr=True)
 
 COLOURS = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
 MAX_WATCHED = 50  # without ids: each takes a connection
@@ -66,7 +64,7 @@ def list_jobs(
         next_page = {**filters, "limit": limit, "cursor": page["next_cursor"]}
         arguments = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in next_page.items())
         more = f"More: medley jobs list {arguments}"
-        console.print(more, style="dim", highlight=False, markup=False, soft_wrap=True)
+        console.print(more, style="dim", soft_wrap=True)
 
 
 @app.command()
@@ -85,14 +83,13 @@ def show(
         return
     console.print(Text.assemble((job["id"], "bold"), f"  {job['graph']}  ", coloured(job["status"])))
     for name, value in facts(job).items():
-        console.print(f"  {name:10} {value}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {name:10} {value}", soft_wrap=True)
     if job["steps"]:
         console.print(step_table(job["steps"]))
     if job["error"]:
-        console.print(f"[red]{escape(error_text(job['error']))}[/]", highlight=False, soft_wrap=True)
+        console.print(error_text(job["error"]), style="red", soft_wrap=True)
     for name, value in ((saved if saved is not None else job["output"]) or {}).items():
-        line = Text.assemble((name, "bold"), f" {value if isinstance(value, str) else json.dumps(value)}")
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(named(name, value if isinstance(value, str) else readable(value)), soft_wrap=True)
 
 
 @app.command()
@@ -110,7 +107,7 @@ def watch(
     remote = open_remote(url)
     jobs = [remote.job(id) for id in dict.fromkeys(ids)] if ids else unfinished(remote)
     if not jobs:
-        console.print("Nothing is queued or running.", highlight=False)
+        console.print("Nothing is queued or running.")
         return
     watched = {job["id"]: Watched(job) for job in jobs}
     try:
@@ -153,10 +150,10 @@ def each(ids: list[str], url: str | None, action: str) -> None:
             job = remote.job(id, action)
             stopping = job["cancel_requested"] and job["status"] not in ENDED
             state = "is being cancelled" if stopping else job["status"]
-            console.print(f"{id}  {state}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{id}  {state}", soft_wrap=True)
         except RequestFailed as error:
             refused = True
-            errors.print(f"{id}  {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+            errors.print(f"{id}  {error}", style="red", soft_wrap=True)
     if refused:
         raise typer.Exit(1)
 
@@ -167,7 +164,7 @@ def unfinished(remote: Remote) -> list[dict[str, Any]]:
     for status in ("running", "queued"):
         jobs += remote.ask("GET", JOBS, params={"status": status, "limit": 100})["jobs"]
     if len(jobs) > MAX_WATCHED:
-        errors.print(f"{len(jobs)} or more jobs have not ended; {MAX_WATCHED} of them are shown.", highlight=False)
+        errors.print(f"{len(jobs)} or more jobs have not ended; {MAX_WATCHED} of them are shown.")
     by_id = {job["id"]: job for job in jobs[:MAX_WATCHED]}  # a job may have started between the two requests
     return [by_id[id] for id in sorted(by_id)]
 
@@ -320,9 +317,14 @@ def facts(job: dict[str, Any]) -> dict[str, str]:
         "stopping": "cancel requested" if job["cancel_requested"] and job["status"] not in ENDED else "",
         "price": f"{job['price']} credits, charged {job['charged']}" if job["price"] else "",
         "kept until": job["expires_at"] or "",
-        "input": json.dumps({name: value for name, value in job["input"].items() if value is not None}),
+        "input": readable({name: value for name, value in job["input"].items() if value is not None}),
     }
     return {name: value for name, value in lines.items() if value}
+
+
+def readable(value: Any) -> str:
+    """A value as JSON on one line, with every character as it is."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def id_column() -> Column:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deployments.errors import MedleyError
 
 from ..clients.http import UrlOption
 from ..config.profile import STARTER, Profile, find_profile, load_profile
 from ..config.settings import Settings
+from .console import console, errors, print_any_character
 from .credits import app as credits_app
 from .jobs import app as jobs_app
 from .weights import app as models_app
@@ -36,8 +36,6 @@ app = typer.Typer(
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(credits_app, name="credits")
 app.add_typer(models_app, name="models")
-console = Console()
-errors = Console(stderr=True)
 
 ProfileOption = Annotated[
     Path, typer.Option(help="A Serve config file, or the name of one in configs/.", envvar="MEDLEY_PROFILE")
@@ -48,12 +46,24 @@ def main() -> None:
     """Run the command line; an error is printed as a sentence with exit status 1, not as a traceback."""
     sys.path.insert(0, os.getcwd())  # a profile may name the user's own graphs and backends
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it on import, and `ray.init` then requires a token
+    print_any_character()
     try:
         app()
     except MedleyError as error:
-        title = "" if type(error) is MedleyError else f"{error.title}. "
-        errors.print(f"[red]{title}[/red]{escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail("" if type(error) is MedleyError else f"{error.title}. ", str(error))
+    except UnicodeEncodeError as error:
+        _fail("An argument is not text. ", f"{error.object!r} has bytes that are not UTF-8. Write it in UTF-8.")
+    except OSError as error:
+        of_file = error.filename is not None
+        _fail(
+            "A file cannot be used. " if of_file else "",
+            f"{error.filename}: {error.strerror}" if of_file else str(error),
+        )
+
+
+def _fail(title: str, sentence: str) -> None:
+    errors.print(Text.assemble((title, "red"), sentence), soft_wrap=True)
+    sys.exit(1)
 
 
 @app.command()
@@ -158,12 +168,14 @@ def batch(
     input: Annotated[Path, typer.Option(help="JSONL file, one request per line; media as data URLs or paths.")],
     output: Annotated[Path, typer.Option(help="Folder for parquet, media and errors.jsonl.")],
     concurrency: Annotated[int, typer.Option(min=1, help="Number of rows that run at once.")] = 8,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the batch that the folder holds.")] = False,
 ) -> None:
     """Run a graph over every row of a file with Ray Data, on the running Medley's models."""
     from ..clients.batch import run_batch
 
-    counts = run_batch(graph, input, output, concurrency)
-    console.print(f"{counts.succeeded} rows to {output}, {counts.failed} failed rows to {output / 'errors.jsonl'}")
+    counts = run_batch(graph, input, output, concurrency, overwrite)
+    told = f"{counts.succeeded} rows to {output}, {counts.failed} failed rows to {output / 'errors.jsonl'}"
+    console.print(told, soft_wrap=True)
     if counts.failed:
         raise typer.Exit(1)
 
@@ -198,7 +210,7 @@ def doctor() -> None:
     findings = examine(Settings.from_environment())
     table = Table("", "what", "found", "how to fix it", box=None)
     for finding in findings:
-        mark = {"ok": "[green]ok[/green]", "hint": "[yellow]--[/yellow]", "bad": "[red]!![/red]"}[finding.state]
+        mark = Text(*{"ok": ("ok", "green"), "hint": ("--", "yellow"), "bad": ("!!", "red")}[finding.state])
         table.add_row(mark, finding.subject, finding.value, finding.fix)
     console.print(table)
     if any(finding.state == "bad" for finding in findings):
@@ -223,16 +235,16 @@ def plan(
     placement = planned(checked.app, checked.replicas(most=all_replicas))
     for gpu in placement.gpus:
         console.print(f"{gpu.node}, GPU {gpu.number}, {gpu.gib:g} GiB", style="bold")
-        console.print(f"  {escape(drawn(gpu))}", highlight=False, soft_wrap=True)
+        console.print(f"  {drawn(gpu)}", soft_wrap=True)
     if placement.without:
-        console.print(f"Without a GPU: {', '.join(placement.without)}", highlight=False)
+        console.print(f"Without a GPU: {', '.join(placement.without)}")
     for host, shared in placement.shared.items():
         others, most = ", ".join(shared.others), shared.max_loaded
-        console.print(f"In the replicas of {host}, {most} in memory at once: {others}", highlight=False, soft_wrap=True)
+        console.print(f"In the replicas of {host}, {most} in memory at once: {others}", soft_wrap=True)
     for problem in placement.problems:
-        errors.print(f"[red]{problem.model}[/red] {escape(problem.why)}.", highlight=False, soft_wrap=True)
+        errors.print(Text.assemble((problem.model, "red"), f" {problem.why}."), soft_wrap=True)
         for help in problem.helps:
-            errors.print(f"  would help: {escape(help)}", highlight=False, soft_wrap=True)
+            errors.print(f"  would help: {help}", soft_wrap=True)
     if placement.problems:
         raise typer.Exit(1)
 
@@ -286,9 +298,7 @@ def _table(states: "list[DeploymentStatus]") -> Table:
     colours = {"HEALTHY": "green", "UPDATING": "yellow", "UPSCALING": "yellow", "DOWNSCALING": "yellow"}
     table = Table("model", "state", "replicas", "", box=None)
     for s in states:
-        table.add_row(
-            s.name, f"[{colours.get(s.status, 'red')}]{s.status.lower()}[/]", str(s.replicas), s.message[:100]
-        )
+        table.add_row(s.name, Text(s.status.lower(), colours.get(s.status, "red")), str(s.replicas), s.message[:100])
     return table
 
 
@@ -307,6 +317,6 @@ def _ready(state: "Running", settings: Settings, new_key: str | None, sample: Pa
     }
     console.print()
     for name, value in rows.items():
-        console.print(f"{name:10} {value}", highlight=False, soft_wrap=True)
+        console.print(f"{name:10} {value}", soft_wrap=True)
     if sample:
         try_sample(state.url, open_key(settings)[0], sample, console)

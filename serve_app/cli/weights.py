@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.text import Text
 
 from deployments.errors import MedleyError
 
 from ..config.profile import find_profile, load_profile
+from .console import console, errors
 
 if TYPE_CHECKING:
     from ..provisioning.weights import Weights
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The weights that a profile names.\n\nExample: medley models pull configs/gpu.yaml", no_args_is_help=True
 )
-console, errors = Console(), Console(stderr=True)
 
 
 @app.command()
@@ -43,15 +43,15 @@ def pull(
     failed = False
     for weights in named_weights:
         at = f" at {weights.revision[:12]}" if weights.revision else " (no revision is pinned)"
-        console.print(f"[bold]{weights.name}[/bold]{at}, for {weights.model}", highlight=False)
+        console.print(Text.assemble((weights.name, "bold"), f"{at}, for {weights.model}"))
         try:
             folder = fetch(weights) if source is None else _copied(weights, source)
         except MedleyError as error:
             failed = True
-            errors.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+            errors.print(str(error), style="red", soft_wrap=True)
         else:
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            console.print(f"  verified, {size / 1e9:.2f} GB in {folder}", highlight=False, soft_wrap=True)
+            console.print(f"  verified, {size / 1e9:.2f} GB in {folder}", soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
@@ -59,7 +59,7 @@ def pull(
 def _copied(weights: "Weights", source: str) -> Path:
     from ..provisioning.weights_copy import copy
 
-    columns = (BarColumn(), DownloadColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), DownloadColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task(weights.name)
         return copy(weights, source, lambda done, total: bars.update(bar, completed=done, total=total))

@@ -1,28 +1,32 @@
 """Batches: a graph runs over every row of a file, with Ray Data, on the models of a running Medley.
 
-Each line of the JSONL file is a request of the graph; media are data URLs or paths (relative to the file). Results
-become parquet in `rows/` of the output folder, media become files in `media/`. Failed rows go to `errors.jsonl` with
-the reason and do not stop the batch.
+Each line of the JSONL file is a request of the graph; media are data URLs or paths (relative to the file), also inside
+lists and nested objects. Results become parquet in `rows/` of the output folder, media become files in `media/`. Failed
+rows go to `errors.jsonl` with the reason and do not stop the batch.
 """
 
 # Ray's functions are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel
 
 from deployments.errors import InvalidInput, MedleyError
-from deployments.media import DATA_URL, Media, has_media
 
-from ..graph import Graph
+from .batch_input import read_lines, request_of
+from .batch_output import ERRORS, MEDIA, ROWS, Schema, Table, open_folder, row_of, save_media, schema_of, table_of
 
+log = logging.getLogger("ray.data")
 NUM_CPUS = 0.1  # the models do the work, and a laptop has few cores left beside them
 
 
@@ -55,40 +59,44 @@ class Rows:
         }
 
     async def _all(
-        self, rows: Iterator[tuple[int, str]], graph: str, folder: Path, output: Path
+        self, rows: Iterator[tuple[int, bytes]], graph: str, folder: Path, output: Path
     ) -> list[tuple[str, str]]:
         return await asyncio.gather(*(self._one(row, line, graph, folder, output) for row, line in rows))
 
-    async def _one(self, row: int, line: str, name: str, folder: Path, output: Path) -> tuple[str, str]:
-        """Result and error of one row as JSON; one of them is empty."""
+    async def _one(self, row: int, line: bytes, name: str, folder: Path, output: Path) -> tuple[str, str]:
+        """Result and error of one row as JSON; one of them is empty. No row ends the batch, whatever its error."""
         try:
             graph = self._medley.graphs[name]
             result: BaseModel = await getattr(self._medley.graphs, name)(**request_of(line, graph, folder))
-            return json.dumps(save_media(result, output / "media", f"{row:08d}")), ""
+            schema = schema_of(graph.result)
+            plain = row_of(row, save_media(result, output / MEDIA, f"{row:08d}"), schema)
+            _check_columns(plain, schema)
+            return json.dumps(plain), ""
         except MedleyError as error:
             return "", json.dumps({"type": error.type, "detail": str(error)})
+        except Exception as error:
+            log.warning("row %d failed", row, exc_info=error)
+            return "", json.dumps({"type": MedleyError.type, "detail": f"{type(error).__name__}: {error}"})
 
 
-def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> Counts:
+def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8, overwrite: bool = False) -> Counts:
     """Run `graph` over the lines of `source`, `concurrency` rows at once.
 
+    Args:
+        overwrite: whether a batch that `output` already holds is deleted first.
+
     Raises:
-        MedleyError: the file cannot be read, the graph does not exist, or no Medley runs.
+        MedleyError: the file cannot be read, the graph does not exist, the folder is taken, or no Medley runs.
     """
     import ray.data
 
     from .notebook import Medley
 
-    try:
-        lines = source.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput("input", f"{source} cannot be read: {error}") from None
+    rows = read_lines(source)
     medley = Medley.connect()
-    medley.graphs[graph]  # an unknown graph fails here once, not in each row
-    output.mkdir(parents=True, exist_ok=True)
-    rows = [{"row": number, "line": line} for number, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
-        raise InvalidInput("input", f"{source} has no rows")
+    schema = schema_of(medley.graphs[graph].result)  # an unknown graph fails here once, not in each row
+    open_folder(output, overwrite, graph=graph, input=source.name)
+    stage: Any = _results  # Ray's type for functions knows no further arguments
     done = (
         ray.data.from_items(rows)
         .map_batches(
@@ -100,55 +108,37 @@ def run_batch(graph: str, source: Path, output: Path, concurrency: int = 8) -> C
         )
         .materialize()
     )
-    failed = 0
-    with (output / "errors.jsonl").open("w") as file:
-        for row in done.iter_rows():
-            if row["error"]:
-                failed += 1
-                entry = {"row": row["row"], "line": row["line"], "error": json.loads(row["error"])}
-                file.write(json.dumps(entry) + "\n")
+    failed = _write_errors(done, output / ERRORS)
     if failed < len(rows):
-        results = done.flat_map(_result, num_cpus=NUM_CPUS)
-        results.write_parquet(str((output / "rows").absolute()), ray_remote_args={"num_cpus": NUM_CPUS})
+        results = done.map_batches(stage, fn_args=(schema,), batch_format="pyarrow", num_cpus=NUM_CPUS)
+        results.write_parquet(str((output / ROWS).absolute()), ray_remote_args={"num_cpus": NUM_CPUS})
     return Counts(len(rows) - failed, failed)
 
 
-def _result(row: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"row": row["row"], **json.loads(row["result"])}] if row["result"] else []
+def _write_errors(done: Any, path: Path) -> int:
+    """Write the failed rows with their reasons; returns their number."""
+    failed = 0
+    with path.open("w") as file:
+        for row in done.iter_rows():
+            if row["error"]:
+                failed += 1
+                line = row["line"].decode(errors="replace")
+                file.write(json.dumps({"row": row["row"], "line": line, "error": json.loads(row["error"])}) + "\n")
+    return failed
 
 
-def request_of(line: str, graph: Graph[..., Any], folder: Path) -> dict[str, Any]:
-    """The fields of a request in a line, with the content of media files in place of their paths.
+def _results(batch: Table, schema: Schema) -> Table:
+    """The results of a Ray Data batch. Each has the columns of the graph's result: files are then read together."""
+    return table_of([json.loads(text) for text in batch.column("result").to_pylist() if text], schema)
+
+
+def _check_columns(row: dict[str, Any], schema: Schema) -> None:
+    """Check that a result can be stored, where a failure is one row's.
 
     Raises:
-        InvalidInput: the line is not a JSON object, or a file cannot be read.
+        InvalidInput: at `result`.
     """
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput("line", f"is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidInput("line", "is not a JSON object")
-    fields = cast(dict[str, Any], fields)
-    for name, field in graph.request.model_fields.items():
-        value = fields.get(name)
-        if isinstance(value, str) and has_media(field.annotation) and not DATA_URL.match(value):
-            try:
-                fields[name] = (folder / value).read_bytes()
-            except OSError as error:
-                raise InvalidInput(name, f"{value} cannot be read: {error.strerror}") from None
-    return fields
-
-
-def save_media(value: Any, folder: Path, stem: str) -> Any:
-    """A result as plain values, with each media written to `folder` and replaced by its path."""
-    if isinstance(value, Media):
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{stem}{value.suffix}"
-        path.write_bytes(value.data)
-        return str(path)
-    if isinstance(value, BaseModel):
-        return {name: save_media(getattr(value, name), folder, f"{stem}-{name}") for name in type(value).model_fields}
-    if isinstance(value, list | tuple):
-        return [save_media(item, folder, f"{stem}-{number}") for number, item in enumerate(cast(list[Any], value), 1)]
-    return value
+        table_of([row], schema)
+    except (pa.ArrowException, OverflowError) as error:
+        raise InvalidInput("result", f"does not fit its parquet columns: {error}") from None

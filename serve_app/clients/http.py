@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from deployments.errors import InvalidInput, MedleyError
 from deployments.media import DATA_URL, Media
@@ -57,10 +57,15 @@ class Remote:
 
     Args:
         client: the httpx client to use; by default a new one.
+
+    Raises:
+        MedleyError: the key cannot be one.
     """
 
     def __init__(self, url: str, key: str, client: httpx.Client | None = None) -> None:
         self.url = url
+        if not key.isascii() or not key.isprintable():
+            raise MedleyError("The API key has characters that no key has; it may be another file's content.")
         headers = {"authorization": f"Bearer {key}"}
         self._client = client or httpx.Client(timeout=httpx.Timeout(10, read=3700, write=600))
         self._client.headers.update(headers)
@@ -74,7 +79,10 @@ class Remote:
         with self._reached():
             answer = self._client.request(method, self.url + path, **options)
         _check(answer)
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError:
+            raise RequestFailed(f"{self.url} did not answer in JSON; is it a Medley?") from None
 
     def job(self, job_id: str, action: str = "") -> Any:
         """A job; or the response to an action: `cancel` and `retry` change the job, `result` reads its result."""
@@ -92,7 +100,10 @@ class Remote:
             if answer.status_code != 200:
                 answer.read()
                 _check(answer)
-            yield from read_events(answer.iter_lines())
+            try:
+                yield from read_events(answer.iter_lines())
+            except json.JSONDecodeError:
+                raise RequestFailed(f"{self.url} sent events that are not JSON; is it a Medley?") from None
 
     def follow(self, job_id: str, after: int = 0) -> Iterator[ServerEvent]:
         """A job's events after number `after` until it ends, each once, reconnecting as often as needed.
@@ -163,7 +174,7 @@ def key_for(settings: Settings) -> str:
     """
     try:
         return settings.api_key or key_path(settings).read_text().strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         raise MedleyError(f"No API key: set MEDLEY_API_KEY, or start Medley once ({key_path(settings)}).") from None
 
 
@@ -186,19 +197,19 @@ def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, cons
                 printed.show(data)
             elif kind == "pieces":  # the end of a growing text is shown
                 text += "".join(str(piece.get("text", "")) for piece in data)
-                status.update(escape(text[-SHOWN_CHARACTERS:]) or "Waiting ...")
+                status.update(Text(text[-SHOWN_CHARACTERS:] or "Waiting ..."))
             elif kind == "job":
                 result = _finish_job(remote, data["id"], printed, console)
     for name, value in save_media(result, out, graph).items():
-        console.print(f"[bold]{name}[/bold] {escape(str(value))}", highlight=False, soft_wrap=True)
+        _show(console, Text.assemble((name, "bold"), f" {value}"))
     return result
 
 
 def start_job(url: str, key: str, graph: str, fields: list[str], console: Console) -> dict[str, Any]:
     """Start a graph as a job, and print how to follow it."""
     job = Remote(url, key).ask("POST", graph_path(graph), files=form(fields), headers={"prefer": "respond-async"})
-    console.print(job["id"], highlight=False, soft_wrap=True)
-    console.print(f"Follow it with: medley jobs watch {job['id']}", style="dim", highlight=False, soft_wrap=True)
+    _show(console, job["id"])
+    _show(console, f"Follow it with: medley jobs watch {job['id']}", "dim")
     return job
 
 
@@ -208,15 +219,15 @@ def graph_path(graph: str) -> str:
 
 def _finish_job(remote: Remote, job_id: str, printed: "PrintedSteps", console: Console) -> dict[str, Any]:
     """Follow a run that became a job, and fetch its result."""
-    console.print(f"  the run continues as {job_id}", style="dim", highlight=False, soft_wrap=True)
+    _show(console, f"  the run continues as {job_id}", "dim")
     try:
         for _, kind, data in remote.follow(job_id):
             if kind == "step":
                 printed.show(data)
             elif kind == "log":
-                console.print(f"  {data['message']}", style="dim", highlight=False, markup=False, soft_wrap=True)
+                _show(console, f"  {data['message']}", "dim")
     except KeyboardInterrupt:
-        console.print(f"The job keeps running. Follow it again with: medley jobs watch {job_id}", highlight=False)
+        _show(console, f"The job keeps running. Follow it again with: medley jobs watch {job_id}")
         raise
     return remote.job(job_id, "result")
 
@@ -234,18 +245,23 @@ class PrintedSteps:
             return
         self._shown.add(mark)
         if step["status"] == "running":
-            self._console.print(f"  {step['name']:24} {step['model']}", style="dim", highlight=False)
+            _show(self._console, f"  {step['name']:24} {step['model']}", "dim")
             return
         colour = "green" if step["status"] == "succeeded" else "red"
         line = f"  {step['name']:24} {step['model']:20} {step['seconds']:7.2f} s"
-        self._console.print(f"[{colour}]{line}[/]  {escape(step['error'] or '')}", highlight=False)
+        _show(self._console, Text.assemble((line, colour), f"  {step['error'] or ''}"))
+
+
+def _show(console: Console, line: str | Text, style: str = "") -> None:
+    """Print a line as it is, on any console: what a user or a service wrote has no markup."""
+    console.print(line if isinstance(line, Text) else Text(line), style=style, highlight=False, soft_wrap=True)
 
 
 def form(fields: list[str]) -> list[tuple[str, Any]]:
     """`name=value` and `name=@file` as the parts of a multipart form; `models.painter=x` names a model.
 
     Raises:
-        InvalidInput: a field has no `=`, or a file cannot be read.
+        InvalidInput: a field has no `=` or is not UTF-8, or a file cannot be read.
     """
     parts: list[tuple[str, Any]] = []
     models: dict[str, str] = {}
@@ -254,19 +270,44 @@ def form(fields: list[str]) -> list[tuple[str, Any]]:
         if not equals or not name:
             raise InvalidInput(field, "must be written as name=value or name=@file")
         if value.startswith("@"):
-            path = Path(value[1:]).expanduser()
-            try:
-                kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-                parts.append((name, (path.name, path.read_bytes(), kind)))
-            except OSError as error:
-                raise InvalidInput(name, f"{path} cannot be read: {error.strerror}") from None
+            parts.append((_text(name), _file(name, value[1:])))
         elif name.startswith("models."):
-            models[name.removeprefix("models.")] = value
+            models[name.removeprefix("models.")] = _text(value, name)
         else:
-            parts.append((name, (None, value)))
+            parts.append((_text(name), (None, _text(value, name))))
     if models or not parts:
         parts.append(("models", (None, json.dumps(models))))
     return parts
+
+
+def _text(text: str, name: str = "") -> str:
+    """The text, which comes from a command line and may be in another encoding.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(name or ascii(text), "is not UTF-8: write it in UTF-8") from None
+    return text
+
+
+def _file(name: str, written: str) -> tuple[str, bytes, str]:
+    """A file as part of a form: its name, its bytes and its media type.
+
+    Raises:
+        InvalidInput: the file cannot be read.
+    """
+    try:
+        path = Path(written).expanduser()
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(name, f"{written} cannot be read: {error.strerror}") from None
+    except RuntimeError:  # of `expanduser`
+        raise InvalidInput(name, f"{written} cannot be read: there is no such user") from None
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return path.name.encode(errors="replace").decode(), data, kind  # a name in another encoding is only a label
 
 
 def read_events(lines: Iterator[str]) -> Iterator[ServerEvent]:
@@ -311,7 +352,20 @@ def save_media(result: dict[str, Any], out: Path, graph: str) -> dict[str, Any]:
 
 
 def _write_new(folder: Path, stem: str, media: Media) -> Path:
-    """Write media to a new file, inside the folder whatever names the service gives its fields."""
+    """Write media to a new file, inside the folder whatever names the service gives its fields.
+
+    Raises:
+        MedleyError: the folder cannot be written to.
+    """
+    try:
+        return _written(folder, stem, media)
+    except OSError as error:
+        raise MedleyError(
+            f"The media cannot be saved in {folder}: {error.strerror}. Name another with --out."
+        ) from None
+
+
+def _written(folder: Path, stem: str, media: Media) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]", "_", stem)[:120]
     for number in itertools.count(1):

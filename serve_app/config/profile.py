@@ -96,7 +96,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         document = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidConfig(f"{path}: {error}") from None
     if not isinstance(document, dict):
         raise InvalidConfig(f"{path}: must be a Serve config file")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.callbacks import SECRET_VARIABLE
+from deployments.errors import MedleyError
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,17 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings of this process.
+
+        Raises:
+            MedleyError: the home is in the home of a user that does not exist.
+        """
         home = environment.get("MEDLEY_HOME") or "~/.medley"
         key = environment.get("MEDLEY_API_KEY", "").strip()  # secrets often end with a newline
-        folder = Path(home).expanduser().absolute()
+        try:
+            folder = Path(home).expanduser().absolute()
+        except RuntimeError:
+            raise MedleyError(f"MEDLEY_HOME is {home}, but there is no such user. Name a folder.") from None
         return cls(
             home=folder,
             api_key=key or None,

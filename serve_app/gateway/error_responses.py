@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 
 from deployments.errors import InvalidInput, MedleyError, Transient
 
-from ..errors import MAX_DETAIL, InvalidRequest, clipped, problem
+from ..errors import MAX_DETAIL, InvalidRequest, JobFailed, clipped, problem
 
 
 def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
@@ -21,16 +21,22 @@ def error_response(error: MedleyError, path: str, request_id: str) -> JSONRespon
 
 
 def openai_error(error: MedleyError) -> tuple[int, dict[str, Any]]:
-    """Status and body as OpenAI's clients expect them: bad input is 400, and `param` names the field."""
-    param = None
-    if isinstance(error, InvalidRequest):
-        param = error.errors[0].field
-    elif isinstance(error, InvalidInput):
-        param = error.field
+    """Status and body as OpenAI's clients expect them: bad input is 400, and `param` and the message name the field."""
+    param = _field_of(error)
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     if error.status == 401:
         kind = "authentication_error"
     status = 400 if error.status == 422 else error.status
     return status, {
-        "error": {"message": clipped(str(error.detail), MAX_DETAIL), "type": kind, "param": param, "code": error.type}
+        "error": {"message": clipped(str(error), MAX_DETAIL), "type": kind, "param": param, "code": error.type}
     }
+
+
+def _field_of(error: MedleyError) -> str | None:
+    """The first field that an error is about; of a failed job, the field that its problem names."""
+    if isinstance(error, InvalidRequest):
+        return error.errors[0].field
+    if isinstance(error, InvalidInput):
+        return error.field
+    fields: list[dict[str, Any]] = error.problem.get("errors", []) if isinstance(error, JobFailed) else []
+    return fields[0]["field"] if fields else None

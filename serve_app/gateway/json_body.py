@@ -4,7 +4,7 @@ A body of a few megabytes can hold millions of values, each of which costs a hun
 error document of its own once validated.
 """
 
-import json
+import codecs
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -82,7 +82,7 @@ async def validated(validate: Callable[[bytes], T], body: bytes, *, holds_media:
         ValidationError: what `validate` raises.
         InvalidInput: the body has too many values.
     """
-    body = body or b"{}"
+    body = body.removeprefix(codecs.BOM_UTF8) or b"{}"  # a byte order mark may be left out (RFC 8259, section 8.1)
     if len(body) <= SMALL_BYTES:
         return await in_parsing_pool(validate, body) if holds_media else validate(body)
 
@@ -133,8 +133,8 @@ def parsed_field(text: str) -> Any:
         InvalidInput: it has too many values.
     """
     try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
+        parsed = from_json(text)  # as a JSON body is read: half of a surrogate pair is refused
+    except ValueError:
         return text
     count_values(parsed)
     return parsed

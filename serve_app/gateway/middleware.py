@@ -21,13 +21,14 @@ from ..storage.artifacts import PATH
 from .error_responses import error_response
 from .uploads import Uploads
 
-DOCUMENTS = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
+DOCUMENTS = ("/docs", "/openapi.json")
 PUBLIC = frozenset({"/health", "/ready", *DOCUMENTS, CALLBACK_PATH})  # callbacks: their route checks the signature
+CACHE_CONTROL = b"cache-control"
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
+    (CACHE_CONTROL, b"no-store"),
 ]
 SOCKET_PROTOCOL, SOCKET_KEY = "medley", "medley.key."  # browsers can send a WebSocket's key only as a subprotocol
 POLICY_VIOLATION = 1008
@@ -70,7 +71,7 @@ class RequestMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *extra]
+                message["headers"] = _with(message["headers"], extra)
             await send(message)
 
         refusal = self._refusal(scope, length)
@@ -104,6 +105,14 @@ class RequestMiddleware:
         if length is not None and length > self.max_body:
             return BodyTooLarge(f"The body has {length:,} bytes; at most {self.max_body:,} are accepted.")
         return None
+
+
+def _with(headers: Iterable[tuple[bytes, bytes]], extra: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """A response's headers and the extra ones; what a route says about caching holds."""
+    own = list(headers)
+    if any(name == CACHE_CONTROL for name, _ in own):
+        extra = [header for header in extra if header[0] != CACHE_CONTROL]
+    return own + extra
 
 
 def _own_origin(headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]) -> bool:

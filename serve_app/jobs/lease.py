@@ -38,6 +38,7 @@ from . import queue, settlement
 from .job import GRAPH, Claimed, Event, Held, Job, NewJob, Outcome, StepRecord, TaskRecord
 from .next_jobs import EXPIRED, QUEUED_AND_DUE, RUNS, Lane, Terms, candidates
 from .rows import FIRST_EVENT, LISTENS, end_state, job_of, step_records, task_records, write_events
+from .serialization import stored
 
 
 class LeaseLost(Exception):
@@ -251,7 +252,7 @@ def finish(
     Raises:
         LeaseLost: another owner has the job, or it ended with another status.
     """
-    document = None if outcome.data is None else json.dumps(outcome.data)
+    document = None if outcome.data is None else stored(outcome.data)
     succeeded = outcome.status == "succeeded"
     ended = END(
         connection,

@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, or_, select, update
 
 from ..accounts import ledger
 from ..errors import Conflict, FieldError, InvalidRequest, NotFound
 from ..storage.artifacts import Artifact
 from ..storage.artifacts import insert as insert_artifact
-from ..storage.tables import events, jobs, now
+from ..storage.tables import jobs, now
+from . import text_search
 from .job import GRAPH, Event, EventKind, Job, NewJob, Status
-from .rows import FIRST_EVENT, INSERT_JOB, QUEUED, end_state, job_of, new_job_of, row_of, write_events
+from .rows import FIRST_EVENT, INSERT_JOB, QUEUED, end_state, job_of, last_event, new_job_of, row_of, write_events
 from .settlement import after_end
 
+SEARCHED = 100  # jobs that a search reads at once
 ROUNDED_S = 1e-6  # a time shown to users is rounded to this, so it may be later than the stored time by less
 
 
@@ -33,7 +35,7 @@ class Filters:
     status: Status | None = None
     since: float | None = None  # created, seconds since the epoch
     until: float | None = None
-    text: str | None = None  # part of the input or output
+    text: str | None = None  # part of a value in the input or output
 
 
 def create(connection: Connection, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
@@ -96,11 +98,25 @@ def page(connection: Connection, user: str, filters: Filters, limit: int, before
     if filters.until is not None:
         query = query.where(jobs.c.created_at < filters.until - ROUNDED_S)
     if filters.text:
-        matches = [column.icontains(filters.text, autoescape=True) for column in (jobs.c.input, jobs.c.output)]
-        query = query.where(or_(*matches))
+        return _search(connection, query, filters.text, limit, before)
+    return [job_of(row) for row in _older(connection, query, limit, before)]
+
+
+def _search(connection: Connection, query: Select[Any], text: str, limit: int, before: str | None) -> list[Job]:
+    """The newest jobs of a query that hold a text, at most `limit`."""
+    found: list[Job] = []
+    while True:
+        rows = _older(connection, query.where(text_search.preselects(text)), SEARCHED, before)
+        found += [job_of(row) for row in rows if text_search.holds(row, text)]
+        if len(found) >= limit or len(rows) < SEARCHED:
+            return found[:limit]
+        before = rows[-1].id
+
+
+def _older(connection: Connection, query: Select[Any], limit: int, before: str | None) -> Sequence[Row[Any]]:
     if before is not None:
         query = query.where(jobs.c.id < before)
-    return [job_of(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
+    return connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).all()
 
 
 def cancel(connection: Connection, user: str, job_id: str, keep_s: float) -> Job:
@@ -160,5 +176,4 @@ def retry(connection: Connection, user: str, job_id: str) -> Job:
 
 def append(connection: Connection, job_id: str, kind: EventKind, data: dict[str, Any]) -> None:
     """Append an event to a job that no worker runs; the owner of a running job numbers its events itself."""
-    last = connection.execute(select(func.max(events.c.seq)).where(events.c.job_id == job_id)).scalar() or 0
-    write_events(connection, [Event(job_id, last + 1, kind, json.dumps(data))])
+    write_events(connection, [Event(job_id, last_event(connection, job_id) + 1, kind, json.dumps(data))])

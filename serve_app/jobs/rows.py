@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Double, Row, bindparam, select
+from sqlalchemy import Connection, Double, Row, bindparam, func, select
 
 from ..storage import tables
 from ..storage.compiled_statement import InsertNew, Statement
@@ -71,6 +71,11 @@ def task_records(connection: Connection, job_id: str) -> tuple[tuple[TaskRecord,
     rows = connection.execute(query.order_by(provider_tasks.c.step, provider_tasks.c.created_at)).mappings()
     records = [TaskRecord(**row) for row in rows]
     return tuple(tuple(of_step) for _, of_step in itertools.groupby(records, key=lambda record: record.step))
+
+
+def last_event(connection: Connection, job_id: str) -> int:
+    """The number of a job's last event so far; 0 if it has none."""
+    return connection.execute(select(func.max(events.c.seq)).where(events.c.job_id == job_id)).scalar() or 0
 
 
 def write_events(connection: Connection, new_events: Sequence[Event]) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +19,8 @@ from deployments.media import Media, MediaLimits
 from ..storage.artifacts import Artifact, Artifacts, Folder
 
 ARTIFACT_MARK = '"art_'  # how an artifact's id begins in a document
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which neither UTF-8 nor a database can hold
+ENCODER = json.JSONEncoder(ensure_ascii=False)
 UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # media read back were within limits when they came in
 
 
@@ -78,6 +81,15 @@ def holds_media(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(holds_media(inner) for inner in cast(Mapping[str, Any], value).values())
     return isinstance(value, list | tuple) and any(holds_media(inner) for inner in cast(list[Any], value))
+
+
+def stored(value: Any) -> str:
+    """The text of a JSON document as the database keeps it, with every character as its author wrote it.
+
+    So a search finds it. NUL and other control characters stay escaped, which PostgreSQL's text needs; half a surrogate
+    pair, which is no character, becomes U+FFFD.
+    """
+    return SURROGATE.sub("\ufffd", ENCODER.encode(value))
 
 
 def digest(*values: Any) -> str:

@@ -1,7 +1,6 @@
 """A request for a run, turned into a job that can be queued."""
 
 import asyncio
-import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,7 +11,7 @@ from ..identity import Identity
 from ..run import RunOptions
 from ..storage.artifacts import Artifact, Artifacts
 from .job import NewJob
-from .serialization import Writer, digest, holds_media
+from .serialization import Writer, digest, holds_media, stored
 
 
 async def new_job(
@@ -40,7 +39,7 @@ async def new_job(
         id=job_id,
         user_id=identity.user,
         graph=graph.name,
-        input=json.dumps(document),
+        input=stored(document),
         priority=options.priority,
         timeout_s=options.limited_s(config.timeout_s),
         price=config.prices.get(graph.name, 0),

@@ -270,6 +270,8 @@ def _sqlite(url: sqlalchemy.URL, threads: int) -> sqlalchemy.Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # turns the driver's transaction handling off; `_begin` below replaces it
+        # SQLite's own `lower` knows ASCII only: a search for text would miss other letters in the other case.
+        connection.create_function("lower", 1, _lower, deterministic=True)
         cursor = connection.cursor()
         # NORMAL in WAL mode: a killed process loses nothing. FULL adds an fsync to each commit, against power cuts.
         busy_timeout = f"busy_timeout={BUSY_TIMEOUT_S * 1000}"
@@ -284,6 +286,10 @@ def _sqlite(url: sqlalchemy.URL, threads: int) -> sqlalchemy.Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def _disk_kind(folder: Path) -> str:

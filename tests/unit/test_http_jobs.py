@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from deployments.capabilities import Message
 from deployments.errors import InvalidInput
 from serve_app.accounts import ledger
-from serve_app.clients.http import ServerEvent, read_events
+from serve_app.clients.http import Remote, ServerEvent, read_events
 from serve_app.errors import StorageUnavailable
 from serve_app.gateway import sync_run
 from serve_app.gateway.routes.aliases import ALIASES
@@ -264,6 +264,7 @@ async def test_filters_choose(client: httpx.AsyncClient, author: Author) -> None
     assert await found(since=last["created_at"]) == [percent]
     assert await found(until=last["created_at"]) == [square, circle]
     assert await found(until=last["created_at"], graph="steps", status="succeeded") == [circle]
+    assert await found(text="%5B") == await found(text="u005b") == await found(text="steps") == []
     assert await found(since="2020-01-01", until="2020-01-02T00:00:00Z") == []
 
 
@@ -287,10 +288,36 @@ async def test_filters_choose(client: httpx.AsyncClient, author: Author) -> None
         ("until", "9999999-01-01"),
         ("since", ""),
         ("text", "x" * 201),
+        ("text", "a\0b"),
     ],
 )
 async def test_a_page_that_cannot_be_asked_for_is_422(name: str, value: str, client: httpx.AsyncClient) -> None:
     refused(await client.get(JOBS, params={name: value}), 422, name)
+
+
+async def test_a_text_is_found_as_it_was_written_in_whatever_form_it_came(client: httpx.AsyncClient) -> None:
+    text = 'Straße "赤" \\ 🦊'
+    made = [
+        (await client.post(RUN, content=body, headers={**ASYNC, "content-type": "application/json"})).json()["id"]
+        for body in (json.dumps({"text": text}), json.dumps({"text": text}, ensure_ascii=False).encode())
+    ]
+    made.append((await client.post(RUN, files={"text": (None, text)}, headers=ASYNC)).json()["id"])
+    for part in ("straße", "赤", "🦊", '"赤"', "\\ 🦊"):
+        page = (await client.get(JOBS, params={"text": part})).json()
+        assert [job["id"] for job in page["jobs"]] == made[::-1], part
+    assert (await client.get(JOBS, params={"text": "u8d64"})).json()["jobs"] == []
+
+
+async def test_characters_that_databases_cannot_hold_break_nothing(client: httpx.AsyncClient) -> None:
+    id = await started(client, text="a\0b")
+    assert (await ended(client, id))["input"]["text"] == "a\0b"
+    parts = {
+        "messages": (None, json.dumps([{"role": "user", "content": "x"}])),
+        "json_schema": (None, '{"a":"\\ud800"}'),
+    }
+    answer = await client.post("/api/v1/graphs/chat", files=parts, headers=ASYNC)
+    refused(answer, 422, "json_schema")
+    assert (await client.get(JOBS)).status_code == 200
 
 
 # Whose they are ------------------------------------------------------------------------------------------------------
@@ -419,10 +446,32 @@ async def test_events_are_numbered_and_go_on_after_the_last_one_seen(client: htt
     assert (live[0].data["status"], live[-1].data["status"]) == ("queued", "succeeded")
     assert {event.kind for event in live} == {"state", "step", "progress"}
     assert events_of(await client.get(f"{JOBS}/{id}/events")) == live
-    for seen in range(len(live) + 2):
+    for seen in range(len(live)):
         headers = {"last-event-id": str(seen)}
         assert events_of(await client.get(f"{JOBS}/{id}/events", headers=headers)) == live[seen:]
     assert events_of(await client.get(f"{JOBS}/{id}/events?last_event_id=2")) == live[2:]
+
+
+async def test_who_has_the_last_event_of_an_ended_job_is_told_to_stop(
+    client: httpx.AsyncClient, author: Author, served: Served
+) -> None:
+    """By 204: a browser's EventSource connects again after each end of the stream, until it gets that."""
+    author.broken = {"circle 0"}
+    id = await started(client)
+    path = f"{JOBS}/{id}/events"
+    last = events_of(await client.get(path))[-1].seq
+    for seen in (last, last + 7):
+        for answer in (
+            await client.get(path, headers={"last-event-id": str(seen)}),
+            await client.get(path, params={"last_event_id": seen}),
+        ):
+            assert (answer.status_code, answer.content) == (204, b"")
+    async with served.listening() as url:
+        assert await asyncio.to_thread(lambda: list(Remote(url, KEY).follow(id, last))) == []
+    author.broken = set()
+    assert (await client.post(f"{JOBS}/{id}/retry")).status_code == 202
+    more = events_of(await client.get(path, headers={"last-event-id": str(last)}))  # it goes on
+    assert (more[0].seq, more[-1].data["status"]) == (last + 1, "succeeded")
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "1e3", "9" * 10, "٣".encode()])

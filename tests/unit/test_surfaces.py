@@ -150,7 +150,7 @@ async def test_a_graph_without_credit_is_refused_in_a_notebook_and_in_a_batch(pr
         _ = [piece async for piece in medley.graphs.chat.stream(messages=HELLO)]
     rows = Rows.__new__(Rows)
     rows._medley = medley
-    result, error = await rows._one(1, json.dumps({"text": "a"}), "steps", tmp_path, tmp_path)
+    result, error = await rows._one(1, b"{}", "steps", tmp_path, tmp_path)
     assert (result, json.loads(error)["type"]) == ("", "insufficient-credit")
 
 

@@ -17,6 +17,8 @@ from starlette.responses import Response
 from ...config.schema import GatewayConfig
 from ...errors import UnknownName
 from ..json_body import read_json
+from ..openapi import ALIAS_OF, AS_JOB, PARAMETERS, STARTED
+from ..openapi_parts import ANY_OBJECT, JSON, SSE, TEXT, answer_in, body_in, operation
 
 GRAPHS = "/api/v1/graphs"
 
@@ -68,16 +70,33 @@ def add_aliases(app: FastAPI, gateway: GatewayConfig) -> None:
             summary = (
                 f"The same as {alias.method} {alias.native}{' with `Prefer: respond-async`' if alias.at_once else ''}"
             )
-            app.add_api_route(alias.path, endpoint, methods=[alias.method], tags=["aliases"], summary=summary)
+            same = {ALIAS_OF: [alias.method.lower(), alias.native, alias.at_once]}  # `openapi` copies the operation
+            app.add_api_route(
+                alias.path, endpoint, methods=[alias.method], tags=["aliases"], summary=summary, openapi_extra=same
+            )
 
-    @app.post("/jobs", tags=["aliases"], summary="Run the graph named in the body as a job")
+    @app.post(
+        "/jobs",
+        tags=["aliases"],
+        summary="Run the graph named in the body as a job",
+        openapi_extra=operation({202: STARTED}, AS_JOB, body_in({JSON: JobRequest.model_json_schema()})),
+    )
     async def create(request: Request) -> Response:
         body = await read_json(request, JobRequest, *gateway.body_limit(holds_media=True))
         if body.graph not in graphs:
             raise UnknownName("graph", body.graph, graphs)
         return await at_once(graphs[body.graph])(with_body(request, body.input))
 
-    @app.post(OPERATIONS, tags=["aliases"], summary="The same as POST /api/v1/graphs/image_{operation}")
+    @app.post(
+        OPERATIONS,
+        tags=["aliases"],
+        summary="The same as POST /api/v1/graphs/image_{operation}",
+        openapi_extra=operation(
+            {200: answer_in("The graph's result", {JSON: ANY_OBJECT, SSE: TEXT}), 202: STARTED},
+            PARAMETERS,
+            body_in({JSON: ANY_OBJECT, "multipart/form-data": ANY_OBJECT}),
+        ),
+    )
     async def operate(request: Request, operation: str) -> Response:
         name = f"image_{operation.replace('-', '_')}"
         if name not in graphs:
@@ -94,7 +113,8 @@ def at_once(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
     """The endpoint with `Prefer: respond-async`."""
 
     async def respond_async(request: Request) -> Response:
-        request.scope["headers"] = [(b"prefer", b"respond-async"), *request.scope["headers"]]  # the first header counts
+        others = [header for header in request.scope["headers"] if header[0] != b"prefer"]
+        request.scope["headers"] = [(b"prefer", b"respond-async"), *others]
         return await endpoint(Request(request.scope, request.receive))
 
     return respond_async

@@ -23,13 +23,28 @@ from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
 from ..json_body import read_json
+from ..openapi_parts import (
+    ANY_OBJECT,
+    ANYTHING,
+    BINARY,
+    JSON,
+    PAGE_PARAMETERS,
+    TEXT,
+    WHOLE,
+    answer,
+    answer_in,
+    body_in,
+    header,
+    operation,
+    query,
+    ref,
+)
 from ..parsing_pool import in_parsing_pool
 from ..request_body import media_type_of, opened_form
 from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
 KINDS: dict[str, type[Media]] = {"image": Image, "video": Video, "audio": Audio}
-JSON = "application/json"
 FORM = "multipart/form-data"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
@@ -42,12 +57,41 @@ class Sharing(BaseModel):
     seconds: int = Field(default=3600, ge=1, le=MAX_SECONDS, description="How long the URL works")
 
 
+# The operations of OpenAPI
+FILE = {"type": "object", "properties": {"file": BINARY}, "required": ["file"]}
+UPLOADED = answer("The artifact", ref("Artifact"), {"Location": "Its path"})
+MEDIA = {f"{kind}/*": BINARY for kind in KINDS}
+UPLOAD = operation({201: UPLOADED}, body=body_in({FORM: FILE, JSON: ANY_OBJECT, **MEDIA}))
+LISTING = operation({200: answer("A page of artifacts", ref("Artifacts"))}, PAGE_PARAMETERS)
+BYTES = {"application/octet-stream": BINARY, JSON: ANYTHING, **MEDIA}
+VALIDATOR = {"ETag": "Changes with the bytes", "Cache-Control": "`private, no-cache`"}
+CONTENT = operation(
+    {
+        200: answer_in("The bytes", BYTES, {**VALIDATOR, "Accept-Ranges": "`bytes`"}),
+        206: answer_in("A range of the bytes", BYTES, {**VALIDATOR, "Content-Range": "The range"}),
+        304: answer("The bytes are those that the caller has", headers=VALIDATOR),
+    },
+    [
+        header("Range", "A range of bytes, such as `bytes=0-99`"),
+        header("If-None-Match", "The ETag of the bytes that the caller has"),
+        header("If-Range", "The ETag that the range is of"),
+        query("expires", WHOLE, "Part of a signed URL"),
+        query("signature", TEXT, "Part of a signed URL, which needs no key"),
+    ],
+)
+METADATA = operation({200: answer("The artifact", ref("Artifact"))})
+SHARING = operation(
+    {200: answer("The URL", ref("SignedURL"))}, body=body_in({JSON: Sharing.model_json_schema()}, required=False)
+)
+DELETE = operation({204: answer("It is deleted")})
+
+
 def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRouter:
     """The routes of artifacts; uploads are within the limits of the gateway."""
     (max_bytes, _), limits = gateway.body_limit(holds_media=True), gateway.limits
     routes = APIRouter(prefix=PATH, tags=["artifacts"])
 
-    @routes.post("", status_code=201, summary="Upload a file", openapi_extra=_upload_operation())
+    @routes.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD)
     async def upload(request: Request) -> Response:
         data, claimed = await _read_upload(request)
         if len(data) > max_bytes:
@@ -60,24 +104,24 @@ def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRou
             _described(artifact, address_of(request, gateway)), 201, {"location": f"{PATH}/{artifact.id}"}
         )
 
-    @routes.get("", summary="Your artifacts, newest first")
+    @routes.get("", summary="Your artifacts, newest first", openapi_extra=LISTING)
     async def listing(request: Request) -> Response:
         limit, before = read_page(request)
         rows = await artifacts.page(request.scope["identity"].user, limit + 1, before)
         return page("artifacts", rows, limit, lambda artifact: _described(artifact, address_of(request, gateway)))
 
     @routes.head("/{id}", include_in_schema=False)
-    @routes.get("/{id}", summary="The bytes of an artifact, or a range of them")
+    @routes.get("/{id}", summary="The bytes of an artifact, or a range of them", openapi_extra=CONTENT)
     async def content(request: Request, id: str) -> Response:
         return await _content(request, artifacts, await _readable(request, artifacts, id))
 
-    @routes.get("/{id}/metadata", summary="The metadata of an artifact")
+    @routes.get("/{id}/metadata", summary="The metadata of an artifact", openapi_extra=METADATA)
     async def metadata(request: Request, id: str) -> Response:
         return JSONResponse(
             _described(await artifacts.find(request.scope["identity"].user, id), address_of(request, gateway))
         )
 
-    @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=_sharing_operation())
+    @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=SHARING)
     async def url(request: Request, id: str) -> Response:
         sharing = await read_json(request, Sharing)
         artifact = await artifacts.find(request.scope["identity"].user, id)
@@ -87,7 +131,7 @@ def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRou
             address = address_of(request, gateway) + address
         return JSONResponse({"url": address, "expires_at": iso(expires)})
 
-    @routes.delete("/{id}", status_code=204, summary="Delete an artifact")
+    @routes.delete("/{id}", status_code=204, summary="Delete an artifact", openapi_extra=DELETE)
     async def delete(request: Request, id: str) -> Response:
         artifact = await artifacts.find(request.scope["identity"].user, id)
         await asyncio.to_thread(artifacts.delete_here, [artifact])
@@ -112,10 +156,11 @@ async def _content(request: Request, artifacts: Artifacts, artifact: Artifact) -
     headers = {
         "etag": etag,
         "accept-ranges": "bytes",
+        "cache-control": "private, no-cache",  # the caller may keep it, and asks each time whether it is still the same
         "content-disposition": f'attachment; filename="{artifact.name}"',
         "content-security-policy": "sandbox",  # no script in an uploaded file may run with this origin's rights
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if _matches(",".join(request.headers.getlist("if-none-match")), etag):
         return Response(status_code=304, headers=headers)
     requested = request.headers.get("range") if request.method == "GET" else None
     if request.headers.get("if-range", etag) != etag:  # the artifact has changed, or the condition is a date
@@ -159,8 +204,8 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, min(int(match[2] or size), size - 1)
 
 
-def _matches(header: str | None, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
+def _matches(header: str, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return etag in tags or tags == ["*"]
 
 
@@ -235,15 +280,3 @@ def _described(artifact: Artifact, address: str) -> dict[str, Any]:
         "expires_at": None if artifact.expires_at is None else iso(artifact.expires_at),
         "url": f"{address}{PATH}/{artifact.id}",
     }
-
-
-def _upload_operation() -> dict[str, Any]:
-    binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
-    kinds = [JSON, *(f"{kind}/*" for kind in KINDS)]
-    content: dict[str, Any] = {FORM: {"schema": form}, **{kind: {"schema": dict(binary)} for kind in kinds}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _sharing_operation() -> dict[str, Any]:
-    return {"requestBody": {"content": {JSON: {"schema": Sharing.model_json_schema()}}}}

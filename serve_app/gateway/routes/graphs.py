@@ -23,8 +23,9 @@ from ...jobs.view import job_view, step_view
 from ...models.selection import Demand, ranked
 from ...steps import Step
 from ..openapi import graph_operation
+from ..openapi_parts import answer, operation, ref, refusal
 from ..request_body import read_call
-from ..run_options import read_run_options
+from ..run_options import read_run_options, wants_events
 from ..server_sent_events import FIRST_EVENT_S, begun, event
 from ..service import Service
 from ..sync_run import SyncRun
@@ -33,35 +34,23 @@ from ..sync_run import SyncRun
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/api/v1")
 
-    @routes.get("/identity", tags=["service"], summary="Who the key belongs to")
-    async def own_identity(request: Request) -> Response:
-        identity: Identity = request.scope["identity"]
-        return JSONResponse({"user": identity.user, "project": identity.project, "scopes": sorted(identity.scopes)})
+    _add_service_routes(routes, service)
 
-    @routes.get("/models", tags=["service"], summary="Every model, in order of preference")
-    async def models(request: Request) -> Response:
-        rows = [
-            {"name": model.name, "backend": model.backend, "capabilities": [c.__name__ for c in model.capabilities]}
-            for model in service.models.all
-        ]
-        return JSONResponse({"models": rows})
-
-    @routes.get("/models/auto", tags=["service"], summary="Which model `auto` means for a prompt, and why")
-    async def auto(capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None) -> Response:
-        """The candidates in the order they are tried. `size`: longest side in pixels, or new tokens."""
-        offered = {kind.__name__: kind for kind in CAPABILITIES}
-        if capability not in offered:
-            raise UnknownName("capability", capability, offered)
-        demand = Demand(category_of(prompt), size)
-        choices = ranked(service.models.offering(offered[capability]), demand, service.models.calls)
-        rows = [{"name": c.model.name, "points": c.points, "fits": c.fits, "why": c.why} for c in choices]
-        return JSONResponse({"category": demand.category, "models": rows})
-
-    @routes.get("/graphs", tags=["graphs"], summary="Every graph")
+    @routes.get(
+        "/graphs",
+        tags=["graphs"],
+        summary="Every graph",
+        openapi_extra=operation({200: answer("The graphs", ref("Graphs"))}),
+    )
     async def graphs(request: Request) -> Response:
         return JSONResponse({"graphs": [describe(service, graph) for graph in service.graphs.values()]})
 
-    @routes.get("/graphs/{graph}", tags=["graphs"], summary="One graph with the schemas of its input and output")
+    @routes.get(
+        "/graphs/{graph}",
+        tags=["graphs"],
+        summary="One graph with the schemas of its input and output",
+        openapi_extra=operation({200: answer("The graph", ref("Graph"))}),
+    )
     async def one_graph(graph: str) -> Response:
         definition = service.graph(graph)
         schemas = {"input": definition.call.model_json_schema(), "output": definition.result.model_json_schema()}
@@ -85,6 +74,51 @@ def router(service: Service) -> APIRouter:
         raise AssertionError("every known graph has its own route")
 
     return routes
+
+
+def _add_service_routes(routes: APIRouter, service: Service) -> None:
+    """The routes about the caller and the models."""
+
+    @routes.get(
+        "/identity",
+        tags=["service"],
+        summary="Who the key belongs to",
+        openapi_extra=operation({200: answer("The caller", ref("Identity"))}),
+    )
+    async def own_identity(request: Request) -> Response:
+        identity: Identity = request.scope["identity"]
+        return JSONResponse({"user": identity.user, "project": identity.project, "scopes": sorted(identity.scopes)})
+
+    @routes.get(
+        "/models",
+        tags=["service"],
+        summary="Every model, in order of preference",
+        openapi_extra=operation({200: answer("The models", ref("Models"))}),
+    )
+    async def models(request: Request) -> Response:
+        rows = [
+            {"name": model.name, "backend": model.backend, "capabilities": [c.__name__ for c in model.capabilities]}
+            for model in service.models.all
+        ]
+        return JSONResponse({"models": rows})
+
+    @routes.get(
+        "/models/auto",
+        tags=["service"],
+        summary="Which model `auto` means for a prompt, and why",
+        openapi_extra=operation(
+            {200: answer("The candidates", ref("Ranking")), 404: refusal("There is no such capability")}
+        ),
+    )
+    async def auto(capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None) -> Response:
+        """The candidates in the order they are tried. `size`: longest side in pixels, or new tokens."""
+        offered = {kind.__name__: kind for kind in CAPABILITIES}
+        if capability not in offered:
+            raise UnknownName("capability", capability, offered)
+        demand = Demand(category_of(prompt), size)
+        choices = ranked(service.models.offering(offered[capability]), demand, service.models.calls)
+        rows = [{"name": c.model.name, "points": c.points, "fits": c.fits, "why": c.why} for c in choices]
+        return JSONResponse({"category": demand.category, "models": rows})
 
 
 def describe(service: Service, graph: Graph[..., Any]) -> dict[str, Any]:
@@ -116,7 +150,7 @@ def _endpoint(service: Service, graph: Graph[..., Any]) -> Callable[[Request], A
         call = await read_call(request, graph, gateway, jobs.artifacts)
         wait_s = longest_s if options.wait_s is None else min(longest_s, options.wait_s)
         options = replace(options, wait_s=wait_s)
-        streams = not options.respond_async and "text/event-stream" in request.headers.get("accept", "")
+        streams = not options.respond_async and wants_events(request)
         run = SyncRun(jobs, graph, call, request.scope["identity"], options, streams)
         if streams:
             # A run that is to be a job is refused before anything is sent, however long the database takes.

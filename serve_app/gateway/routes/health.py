@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from ...models.startup_failures import STATUS
+from ..openapi_parts import answer, operation, ref
 from ..service import Service
 
 
@@ -36,7 +37,13 @@ async def model_rows(service: Service) -> list[dict[str, Any]]:
 def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/health", summary="State of the service and of every model")
+    @routes.get(
+        "/health",
+        summary="State of the service and of every model",
+        openapi_extra=operation(
+            {200: answer("It is healthy, or degraded", ref("Health")), 503: answer("It is unhealthy", ref("Health"))}
+        ),
+    )
     async def get_health(request: Request) -> JSONResponse:
         """`healthy`: every model serves, which includes models that scale up or down. `degraded`: every capability
         still has a model that serves. `unhealthy` (503): a capability has none.
@@ -52,7 +59,13 @@ def router(service: Service) -> APIRouter:
         status = "healthy" if len(serving) == len(models) else "degraded" if served == offered else "unhealthy"
         return JSONResponse({"status": status, "models": models}, 503 if status == "unhealthy" else 200)
 
-    @routes.get("/ready", summary="Whether every model can take a request")
+    @routes.get(
+        "/ready",
+        summary="Whether every model can take a request",
+        openapi_extra=operation(
+            {200: answer("It is ready", ref("Ready")), 503: answer("Some models are not up", ref("Ready"))}
+        ),
+    )
     async def get_ready(request: Request) -> JSONResponse:
         """200 if every model serves (a model scaled to zero counts, since it starts on demand), else 503."""
         waiting = [model["name"] for model in await model_rows(service) if not model["serves"]]

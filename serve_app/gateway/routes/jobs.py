@@ -18,18 +18,58 @@ from ...jobs import queue, rows
 from ...jobs.job import STATUSES, Event, Job
 from ...jobs.results import result_of
 from ...jobs.view import job_view
+from ..openapi_parts import (
+    ANY_OBJECT,
+    PAGE_PARAMETERS,
+    SSE,
+    TEXT,
+    TIME,
+    WHOLE,
+    answer,
+    answer_in,
+    header,
+    one_of,
+    operation,
+    query,
+    ref,
+)
 from ..server_sent_events import EventStream, event
 from ..service import Service
 from .paging import page, read_page
 
 CLOSE_NORMAL, CLOSE_INTERNAL = 1000, 1011
 
+# The operations of OpenAPI
+FILTERS = [
+    query("graph", TEXT, "Only runs of this graph"),
+    query("status", one_of(*STATUSES), "Only jobs with this status"),
+    query("since", TIME, "Only jobs created at this time or later"),
+    query("until", TIME, "Only jobs created before this time"),
+    query("text", {**TEXT, "maxLength": 200}, "Only jobs with this text in a value of their input or output"),
+]
+LISTED = operation({200: answer("A page of jobs", ref("Jobs"))}, [*FILTERS, *PAGE_PARAMETERS])
+ONE = operation({200: answer("The job", ref("Job"))})
+CANCEL = operation({200: answer("It has ended", ref("Job")), 202: answer("It is being cancelled", ref("Job"))})
+RETRY = operation({202: answer("It is queued again", ref("Job"))})
+RESULT = operation({200: answer("The graph's result", ANY_OBJECT)})
+LAST_EVENT = [
+    header("Last-Event-ID", "Number of the last event received", WHOLE),
+    query("last_event_id", WHOLE, "The same, for clients that cannot set headers"),
+]
+EVENTS = operation(
+    {
+        200: answer_in("`state`, `step`, `progress`, `pieces` and `log` until the job ends", {SSE: TEXT}),
+        204: answer("The job has ended, and no event comes after the last one received"),
+    },
+    LAST_EVENT,
+)
+
 
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
     jobs, database = service.jobs, service.jobs.database
 
-    @routes.get("", summary="Your jobs, newest first")
+    @routes.get("", summary="Your jobs, newest first", openapi_extra=LISTED)
     async def listed(request: Request) -> Response:
         """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. Paging: `limit` (1 to 100), `cursor`."""
         limit, before = read_page(request)
@@ -37,23 +77,25 @@ def router(service: Service) -> APIRouter:
         rows = await database.read(queue.page, request.scope["identity"].user, filters, limit + 1, before)
         return page("jobs", rows, limit, job_view)
 
-    @routes.get("/{id}", summary="One job with its finished steps")
+    @routes.get("/{id}", summary="One job with its finished steps", openapi_extra=ONE)
     async def one(request: Request, id: str) -> Response:
         job = await _find(service, request, id)
         return JSONResponse(job_view(job, await database.read(rows.step_records, id)))
 
-    @routes.post("/{id}/cancel", summary="Cancel a job and release its reserved credits")
+    @routes.post("/{id}/cancel", summary="Cancel a job and release its reserved credits", openapi_extra=CANCEL)
     async def cancel(request: Request, id: str) -> Response:
         """A queued job ends at once, a running job within about a second. An ended job stays as it is."""
         job = await database.write(queue.cancel, request.scope["identity"].user, id, service.config.jobs.keep_s)
         return JSONResponse(job_view(job), 200 if job.ended else 202)
 
-    @routes.post("/{id}/retry", summary="Run a failed or cancelled job again, from its last finished step")
+    @routes.post(
+        "/{id}/retry", summary="Run a failed or cancelled job again, from its last finished step", openapi_extra=RETRY
+    )
     async def retry(request: Request, id: str) -> Response:
         job = await jobs.retry(request.scope["identity"].user, id)
         return JSONResponse(job_view(job), 202)
 
-    @routes.get("/{id}/result", summary="The result of a job, as a synchronous run returns it")
+    @routes.get("/{id}/result", summary="The result of a job, as a synchronous run returns it", openapi_extra=RESULT)
     async def result(request: Request, id: str) -> Response:
         job = await _find(service, request, id)
         value = await result_of(jobs, service.graph(job.graph), job)
@@ -71,12 +113,15 @@ async def _find(service: Service, request: Any, id: str) -> Job:
 def _add_events(routes: APIRouter, service: Service) -> None:
     jobs = service.jobs
 
-    @routes.get("/{id}/events", summary="The events of a job, as server-sent events")
+    @routes.get("/{id}/events", summary="The events of a job, as server-sent events", openapi_extra=EVENTS)
     async def events(request: Request, id: str) -> Response:
         """The job's events in order, from the first or after `Last-Event-ID`, until the job ends: `state`, `step`,
-        `progress`, `pieces` and `log`."""
+        `progress`, `pieces` and `log`. 204 if the job has ended and the client has every event: so a browser's
+        EventSource, which connects again after each end of the stream, stops."""
         job = await _find(service, request, id)
         after = read_last(request.headers.get("last-event-id") or request.query_params.get("last_event_id"))
+        if after and job.ended and after >= await service.jobs.database.read(rows.last_event, job.id):
+            return Response(status_code=204)
         return EventStream(server_sent(jobs.tail.batches(job.id, after)))
 
     @routes.websocket("/{id}/events")
@@ -117,6 +162,8 @@ def read_filters(query: QueryParams, graphs: list[str]) -> queue.Filters:
     text = query.get("text") or None
     if text and len(text) > 200:
         raise InvalidInput("text", "must have at most 200 characters")
+    if text and "\0" in text:
+        raise InvalidInput("text", "must not have the character U+0000")
     return queue.Filters(
         graph=graph,
         status=status,

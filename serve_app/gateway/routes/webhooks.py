@@ -15,6 +15,7 @@ from ...storage.database import Database
 from ...webhooks import endpoints
 from ...webhooks.endpoints import Delivery, Webhook
 from ..json_body import read_json
+from ..openapi_parts import FLAG, JSON, PAGE_PARAMETERS, answer, body_in, operation, query, ref
 from .paging import page, read_page
 
 
@@ -38,11 +39,26 @@ class ChangedWebhook(BaseModel):
     enabled: bool | None = None
 
 
+# The operations of OpenAPI
+CREATE = operation(
+    {201: answer("The webhook with its secret", ref("Webhook"))}, body=body_in({JSON: NewWebhook.model_json_schema()})
+)
+OWN = query("own", FLAG, "Only the webhooks of jobs' own URLs")
+EVERY = operation({200: answer("A page of webhooks", ref("Webhooks"))}, [OWN, *PAGE_PARAMETERS])
+ONE = operation({200: answer("The webhook", ref("Webhook"))})
+CHANGE = operation(
+    {200: answer("The webhook", ref("Webhook"))}, body=body_in({JSON: ChangedWebhook.model_json_schema()})
+)
+DELETE = operation({204: answer("It is deleted")})
+QUEUED = operation({202: answer("The delivery", ref("Delivery"))})
+LOG = operation({200: answer("A page of deliveries", ref("Deliveries"))}, PAGE_PARAMETERS)
+
+
 def router(database: Database, allowed: Collection[str]) -> APIRouter:
     """The routes of webhooks. `allowed` are the private hosts that the operator lets webhooks reach."""
     routes = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
-    @routes.post("", summary="Create a webhook; the response has its secret", openapi_extra=_body_of(NewWebhook))
+    @routes.post("", summary="Create a webhook; the response has its secret", openapi_extra=CREATE)
     async def create(request: Request) -> Response:
         new = await read_json(request, NewWebhook)
         endpoints.check_events(new.events)
@@ -50,18 +66,18 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
         created = await database.write(endpoints.create, _user(request), new.url, new.events, new.secret)
         return JSONResponse({**describe(created), "secret": created.secret}, 201)
 
-    @routes.get("", summary="Your webhooks, newest first; with `own=true`, the webhooks of jobs' own URLs")
+    @routes.get("", summary="Your webhooks, newest first, but for those of jobs' own URLs", openapi_extra=EVERY)
     async def every(request: Request) -> Response:
         limit, cursor = read_page(request)
         own = request.query_params.get("own") == "true"
         rows = await database.read(endpoints.page, _user(request), limit + 1, cursor, own)
         return page("webhooks", rows, limit, describe)
 
-    @routes.get("/{webhook_id}", summary="One webhook")
+    @routes.get("/{webhook_id}", summary="One webhook", openapi_extra=ONE)
     async def one(request: Request, webhook_id: str) -> Response:
         return JSONResponse(describe(await database.read(endpoints.find, _user(request), webhook_id)))
 
-    @routes.put("/{webhook_id}", summary="Change, enable or disable a webhook", openapi_extra=_body_of(ChangedWebhook))
+    @routes.put("/{webhook_id}", summary="Change, enable or disable a webhook", openapi_extra=CHANGE)
     async def change(request: Request, webhook_id: str) -> Response:
         user = _user(request)
         body = await read_json(request, ChangedWebhook)
@@ -73,12 +89,12 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
         )
         return JSONResponse(describe(changed))
 
-    @routes.delete("/{webhook_id}", summary="Delete a webhook with its log")
+    @routes.delete("/{webhook_id}", summary="Delete a webhook with its log", openapi_extra=DELETE)
     async def remove(request: Request, webhook_id: str) -> Response:
         await database.write(endpoints.delete, _user(request), webhook_id)
         return Response(status_code=204)
 
-    @routes.post("/{webhook_id}/secret", summary="Replace the secret; the response has the new secret")
+    @routes.post("/{webhook_id}/secret", summary="Replace the secret and return the new one", openapi_extra=ONE)
     async def rotate(request: Request, webhook_id: str) -> Response:
         changed = await database.write(endpoints.rotate, _user(request), webhook_id)
         return JSONResponse({**describe(changed), "secret": changed.secret})
@@ -88,18 +104,26 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
 
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:
-    @routes.post("/{webhook_id}/test", summary="Send a `webhook.test` event to a webhook")
+    @routes.post("/{webhook_id}/test", summary="Send a `webhook.test` event to a webhook", openapi_extra=QUEUED)
     async def test(request: Request, webhook_id: str) -> Response:
         queued = await database.write(settlement.send_test, _user(request), webhook_id)
         return JSONResponse(describe_delivery(queued), 202)
 
-    @routes.get("/{webhook_id}/deliveries", summary="The deliveries to a webhook with every attempt, newest first")
+    @routes.get(
+        "/{webhook_id}/deliveries",
+        summary="The deliveries to a webhook, newest first",
+        openapi_extra=LOG,
+    )
     async def log(request: Request, webhook_id: str) -> Response:
         limit, cursor = read_page(request)
         rows = await database.read(endpoints.deliveries_page, _user(request), webhook_id, limit + 1, cursor)
         return page("deliveries", rows, limit, describe_delivery)
 
-    @routes.post("/{webhook_id}/deliveries/{delivery_id}/replay", summary="Send the same body again, as a new delivery")
+    @routes.post(
+        "/{webhook_id}/deliveries/{delivery_id}/replay",
+        summary="Send the body again",
+        openapi_extra=QUEUED,
+    )
     async def replay(request: Request, webhook_id: str, delivery_id: str) -> Response:
         queued = await database.write(settlement.replay, _user(request), webhook_id, delivery_id)
         return JSONResponse(describe_delivery(queued), 202)
@@ -145,7 +169,3 @@ def describe_delivery(delivery: Delivery) -> dict[str, Any]:
 
 def _user(request: Request) -> str:
     return request.scope["identity"].user
-
-
-def _body_of(model: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}

@@ -15,10 +15,11 @@ from deployments.media import Audio
 
 from ...error_responses import openai_error
 from ...json_body import read_json
+from ...openapi_parts import BINARY, JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun
 from ...service import Service
 from ...sync_run import SyncRun
-from .shared import DEFAULT_MODEL, body_event, body_of, form_body, names, prepare
+from .shared import DEFAULT_MODEL, FORM, body_event, described, form_body, names, prepare
 from .subtitles import srt, vtt
 
 
@@ -43,33 +44,45 @@ class SpeechCreation(BaseModel):
     stream_format: Literal["audio", "sse"] | None = None
 
 
-OPENAI_NAMES = {"text": "input", "format": "response_format"}  # of the speech graph's fields
+# OpenAI's names of the graphs' fields
+TRANSCRIPTION_NAMES = {"audio": "file", "word_times": "timestamp_granularities"}
+SPEECH_NAMES = {"text": "input", "format": "response_format"}
+
+
+# The answers of OpenAPI
+SPEECH_TYPES = ("audio/wav", "audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/pcm")
+TEXTS = {JSON: ref("Transcription"), "text/plain": TEXT, "application/x-subrip": TEXT, "text/vtt": TEXT}
+TRANSCRIPT = answer_in("The transcript in the form that `response_format` names", TEXTS)
+STREAMED = answer_in("The transcript in the form that `response_format` names, or its events", {**TEXTS, SSE: TEXT})
+SPEECH = answer_in("The file, or its pieces as events", {**dict.fromkeys(SPEECH_TYPES, BINARY), SSE: TEXT})
 
 
 def add_transcriptions(routes: APIRouter, service: Service) -> None:
     transcription = service.graph("transcription")
 
     @routes.post(
-        "/audio/transcriptions", summary="Transcribe audio", openapi_extra=body_of(Transcription, "multipart/form-data")
+        "/audio/transcriptions",
+        summary="Transcribe audio",
+        openapi_extra=described(Transcription, {200: STREAMED}, FORM),
     )
     async def audio_transcriptions(request: Request) -> Response:
         body = await form_body(request, Transcription, "recording as `file`")
         words = "word" in body.timestamp_granularities
         fields = {"audio": body.file, "language": body.language, "word_times": words}
-        with names({"audio": "file"}):
+        with names(TRANSCRIPTION_NAMES):
             run = await prepare(request, service, transcription, "ears", body.model, streams=body.stream, **fields)
             if body.stream:
                 return await begun(_transcript_events(run))
             return _transcript(await run.answer(), body.response_format, "transcribe")
 
     @routes.post(
-        "/audio/translations", summary="Translate audio", openapi_extra=body_of(Translation, "multipart/form-data")
+        "/audio/translations", summary="Translate audio", openapi_extra=described(Translation, {200: TRANSCRIPT}, FORM)
     )
     async def audio_translations(request: Request) -> Response:
         """The spoken text, translated into English."""
         body = await form_body(request, Translation, "recording as `file`")
         fields: dict[str, Any] = {"audio": body.file, "translate": True}
-        with names({"audio": "file"}):
+        with names(TRANSCRIPTION_NAMES):
             run = await prepare(request, service, transcription, "ears", body.model, **fields)
             return _transcript(await run.answer(), body.response_format, "translate")
 
@@ -78,14 +91,14 @@ def add_speech(routes: APIRouter, service: Service) -> None:
     text_limit = service.config.gateway.body_limit(holds_media=False)
     speech = service.graph("speech")
 
-    @routes.post("/audio/speech", summary="Create speech", openapi_extra=body_of(SpeechCreation))
+    @routes.post("/audio/speech", summary="Create speech", openapi_extra=described(SpeechCreation, {200: SPEECH}))
     async def audio_speech(request: Request) -> Response:
         """The file, streamed as it is spoken if the model can stream; a WAV only with `stream_format`, since its header
         states its length. With `stream_format` `sse`, events with pieces of the file in base64."""
         body = await read_json(request, SpeechCreation, *text_limit)
         fields = {"text": body.input, "voice": body.voice, "speed": body.speed, "format": body.response_format}
         streams = body.stream_format is not None or body.response_format != "wav"
-        with names(OPENAI_NAMES):
+        with names(SPEECH_NAMES):
             run = await prepare(request, service, speech, "voice", body.model, streams=streams, **fields)
             if not streams:
                 audio: Audio = (await run.answer()).audio
@@ -109,11 +122,12 @@ async def _speech_events(run: SyncRun) -> AsyncGenerator[str]:
     """Pieces of the file as they are spoken; an error after the first is an event too."""
     spoken = False
     try:
-        async with aclosing(run.pieces()) as pieces:
-            async for piece in pieces:
-                spoken = True
-                data = base64.b64encode(piece.audio.data).decode()
-                yield body_event({"type": "speech.audio.delta", "audio": data})
+        with names(SPEECH_NAMES):
+            async with aclosing(run.pieces()) as pieces:
+                async for piece in pieces:
+                    spoken = True
+                    data = base64.b64encode(piece.audio.data).decode()
+                    yield body_event({"type": "speech.audio.delta", "audio": data})
         yield body_event({"type": "speech.audio.done"})
     except MedleyError as error:
         if not spoken:
@@ -126,14 +140,15 @@ async def _transcript_events(run: SyncRun) -> AsyncGenerator[str]:
     event too."""
     texts = list[str]()
     try:
-        async with aclosing(run.pieces()) as pieces:
-            stretch: Transcript
-            async for stretch in pieces:
-                if not stretch.text:  # silence
-                    continue
-                delta = f" {stretch.text}" if texts else stretch.text
-                texts.append(stretch.text)
-                yield body_event({"type": "transcript.text.delta", "delta": delta})
+        stretch: Transcript
+        with names(TRANSCRIPTION_NAMES):
+            async with aclosing(run.pieces()) as pieces:
+                async for stretch in pieces:
+                    if not stretch.text:  # silence
+                        continue
+                    delta = f" {stretch.text}" if texts else stretch.text
+                    texts.append(stretch.text)
+                    yield body_event({"type": "transcript.text.delta", "delta": delta})
         yield body_event({"type": "transcript.text.done", "text": " ".join(texts)})
     except MedleyError as error:
         if not texts:

@@ -15,20 +15,25 @@ from deployments.errors import MedleyError
 
 from ...error_responses import openai_error
 from ...json_body import read_json
+from ...openapi_parts import JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun, event
 from ...service import Service
 from ...sync_run import SyncRun
 from .chat_body import ChatCompletion
-from .shared import body_event, body_of, names, prepare
+from .shared import body_event, described, names, prepare
 
 OPENAI_NAMES = {"json_schema": "response_format", "adapter": "model"}  # of the chat graph's fields
+
+
+ANSWER = answer_in("The reply, or with `stream` its chunks", {JSON: ref("ChatCompletion"), SSE: TEXT})
+CHAT = described(ChatCompletion, {200: ANSWER})
 
 
 def add(routes: APIRouter, service: Service) -> None:
     text_limit = service.config.gateway.body_limit(holds_media=False)
     chat = service.graph("chat")
 
-    @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=body_of(ChatCompletion))
+    @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=CHAT)
     async def chat_completions(request: Request) -> Response:
         body = await read_json(request, ChatCompletion, *text_limit)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon

@@ -15,8 +15,9 @@ from deployments.errors import InvalidInput
 from deployments.media import Image
 
 from ...json_body import read_json
+from ...openapi_parts import answer, ref
 from ...service import Service
-from .shared import DEFAULT_MODEL, body_of, form_body, names, prepare
+from .shared import DEFAULT_MODEL, FORM, described, form_body, names, prepare
 
 
 class ImageCreation(BaseModel):
@@ -50,11 +51,14 @@ class ImageEdit(ImageVariation):
     output_format: Literal["png"] | None = None
 
 
+MADE = {200: answer("The pictures", ref("Images"))}
+
+
 def add_generations(routes: APIRouter, service: Service) -> None:
     text_limit = service.config.gateway.body_limit(holds_media=False)
     image_generation = service.graph("image_generation")
 
-    @routes.post("/images/generations", summary="Create images", openapi_extra=body_of(ImageCreation))
+    @routes.post("/images/generations", summary="Create images", openapi_extra=described(ImageCreation, MADE))
     async def images_generations(request: Request) -> Response:
         body = await read_json(request, ImageCreation, *text_limit)
         width, height = body.sides
@@ -66,7 +70,7 @@ def add_generations(routes: APIRouter, service: Service) -> None:
 
 
 def add_edits(routes: APIRouter, service: Service) -> None:
-    @routes.post("/images/edits", summary="Edit an image", openapi_extra=body_of(ImageEdit, "multipart/form-data"))
+    @routes.post("/images/edits", summary="Edit an image", openapi_extra=described(ImageEdit, MADE, FORM))
     async def images_edits(request: Request) -> Response:
         """With a mask, only its transparent area is painted; without a mask, the whole picture."""
         body = await form_body(request, ImageEdit, "picture as `image`")
@@ -77,9 +81,7 @@ def add_edits(routes: APIRouter, service: Service) -> None:
 
 
 def add_variations(routes: APIRouter, service: Service) -> None:
-    @routes.post(
-        "/images/variations", summary="Vary an image", openapi_extra=body_of(ImageVariation, "multipart/form-data")
-    )
+    @routes.post("/images/variations", summary="Vary an image", openapi_extra=described(ImageVariation, MADE, FORM))
     async def images_variations(request: Request) -> Response:
         body = await form_body(request, ImageVariation, "picture as `image`")
         return await _changed(request, service, "image_vary", body)

@@ -1,14 +1,20 @@
 """OpenAI's API, `/v1`, for existing clients. Each route runs a graph; errors have OpenAI's form."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from deployments.capabilities import Language
+
+from ....config.schema import AUTO
+from ....models.registry import Model
+from ...openapi_parts import answer, operation, ref
 from ...service import Service
 from . import audio, chat, images
+from .shared import DEFAULT_MODEL
 
 STARTED = int(time.time())
 ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
@@ -24,13 +30,26 @@ ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["openai"])
 
-    @routes.get("/models", summary="List models")
+    @routes.get(
+        "/models", summary="List models", openapi_extra=operation({200: answer("The models", ref("OpenAIModels"))})
+    )
     async def list_models(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [_model(model.name) for model in service.models.all]})
+        """The profile's models. `capabilities` tells which of them chat, paint, hear or speak."""
+        return JSONResponse({"object": "list", "data": [_model(model.name, [model]) for model in service.models.all]})
 
-    @routes.get("/models/{model}", summary="Retrieve a model")
+    @routes.get(
+        "/models/{model}",
+        summary="Retrieve a model",
+        openapi_extra=operation({200: answer("The model", ref("OpenAIModel"))}),
+    )
     async def retrieve_model(model: str) -> Response:
-        return JSONResponse(_model(service.models.named(model).name))
+        """A model by any name that a request may give: its own, `default`, `auto`, or `MODEL:ADAPTER`."""
+        name, colon, _ = model.partition(":")
+        if name in (DEFAULT_MODEL, AUTO):
+            candidates = service.models.all
+        else:
+            candidates = [service.models.named(name, Language if colon else None)]
+        return JSONResponse(_model(model, candidates))
 
     for graph, add in ADDERS.items():  # only the routes whose graph the profile has
         if graph in service.graphs:
@@ -38,5 +57,8 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": STARTED, "owned_by": "medley"}
+def _model(name: str, candidates: Sequence[Model]) -> dict[str, Any]:
+    """A model in OpenAI's form, with the capabilities of the models that may answer to the name."""
+    offered = {capability.__name__ for model in candidates for capability in model.capabilities}
+    row = {"id": name, "object": "model", "created": STARTED, "owned_by": "medley"}
+    return {**row, "capabilities": sorted(offered)}

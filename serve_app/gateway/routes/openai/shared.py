@@ -1,7 +1,7 @@
 """Functions that OpenAI's routes share: run a graph with a named model, read bodies, rename fields in errors."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
+from ...openapi_parts import JSON, body_in, operation
 from ...parsing_pool import in_parsing_pool
 from ...request_body import media_type_of, read_form
 from ...server_sent_events import event
@@ -22,6 +23,7 @@ from ...sync_run import SyncRun
 
 B = TypeVar("B", bound=BaseModel)
 
+FORM = "multipart/form-data"
 DEFAULT_MODEL = "default"  # the profile's first model of the capability
 
 
@@ -83,17 +85,24 @@ def names(renamed: dict[str, str]) -> Generator[None, None, None]:
 
 
 def _renamed(error: MedleyError, names: dict[str, str]) -> MedleyError:
+    def renamed(field: str) -> str:
+        first, dot, rest = field.partition(".")
+        return names.get(first, first) + dot + rest
+
     if isinstance(error, InvalidRequest):
-        return InvalidRequest([FieldError(names.get(e.field, e.field), e.detail, e.code) for e in error.errors])
+        return InvalidRequest([FieldError(renamed(e.field), e.detail, e.code) for e in error.errors])
     if isinstance(error, InvalidInput):
-        return type(error)(names.get(error.field, error.field), error.detail)
+        return type(error)(renamed(error.field), error.detail)
     return error
 
 
-def body_of(schema: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
-    # `openapi` moves its `$defs` to the components.
-    document = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": True, "content": {kind: {"schema": document}}}}
+def described(schema: type[BaseModel], answers: Mapping[int, dict[str, Any]], kind: str = JSON) -> dict[str, Any]:
+    """The OpenAPI operation of a route with this body. `openapi` moves the body's `$defs` to the components."""
+    document = schema.model_json_schema(ref_template="#/components/schemas/openai.{model}")
+    parts = {**document.pop("$defs", {}), schema.__name__: document}
+    named = {"$ref": f"#/components/schemas/openai.{schema.__name__}"}
+    definitions = {f"openai.{name}": part for name, part in parts.items()}
+    return operation(answers, body=body_in({kind: {**named, "$defs": definitions}}))
 
 
 def body_event(body: dict[str, Any]) -> str:
