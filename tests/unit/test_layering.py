@@ -151,6 +151,7 @@ def test_the_service_names_no_backend() -> None:
                 "pixels",
                 "progress",
                 "prompt_category",
+                "provider_tasks",
                 "retry_after",
             )
         ),
