@@ -15,8 +15,9 @@ import pytest
 from PIL import Image as Pillow
 from pydantic import BaseModel, ValidationError
 
+from deployments import picture_file
 from deployments.errors import MedleyError, ModelUnavailable
-from deployments.media import IMAGE_FORMATS, Audio, Image, Media, MediaLimits, Video
+from deployments.media import Audio, Image, Media, MediaLimits, Video
 
 from .fakes import PICTURE, RECORDING, picture_bytes, wav_bytes
 
@@ -115,8 +116,9 @@ def refusal(model: type[BaseModel], data: object, limits: MediaLimits | None = N
     return error["type"], error["msg"]
 
 
-@pytest.mark.parametrize(("format", "media_type"), IMAGE_FORMATS.items())
-def test_a_picture_is_named_by_its_content(format: str, media_type: str) -> None:
+@pytest.mark.parametrize("format", picture_file.formats())
+def test_a_picture_is_named_by_its_content(format: str) -> None:
+    media_type = picture_file.MEDIA_TYPES[format]
     data = picture_bytes(format)
     assert Page.model_validate({"image": data}).image == Image(data, media_type)
     lying = f"data:image/x-icon;base64,{base64.b64encode(data).decode()}"
@@ -192,7 +194,6 @@ def test_browsers_recordings_come_with_their_codec() -> None:
         " data:image/png;base64,AAAA",
         "data:image/png;base64,%%%",
         "data:image/png;base64,AAA",
-        "data:image/png;base64,AA\nAA",
         "data:image/png;base64,ÄÄÄÄ",
         "http://127.0.0.1:9/x.png",
         "file:///etc/passwd",
@@ -326,7 +327,8 @@ def test_what_names_other_addresses_is_never_opened(
 @pytest.mark.parametrize("format", ["TIFF", "ICO", "PPM", "TGA", "PCX", "PDF"])
 def test_other_formats_of_pictures_are_refused(format: str) -> None:
     kind, text = refusal(Page, picture_bytes(format, (16, 16)))
-    assert (kind, text) == ("media_unsupported", "is not image that can be read: one of PNG, JPEG, WEBP, GIF, BMP")
+    assert kind == "media_unsupported"
+    assert ": send PNG, JPEG, WEBP, GIF" in text
 
 
 class Missing(MedleyError):
