@@ -60,6 +60,8 @@ def opened(data: bytes, most_pixels: int) -> "tuple[Picture, str]":
             turned = _upright(picture, orientation(exif))
     except BadMedia:
         raise
+    except PIL.UnidentifiedImageError:
+        raise damaged("image", f"its head is no whole one of {found.format}") from None
     except PIL.Image.DecompressionBombError:
         raise too_large(f"it has more pixels than the {most_pixels:,} that are accepted") from None
     except Exception as error:  # decoders have more ways to fail on bytes than they have errors for
@@ -82,7 +84,7 @@ def profile_for(mode: str, profile: bytes | None) -> bytes | None:
 def _not_read(data: bytes) -> str:
     accepted = f"send {', '.join(formats()[:-1])} or {formats()[-1]}"
     name = name_of_other(data)
-    return f"is a {name} picture, which is not read here: {accepted}" if name else f"is not a picture: {accepted}"
+    return f"is {name}, which is not read here: {accepted}" if name else f"is not a picture: {accepted}"
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:

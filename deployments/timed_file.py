@@ -60,14 +60,16 @@ def opened(data: bytes, kind: Kind, most_pixels: int | None = None) -> Iterator[
     import av.error
 
     if name := picture_brand(data):
-        raise unsupported(f"is a picture ({name}), not {kind}")
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_streams": str(MOST_STREAMS)}
+        raise unsupported(f"is {name}, a picture, not {kind}")
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_streams": str(MOST_STREAMS + 1)}
     try:
         container = av.open(io.BytesIO(data), "r", options={**options, "codec_whitelist": "none"})
     except (av.error.FFmpegError, ValueError, EOFError):
         example = "such as WAV, MP3, Ogg, FLAC, MP4 or WebM" if kind == "audio" else "such as MP4, WebM, MKV or MOV"
         raise unsupported(f"is not {kind} that can be read: send a file in a container {example}") from None
     with container:
+        if len(container.streams) > MOST_STREAMS:
+            raise too_large(f"it has more than {MOST_STREAMS} streams")
         stream = _stream(container, kind)
         if most_pixels is not None:
             _check_pixels(stream.codec_context.width, stream.codec_context.height, most_pixels)
@@ -84,12 +86,14 @@ def measure(container: Any, stream: Any, kind: Kind, longest: float, most_pixels
     """
     said = counted = 0.0
     believed = kind == "video" or _is_self_timed(container, stream)
-    origin, proof = _origin(container), PROOF
+    origin, proof, opus = _origin(container), PROOF, codec_of(stream) == "opus"
     reading = Reading(container, stream, kind, longest)
     for packet in reading.packets():
         if packet.pts is not None and packet.time_base is not None:
             said = max(said, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
-        if proof or not believed:
+        if opus and not proof:
+            counted += opus_seconds(packet)
+        elif proof or not believed:
             for frame in reading.decoded(packet):
                 proof = max(0, proof - 1)
                 if kind == "video":
@@ -152,7 +156,7 @@ class Reading:
                     yield packet
                 return
             except av.error.FFmpegError as error:  # the demuxer looks for the next place that makes sense
-                self.trouble = self.trouble or str(error)
+                self.trouble = self.trouble or _said(error)
 
     def decoded(self, packet: Any) -> list[Any]:
         """The frames in a packet; none of a broken one.
@@ -166,7 +170,7 @@ class Reading:
         try:
             return packet.decode()
         except (av.error.FFmpegError, EOFError, ValueError) as error:
-            self.trouble = self.trouble or str(error)
+            self.trouble = self.trouble or _said(error)
             self._broken += 1
             if self._broken > MOST_BROKEN:
                 raise damaged(self._kind, f"more than {MOST_BROKEN:,} of its packets cannot be decoded") from None
@@ -183,9 +187,23 @@ class Reading:
                 raise damaged(self._kind, f"some {heads:,} frames in one packet")
 
 
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 def codec_of(stream: Any) -> str:
     """FFmpeg's name of a stream's codec, the same for all its decoders; empty where there is none."""
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+
+
+def opus_seconds(packet: Any) -> float:
+    """How long an Opus packet plays, which its first two bytes say and its decoder obeys (RFC 6716, section 3.1)."""
+    if packet.size < 1:
+        return 0.0
+    head = bytes(packet)[:2]
+    mode, frames = head[0] >> 3, (1, 2, 2, head[-1] & 0x3F)[head[0] & 3]
+    lengths = (10, 20, 40, 60) if mode < 12 else (10, 20, 10, 20) if mode < 16 else (2.5, 5, 10, 20)
+    return lengths[mode % 4] * frames / 1000
 
 
 def rate_of(frame: Any) -> int:

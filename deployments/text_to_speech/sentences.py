@@ -2,7 +2,8 @@
 
 import re
 
-SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।။])\s*")  # after a full stop with a gap, or a mark that needs none
+# After a full stop with a gap, or a mark that needs none; and between paragraphs.
+SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।။])\s*|\n\s*\n\s*")
 CLAUSE = re.compile(r"(?<=[,;:)–—])\s+|(?<=[，；：、،؛])\s*")
 
 

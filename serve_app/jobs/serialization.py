@@ -18,7 +18,7 @@ from deployments.media import Media, MediaLimits
 from ..storage.artifacts import Artifact, Artifacts, Folder
 
 ARTIFACT_MARK = '"art_'  # how an artifact's id begins in a document
-UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # media read back were within limits when they came in
+UNLIMITED = MediaLimits(2**40, 1e9, 1e9, 2**31 - 1)  # media read back were within limits when they came in
 
 
 @dataclass(frozen=True)
