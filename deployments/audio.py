@@ -58,9 +58,9 @@ def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "flo
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise InvalidInput("audio", f"cannot be decoded: {error}") from None
     samples.end()
-    if not samples.count:
+    if not samples.data:
         raise InvalidInput("audio", "has no sound in it")
-    return np.concatenate(samples.pieces)
+    return np.frombuffer(samples.data, dtype)
 
 
 def _raw(data: bytes, rate: int, dtype: Literal["float32", "int16"]) -> "np.ndarray":
@@ -76,12 +76,12 @@ def _raw(data: bytes, rate: int, dtype: Literal["float32", "int16"]) -> "np.ndar
 
 
 class _Samples:
-    """Samples at one rate, in `pieces`, of frames that may change their format on the way."""
+    """Samples at one rate, in `data`, of frames that may change their format on the way."""
 
     def __init__(self, rate: int, dtype: Literal["float32", "int16"]) -> None:
-        self.pieces: list[np.ndarray] = []
-        self.count = 0
+        self.data = bytearray()  # grows in place: pieces would be there twice while they are put together
         self._rate, self._dtype = rate, dtype
+        self._width = {"float32": 4, "int16": 2}[dtype]
         self._resampler: Any = None
         self._kind: tuple[str, str, int] | None = None  # of the frames that the resampler takes
         self._seconds = 0.0  # of the frames so far: the resampler holds some back
@@ -116,13 +116,9 @@ class _Samples:
             self._resampler = None
 
     def _silence(self, seconds: float) -> None:
-        import numpy as np
-
         self.end()
         self._seconds += seconds
-        missing = max(0, round(self._seconds * self._rate) - self.count)
-        self.pieces.append(np.zeros(missing, self._dtype))
-        self.count += missing
+        self.data.extend(bytes(max(0, round(self._seconds * self._rate) * self._width - len(self.data))))
 
     def _check(self, seconds: float) -> None:
         if self._seconds + seconds > LONGEST:
@@ -130,8 +126,7 @@ class _Samples:
 
     def _take(self, frames: list[Any]) -> None:
         for frame in frames:
-            self.pieces.append(frame.to_ndarray().reshape(-1))
-            self.count += frame.samples
+            self.data += frame.to_ndarray().tobytes()
 
 
 def encode(

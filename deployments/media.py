@@ -25,7 +25,7 @@ from .errors import MedleyError
 from .pieces import at_least_one
 
 # A parameter may be quoted, with any sign in it; browsers' recorders write `codecs=vp9,opus` without quotes.
-PARAMETER = r"""\s*;\s*[\w!#$&^.+-]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;"]*)"""
+PARAMETER = r"""\s*;\s*[\w!#$&^.+-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;"]*))?"""
 DATA_URL = re.compile(
     rf"data:(?P<type>[\w!#$&^.+-]+/[\w!#$&^.+-]+)?(?:{PARAMETER})*\s*;\s*base64\s*,", re.IGNORECASE | re.ASCII
 )

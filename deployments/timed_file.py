@@ -6,6 +6,7 @@ stamps are what a file says of itself: the length of sound is counted in samples
 """
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -81,11 +82,13 @@ def opened(data: bytes, kind: Kind, most_pixels: int | None = None) -> Iterator[
 def measure(container: Any, stream: Any, kind: Kind, longest: float, most_pixels: int | None = None) -> float:
     """The seconds it takes to play, the samples of sound counted; decoding ends where it is longer than `longest`.
 
+    Where that is infinite nothing is counted.
+
     Raises:
         BadMedia: it is longer, holds nothing, or less than its header promises.
     """
     said = counted = 0.0
-    believed = kind == "video" or _is_self_timed(container, stream)
+    believed = kind == "video" or math.isinf(longest) or _is_self_timed(container, stream)
     origin, proof, opus = _origin(container), PROOF, codec_of(stream) == "opus"
     reading = Reading(container, stream, kind, longest)
     for packet in reading.packets():
@@ -135,10 +138,10 @@ class Reading:
         longest: seconds that are accepted, for a bound on packets.
     """
 
-    def __init__(self, container: Any, stream: Any, kind: Kind, longest: float = 1e6) -> None:
+    def __init__(self, container: Any, stream: Any, kind: Kind, longest: float = math.inf) -> None:
         self._container, self._stream, self._kind = container, stream, kind
         self._codec = codec_of(stream)
-        self._most = int((longest + 1) * PACKETS_A_SECOND[kind])
+        self._most = (longest + 1) * PACKETS_A_SECOND[kind]
         self._broken = 0
         self.trouble: str | None = None  # the first that there was
 
@@ -152,7 +155,7 @@ class Reading:
                 for packet in self._container.demux(self._stream):
                     count += 1
                     if count > self._most:
-                        raise too_large(f"it has more than {self._most:,} packets")
+                        raise too_large(f"it has more than {self._most:,.0f} packets")
                     yield packet
                 return
             except av.error.FFmpegError as error:  # the demuxer looks for the next place that makes sense

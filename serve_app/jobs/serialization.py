@@ -7,6 +7,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +19,7 @@ from deployments.media import Media, MediaLimits
 from ..storage.artifacts import Artifact, Artifacts, Folder
 
 ARTIFACT_MARK = '"art_'  # how an artifact's id begins in a document
-UNLIMITED = MediaLimits(2**40, 1e9, 1e9, 2**31 - 1)  # media read back were within limits when they came in
+UNLIMITED = MediaLimits(2**40, math.inf, math.inf, 2**31 - 1)  # media read back were within limits when they came in
 
 
 @dataclass(frozen=True)
