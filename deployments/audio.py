@@ -98,7 +98,7 @@ class _Samples:
         length = frame.samples / timed_file.rate_of(frame)
         gap = 0.0 if start is None else start - self._seconds
         self._check(length)
-        if GAP_S < gap and self._seconds + gap + length <= LONGEST:  # beyond, the time stamps make no sense
+        if gap > GAP_S and self._seconds + gap + length <= LONGEST:  # beyond, the time stamps make no sense
             self._silence(gap)
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or kind != self._kind:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from .bad_media import damaged
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-MOST_PROFILE = 1 << 20  # bytes of a colour profile, unpacked; larger ones are of printing presses, whose inks are not kept
+MOST_PROFILE = (
+    1 << 20
+)  # bytes of a colour profile, unpacked; larger ones are of printing presses, whose inks are not kept
 MOST_PARTS = 50_000  # chunks, segments or blocks of one file; a PNG of 32 MB in the usual 8 KiB has 4,000
 
 MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data FF00 is FF, and FFD0 to D7 restart
@@ -175,7 +177,9 @@ def _jpeg(data: bytes) -> Bare:
         elif code == APP2 and inside.startswith(ICC) and len(inside) > len(ICC) + 2:
             profile.setdefault(inside[len(ICC)], inside[len(ICC) + 2 :])
         elif code == APP0 and inside.startswith(b"JFIF\x00"):
-            kept.insert(1, JFIF)  # that it is there says which colours these are; what it says of inches does not matter
+            kept.insert(
+                1, JFIF
+            )  # that it is there says which colours these are; what it says of inches does not matter
         elif code == APP14 and inside.startswith(b"Adobe") and len(inside) >= 12:
             kept.append(b"\xff\xee\x00\x0e" + inside[:12])
         elif not (APP0 <= code <= APP15 or code == COM) and first_scan is None:
@@ -191,7 +195,9 @@ def _webp(data: bytes) -> Bare:
     for _ in range(MOST_PARTS):
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         whole, inside = data[at : at + 8 + length + length % 2], data[at + 8 : at + 8 + length]
-        if kind in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF") and not (kind == b"ANMF" and _has(kept, kind)):
+        if kind in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF") and not (
+            kind == b"ANMF" and _has(kept, kind)
+        ):
             if kind == b"VP8X":
                 whole = whole[:8] + bytes([whole[8] & ~0x2C]) + whole[9:] if len(whole) > 8 else whole
             kept.append(whole)

@@ -1,18 +1,19 @@
 """Recordings and films opened, whoever needs them: the gateway to check, a backend to hear.
 
 Bytes are untrusted. Only listed containers are probed (a playlist could name other addresses) and only listed codecs
-decoded; while a container is opened no decoder runs at all, so nothing is unpacked before its size is checked. Time
+decoded; while a container is opened no decoder of pictures runs, so none is unpacked before its size is checked. Time
 stamps are what a file says of itself: the length of sound is counted in samples where they could differ.
 """
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from .bad_media import damaged, too_large, unsupported
 from .bare_picture import picture_brand
+from .sound_frames import adts_seconds, mpeg_seconds, opus_seconds
 
 Kind = Literal["audio", "video"]
 
@@ -21,24 +22,80 @@ MOST_STREAMS = 64
 
 # FFmpeg's names of codecs.
 SOUND = frozenset(
-    "aac aac_latm ac3 adpcm_ima_qt adpcm_ima_wav adpcm_ms alac amr_nb amr_wb eac3 flac gsm gsm_ms mp1 mp2 mp3 opus "
-    "pcm_alaw pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be "
-    "pcm_s32le pcm_s8 pcm_u8 speex vorbis".split()
+    [
+        "aac",
+        "aac_latm",
+        "ac3",
+        "adpcm_ima_qt",
+        "adpcm_ima_wav",
+        "adpcm_ms",
+        "alac",
+        "amr_nb",
+        "amr_wb",
+        "eac3",
+        "flac",
+        "gsm",
+        "gsm_ms",
+        "mp1",
+        "mp2",
+        "mp3",
+        "opus",
+        "pcm_alaw",
+        "pcm_f32be",
+        "pcm_f32le",
+        "pcm_f64be",
+        "pcm_f64le",
+        "pcm_mulaw",
+        "pcm_s16be",
+        "pcm_s16le",
+        "pcm_s24be",
+        "pcm_s24le",
+        "pcm_s32be",
+        "pcm_s32le",
+        "pcm_s8",
+        "pcm_u8",
+        "speex",
+        "vorbis",
+    ]
 )
 FILM = frozenset(
-    "av1 dvvideo ffv1 h263 h264 hevc mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v3 prores rawvideo theora vp8 vp9".split()
+    [
+        "av1",
+        "dvvideo",
+        "ffv1",
+        "h263",
+        "h264",
+        "hevc",
+        "mjpeg",
+        "mpeg1video",
+        "mpeg2video",
+        "mpeg4",
+        "msmpeg4v3",
+        "prores",
+        "rawvideo",
+        "theora",
+        "vp8",
+        "vp9",
+    ]
 )
 
-# Containers of one codec, whose times FFmpeg makes of the coded frames or of bytes; in all others they are only said.
-SELF_TIMED: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("wav", "w64", "aiff", "au"), ("pcm_",)),
-    "mp3": ("mp3", "mp2", "mp1"),
-    "aac": ("aac",),
-    "flac": ("flac",),
-    "amr": ("amr_",),
+# The decoders that may run while a container is opened: of sound, to find its rate, without which it has no times.
+PROBES = {
+    "audio": ",".join(
+        sorted(SOUND | {"mp1float", "mp2float", "mp3float", "amrnb", "amrwb", "libopus", "libspeex", "libvorbis"})
+    ),
+    "video": "none",
 }
+# Containers without time stamps: FFmpeg counts them from the rate of the beginning, and there are no gaps.
+TIMELESS = ("wav", "w64", "aiff", "au", "mp3", "aac", "flac", "amr")
 STATE_LENGTH = ("wav", "w64", "aiff", "au", "caf", "flac", "mov", "matroska", "avi")  # of others it is an estimate
 
+# What says how long a packet plays, by container ("" for any) and codec.
+HEADS: dict[tuple[str, str], Callable[[bytes], float | None]] = {
+    ("", "opus"): opus_seconds,
+    ("aac", "aac"): adts_seconds,
+    **dict.fromkeys((("mp3", "mp1"), ("mp3", "mp2"), ("mp3", "mp3")), mpeg_seconds),
+}
 PROOF = 3  # packets that are decoded as proof that the rest can be
 MOST_BROKEN = 10_000  # packets that cannot be decoded
 MOST_BREAKS = 100  # places at which the container itself is broken
@@ -64,7 +121,7 @@ def opened(data: bytes, kind: Kind, most_pixels: int | None = None) -> Iterator[
         raise unsupported(f"is {name}, a picture, not {kind}")
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_streams": str(MOST_STREAMS + 1)}
     try:
-        container = av.open(io.BytesIO(data), "r", options={**options, "codec_whitelist": "none"})
+        container = av.open(io.BytesIO(data), "r", options={**options, "codec_whitelist": PROBES[kind]})
     except (av.error.FFmpegError, ValueError, EOFError):
         example = "such as WAV, MP3, Ogg, FLAC, MP4 or WebM" if kind == "audio" else "such as MP4, WebM, MKV or MOV"
         raise unsupported(f"is not {kind} that can be read: send a file in a container {example}") from None
@@ -74,7 +131,8 @@ def opened(data: bytes, kind: Kind, most_pixels: int | None = None) -> Iterator[
         stream = _stream(container, kind)
         if most_pixels is not None:
             _check_pixels(stream.codec_context.width, stream.codec_context.height, most_pixels)
-            stream.codec_context.options = {"max_pixels": str(most_pixels)}
+            # A second bound, for frames that are larger than the header says; decoders round sides up, some to 128.
+            stream.codec_context.options = {"max_pixels": str(2 * most_pixels + (1 << 16))}
             stream.codec_context.thread_count = 1  # each thread of a decoder has frames of its own
         yield container, stream
 
@@ -88,15 +146,16 @@ def measure(container: Any, stream: Any, kind: Kind, longest: float, most_pixels
         BadMedia: it is longer, holds nothing, or less than its header promises.
     """
     said = counted = 0.0
-    believed = kind == "video" or math.isinf(longest) or _is_self_timed(container, stream)
-    origin, proof, opus = _origin(container), PROOF, codec_of(stream) == "opus"
+    believed = kind == "video" or math.isinf(longest) or _is_exact(container, stream)
+    origin, proof = _origin(container), PROOF
     reading = Reading(container, stream, kind, longest)
     for packet in reading.packets():
         if packet.pts is not None and packet.time_base is not None:
             said = max(said, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
-        if opus and not proof:
-            counted += opus_seconds(packet)
-        elif proof or not believed:
+        known = None if proof else reading.coded_seconds(packet)
+        if known is not None:
+            counted += known
+        elif proof or not believed or packet.pts is None:
             for frame in reading.decoded(packet):
                 proof = max(0, proof - 1)
                 if kind == "video":
@@ -141,6 +200,7 @@ class Reading:
     def __init__(self, container: Any, stream: Any, kind: Kind, longest: float = math.inf) -> None:
         self._container, self._stream, self._kind = container, stream, kind
         self._codec = codec_of(stream)
+        self._coded = HEADS.get((_name(container), self._codec)) or HEADS.get(("", self._codec))
         self._most = (longest + 1) * PACKETS_A_SECOND[kind]
         self._broken = 0
         self.trouble: str | None = None  # the first that there was
@@ -179,6 +239,11 @@ class Reading:
                 raise damaged(self._kind, f"more than {MOST_BROKEN:,} of its packets cannot be decoded") from None
             return []
 
+    def coded_seconds(self, packet: Any) -> float | None:
+        """How long a packet plays by its own head; None where only its decoder knows."""
+        read = self._coded
+        return None if read is None or packet.size == 0 else read(bytes(packet)[:8])
+
     def _check_size(self, packet: Any) -> None:
         most = MOST_PACKET.get(self._codec)
         if most is not None and packet.size > most:
@@ -199,16 +264,6 @@ def codec_of(stream: Any) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
 
 
-def opus_seconds(packet: Any) -> float:
-    """How long an Opus packet plays, which its first two bytes say and its decoder obeys (RFC 6716, section 3.1)."""
-    if packet.size < 1:
-        return 0.0
-    head = bytes(packet)[:2]
-    mode, frames = head[0] >> 3, (1, 2, 2, head[-1] & 0x3F)[head[0] & 3]
-    lengths = (10, 20, 40, 60) if mode < 12 else (10, 20, 10, 20) if mode < 16 else (2.5, 5, 10, 20)
-    return lengths[mode % 4] * frames / 1000
-
-
 def rate_of(frame: Any) -> int:
     """The sample rate of a frame in Hz.
 
@@ -223,7 +278,7 @@ def rate_of(frame: Any) -> int:
 
 def start_of(frame: Any, container: Any) -> float | None:
     """When a frame is to be played, in seconds from the beginning of the file; None where it is not said."""
-    if frame.pts is None or frame.time_base is None:
+    if frame.pts is None or frame.time_base is None or _name(container) in TIMELESS:
         return None
     return float(frame.pts * frame.time_base) - _origin(container)
 
@@ -248,8 +303,10 @@ def _stream(container: Any, kind: Kind) -> Any:
     raise unsupported(f"has {kind} in {names}, which is not read here")
 
 
-def _is_self_timed(container: Any, stream: Any) -> bool:
-    return codec_of(stream).startswith(SELF_TIMED.get(_name(container), ("-",)))
+def _is_exact(container: Any, stream: Any) -> bool:
+    """Whether times are made of bytes that each last the same."""
+    codec, name = codec_of(stream), _name(container)
+    return name in TIMELESS and codec.startswith(("pcm_", "amr_"))
 
 
 def _name(container: Any) -> str:
@@ -275,5 +332,3 @@ def media_type(container: Any, kind: Kind) -> str:
 def _check_pixels(width: int, height: int, most: int | None) -> None:
     if most is not None and width * height > most:
         raise too_large(f"{width} x {height} pixels a frame; at most {most:,} are accepted")
-
-

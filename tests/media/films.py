@@ -58,7 +58,7 @@ def films() -> Iterator[Sample]:
     yield Sample("a film with late sound", "video", late_sound())
     yield Sample("a film of one picture", "video", film(frames=1))
     yield Sample("an 8K film", "video", film("avi", "mjpeg", 1, 4096), False)
-    yield Sample("a film that grows", "video", growing(), None)
+    yield Sample("a film that grows", "video", growing(), False)
     yield Sample("a film in PNG", "video", film("mov", "png"), False)
     yield Sample("a film of 100 streams", "video", many_streams(100), False)
     yield Sample("half a film", "video", film()[:400], False)

@@ -54,7 +54,14 @@ def tiff(orientation: int, *, kind: int = 3, more: bytes = b"", entries: int | N
     """A block of EXIF that says how the camera was held; `more` are further entries of 12 bytes before that one."""
     count = len(more) // 12 + 1 if entries is None else entries
     value = struct.pack("<H2x" if kind == 3 else "<I", orientation)
-    return b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", count) + more + struct.pack("<HHI", 0x112, kind, 1) + value + bytes(4)
+    return (
+        b"II*\x00\x08\x00\x00\x00"
+        + struct.pack("<H", count)
+        + more
+        + struct.pack("<HHI", 0x112, kind, 1)
+        + value
+        + bytes(4)
+    )
 
 
 def png_with(*more: bytes) -> bytes:
@@ -152,7 +159,12 @@ def with_metadata() -> Iterator[Sample]:
         for format in ("JPEG", "PNG", "WEBP"):
             yield Sample(f"{format} EXIF: {name}", "image", with_exif(block, format))
     plain = written(picture(), "JPEG")
-    for marker, data in ((0xE2, b"MPF\x00II*\x00\xff\xff"), (0xED, b"Photoshop 3.0\x008BIM\xff"), (0xEE, b"Adobe"), (0xE0, b"JFIF")):
+    for marker, data in (
+        (0xE2, b"MPF\x00II*\x00\xff\xff"),
+        (0xED, b"Photoshop 3.0\x008BIM\xff"),
+        (0xEE, b"Adobe"),
+        (0xE0, b"JFIF"),
+    ):
         yield Sample(f"JPEG with a short {data[:5]!r}", "image", plain[:2] + segment(marker, data) + plain[2:])
     yield Sample("JPEG grey profile", "image", written(picture(mode="L"), "JPEG", icc_profile=GREY_PROFILE))
     yield Sample("JPEG profile of grey on colours", "image", written(picture(), "JPEG", icc_profile=GREY_PROFILE))
@@ -161,10 +173,16 @@ def with_metadata() -> Iterator[Sample]:
     bomb = zlib.compress(bytes(64 << 20), 9)
     yield Sample("PNG profile of 64 MB", "image", png_with(chunk(b"iCCP", b"x\x00\x00" + bomb)))
     yield Sample("PNG texts of 64 MB", "image", png_with(*[chunk(b"zTXt", b"x\x00\x00" + bomb)] * 3))
-    yield Sample("PNG with a broken text", "image", png_with(chunk(b"iTXt", b"\xff" * 9), b"\x00\x00\x00\x04tEXtabcdXXXX"))
+    yield Sample(
+        "PNG with a broken text", "image", png_with(chunk(b"iTXt", b"\xff" * 9), b"\x00\x00\x00\x04tEXtabcdXXXX")
+    )
     yield Sample("WebP with broken XMP", "image", webp_with(b"XMP ", b"<x"))
     yield Sample("GIF with 4 MB of comment", "image", commented_gif(16_000))
-    yield Sample("a thumbnail's markers", "image", plain[:2] + segment(0xE1, b"Exif\x00\x00" + b"\xff\xda\xff\xd9" * 99) + plain[2:])
+    yield Sample(
+        "a thumbnail's markers",
+        "image",
+        plain[:2] + segment(0xE1, b"Exif\x00\x00" + b"\xff\xda\xff\xd9" * 99) + plain[2:],
+    )
 
 
 def costly() -> Iterator[Sample]:

@@ -50,7 +50,9 @@ def wav(samples: bytes, *, rate: int = 16_000, channels: int = 1, bits: int = 16
     return b"RIFF" + struct.pack("<I", min(36 + size, 0xFFFFFFFF)) + body + samples
 
 
-def muxed(container: str, codec: str, sounds: list[np.ndarray], *, rate: int = 48_000, step: int | None = None) -> bytes:
+def muxed(
+    container: str, codec: str, sounds: list[np.ndarray], *, rate: int = 48_000, step: int | None = None
+) -> bytes:
     """int16 frames, each [1, n], a packet for each; with `step` their time stamps are so far apart, in samples."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
@@ -74,19 +76,29 @@ def muxed(container: str, codec: str, sounds: list[np.ndarray], *, rate: int = 4
 def false_times(container: str, hours: float = 1) -> bytes:
     """FLAC of many silent hours, the time stamps of which say milliseconds."""
     frames = int(hours * 3600 * 48_000 / 4608)
-    return muxed(container, "flac", [np.zeros((1, 4608), np.int16)] * frames, step=1)
+    if container == "flac":  # its frames are numbered
+        return muxed(container, "flac", [np.zeros((1, 4608), np.int16)] * frames)
+    return repeated(container, 1, frames)
+
+
+def repeated(container: str, frames: int, packets: int) -> bytes:
+    """A silent FLAC frame of a tenth of a second over and over, so many in each packet; a packet lasts a sample."""
+    source, file = av.open(io.BytesIO(muxed("flac", "flac", [np.zeros((1, 4608), np.int16)] * 4))), io.BytesIO()
+    with source, av.open(file, "w", format=container) as out:
+        stream = out.add_stream_from_template(source.streams.audio[0])
+        one = next(bytes(packet) for packet in source.demux() if packet.size)
+        for number in range(packets):
+            packet = av.Packet(one * frames)
+            packet.stream, packet.time_base = stream, Fraction(1, 48_000)
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            out.mux(packet)
+    return file.getvalue()
 
 
 def crowded_packet(frames: int) -> bytes:
-    """Matroska with one packet that holds many silent FLAC frames, each of 14 bytes and 65,535 samples at most."""
-    source, file = av.open(io.BytesIO(muxed("flac", "flac", [np.zeros((1, 4608), np.int16)] * 4))), io.BytesIO()
-    with source, av.open(file, "w", format="matroska") as out:
-        stream = out.add_stream_from_template(source.streams.audio[0])
-        one = next(bytes(packet) for packet in source.demux() if packet.size)
-        packet = av.Packet(one * frames)
-        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 48_000)
-        out.mux(packet)
-    return file.getvalue()
+    """Matroska with one packet that holds many FLAC frames, which a decoder gives back all at once."""
+    return repeated("matroska", frames, 1)
 
 
 def with_hole(data: bytes, size: int = 400) -> bytes:
@@ -117,7 +129,7 @@ def late_sound(seconds: float = 2.0, container: str = "mp4") -> bytes:
 def covered_mp3() -> bytes:
     """An MP3 with a picture for its cover, in ID3."""
     cover = written(picture(), "PNG")
-    inside = b"APIC" + (len(cover) + 14).to_bytes(4) + b"\x00\x00" + b"\x00image/png\x00\x03\x00" + cover
+    inside = b"APIC" + (len(cover) + 13).to_bytes(4) + b"\x00\x00" + b"\x00image/png\x00\x03\x00" + cover
     size = len(inside)
     syncsafe = bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127])
     return b"ID3\x03\x00\x00" + syncsafe + inside + recording("mp3", "libmp3lame")
@@ -141,8 +153,7 @@ def recordings() -> Iterator[Sample]:
     for container, codec in FORMATS:
         yield Sample(f"{codec} in {container}", "audio", recording(container, codec))
     mp3, ogg, aac, m4a = (
-        recording(*of, 5)
-        for of in (("mp3", "libmp3lame"), ("ogg", "libopus"), ("adts", "aac"), ("ipod", "aac"))
+        recording(*of, 5) for of in (("mp3", "libmp3lame"), ("ogg", "libopus"), ("adts", "aac"), ("ipod", "aac"))
     )
     tag = b"ID3\x03\x00\x00\x00\x00\x02\x00" + bytes(256)
     yield Sample("MP4 with a hole", "audio", with_hole(m4a))

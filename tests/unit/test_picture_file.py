@@ -67,7 +67,15 @@ def test_no_exif_however_broken_decides_whether_a_picture_is_read(format: str) -
 @pytest.mark.parametrize("marker", range(0xE0, 0xF0))
 def test_no_segment_of_an_application_decides_whether_a_jpeg_is_read(marker: int) -> None:
     plain, chance = pictures.written(pictures.picture(), "JPEG"), random.Random(marker)
-    heads = (b"", b"Exif\x00\x00", b"MPF\x00II*\x00", b"JFIF\x00", b"Adobe", b"ICC_PROFILE\x00\x01\x02", b"Photoshop 3.0\x00")
+    heads = (
+        b"",
+        b"Exif\x00\x00",
+        b"MPF\x00II*\x00",
+        b"JFIF\x00",
+        b"Adobe",
+        b"ICC_PROFILE\x00\x01\x02",
+        b"Photoshop 3.0\x00",
+    )
     for head in heads:
         for _ in range(20):
             data = plain[:2] + segment(marker, head + chance.randbytes(chance.randrange(40))) + plain[2:]
