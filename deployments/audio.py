@@ -80,7 +80,7 @@ class _Samples:
 
     def __init__(self, rate: int, dtype: Literal["float32", "int16"]) -> None:
         self.data = bytearray()  # grows in place: pieces would be there twice while they are put together
-        self._rate, self._dtype = rate, dtype
+        self._rate, self._format = rate, FORMAT_NAMES[dtype]
         self._width = {"float32": 4, "int16": 2}[dtype]
         self._resampler: Any = None
         self._kind: tuple[str, str, int] | None = None  # of the frames that the resampler takes
@@ -103,7 +103,7 @@ class _Samples:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or kind != self._kind:
             self.end()
-            self._resampler = av.AudioResampler(format=FORMAT_NAMES[self._dtype], layout="mono", rate=self._rate)
+            self._resampler = av.AudioResampler(format=self._format, layout="mono", rate=self._rate)
             self._kind = kind
         self._seconds += length
         frame.pts = None  # overlapping time stamps are not to become errors

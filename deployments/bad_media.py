@@ -1,4 +1,4 @@
-"""What is wrong with a file that should be media, whoever opens it: the gateway at a field, or a model at an argument."""
+"""What is wrong with a file that should be media, for whoever opens it: the gateway or a model."""
 
 from typing import Literal
 

@@ -25,9 +25,9 @@ from .errors import MedleyError
 from .pieces import at_least_one
 
 # A parameter may be quoted, with any sign in it; browsers' recorders write `codecs=vp9,opus` without quotes.
-PARAMETER = r"""\s*;\s*[\w!#$&^.+-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;"]*))?"""
+PARAMETER = r""";\s*[\w!#$&^.+-]+\s*(?:=(?:\s*"(?:[^"\\]|\\.)*"\s*|[^;"]*))?"""
 DATA_URL = re.compile(
-    rf"data:(?P<type>[\w!#$&^.+-]+/[\w!#$&^.+-]+)?(?:{PARAMETER})*\s*;\s*base64\s*,", re.IGNORECASE | re.ASCII
+    rf"data:(?P<type>[\w!#$&^.+-]+/[\w!#$&^.+-]+)?\s*(?:{PARAMETER})*;\s*base64\s*,", re.IGNORECASE | re.ASCII
 )
 LONGEST_HEAD = 1024  # characters of a data URL before its data
 BLANKS = bytes(range(33))  # between the lines of base64

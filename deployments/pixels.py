@@ -31,7 +31,7 @@ def need_opencv() -> None:
 
 
 def load_picture(image: Image, field: str = "image") -> "Picture":
-    """The picture in its own mode (Pillow's), turned the way its EXIF says it was held; of an animation the first frame.
+    """The picture in its own mode (Pillow's), turned the way it was held; of an animation the first frame.
 
     Raises:
         InvalidInput: it is damaged, or has more than 25 million pixels or costs as much; the error names `field`.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from .bad_media import damaged, too_large, unsupported
 from .bare_picture import picture_brand
-from .sound_frames import adts_seconds, mpeg_seconds, opus_seconds
+from .sound_frames import adts_seconds, flac_frames, mpeg_seconds, opus_seconds
 
 Kind = Literal["audio", "video"]
 
@@ -21,63 +21,15 @@ CONTAINERS = "wav,mp3,ogg,flac,aac,aiff,amr,caf,au,mov,matroska,webm,avi,mpeg,mp
 MOST_STREAMS = 64
 
 # FFmpeg's names of codecs.
-SOUND = frozenset(
-    [
-        "aac",
-        "aac_latm",
-        "ac3",
-        "adpcm_ima_qt",
-        "adpcm_ima_wav",
-        "adpcm_ms",
-        "alac",
-        "amr_nb",
-        "amr_wb",
-        "eac3",
-        "flac",
-        "gsm",
-        "gsm_ms",
-        "mp1",
-        "mp2",
-        "mp3",
-        "opus",
-        "pcm_alaw",
-        "pcm_f32be",
-        "pcm_f32le",
-        "pcm_f64be",
-        "pcm_f64le",
-        "pcm_mulaw",
-        "pcm_s16be",
-        "pcm_s16le",
-        "pcm_s24be",
-        "pcm_s24le",
-        "pcm_s32be",
-        "pcm_s32le",
-        "pcm_s8",
-        "pcm_u8",
-        "speex",
-        "vorbis",
-    ]
+SOUND_CODECS = (
+    "aac aac_latm ac3 adpcm_ima_qt adpcm_ima_wav adpcm_ms alac amr_nb amr_wb eac3 flac gsm gsm_ms mp1 mp2 mp3 opus "
+    "pcm_alaw pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be "
+    "pcm_s32le pcm_s8 pcm_u8 speex vorbis"
 )
-FILM = frozenset(
-    [
-        "av1",
-        "dvvideo",
-        "ffv1",
-        "h263",
-        "h264",
-        "hevc",
-        "mjpeg",
-        "mpeg1video",
-        "mpeg2video",
-        "mpeg4",
-        "msmpeg4v3",
-        "prores",
-        "rawvideo",
-        "theora",
-        "vp8",
-        "vp9",
-    ]
+FILM_CODECS = (
+    "av1 dvvideo ffv1 h263 h264 hevc mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v3 prores rawvideo theora vp8 vp9"
 )
+SOUND, FILM = frozenset(SOUND_CODECS.split()), frozenset(FILM_CODECS.split())
 
 # The decoders that may run while a container is opened: of sound, to find its rate, without which it has no times.
 PROBES = {
@@ -97,6 +49,7 @@ HEADS: dict[tuple[str, str], Callable[[bytes], float | None]] = {
     **dict.fromkeys((("mp3", "mp1"), ("mp3", "mp2"), ("mp3", "mp3")), mpeg_seconds),
 }
 PROOF = 3  # packets that are decoded as proof that the rest can be
+MOST_FRAMES = 32  # of FLAC in a packet, which has one
 MOST_BROKEN = 10_000  # packets that cannot be decoded
 MOST_BREAKS = 100  # places at which the container itself is broken
 PACKETS_A_SECOND = {"audio": 500, "video": 1000}  # at most: Opus has 400, slow motion 960
@@ -248,11 +201,9 @@ class Reading:
         most = MOST_PACKET.get(self._codec)
         if most is not None and packet.size > most:
             raise damaged(self._kind, f"a packet of {packet.size:,} bytes; {self._codec} has at most {most:,}")
-        if self._codec == "flac" and packet.size:
-            data = bytes(packet)
-            heads = data.count(b"\xff\xf8") + data.count(b"\xff\xf9")  # a frame of 65,535 samples may have 14 bytes
-            if heads > 16 + packet.size // 4096:
-                raise damaged(self._kind, f"some {heads:,} frames in one packet")
+        # A frame of 65,535 samples may have 14 bytes.
+        if self._codec == "flac" and flac_frames(bytes(packet), MOST_FRAMES) == MOST_FRAMES:
+            raise damaged(self._kind, f"{MOST_FRAMES} frames or more in one packet")
 
 
 def _said(error: Exception) -> str:

@@ -40,7 +40,7 @@ def growing(first: int = 32, then: int = 4000) -> bytes:
     """A film whose header and first picture are small, and whose second picture is large."""
     file = io.BytesIO()
     small, large = film("avi", "mjpeg", 1, first), written(picture((then, then)), "JPEG", quality=5)
-    source = av.open(io.BytesIO(small))
+    source: Any = av.open(io.BytesIO(small))
     with source, av.open(file, "w", format="avi") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         (one,) = [packet for packet in source.demux() if packet.size]

@@ -83,7 +83,8 @@ def false_times(container: str, hours: float = 1) -> bytes:
 
 def repeated(container: str, frames: int, packets: int) -> bytes:
     """A silent FLAC frame of a tenth of a second over and over, so many in each packet; a packet lasts a sample."""
-    source, file = av.open(io.BytesIO(muxed("flac", "flac", [np.zeros((1, 4608), np.int16)] * 4))), io.BytesIO()
+    source: Any = av.open(io.BytesIO(muxed("flac", "flac", [np.zeros((1, 4608), np.int16)] * 4)))
+    file = io.BytesIO()
     with source, av.open(file, "w", format=container) as out:
         stream = out.add_stream_from_template(source.streams.audio[0])
         one = next(bytes(packet) for packet in source.demux() if packet.size)

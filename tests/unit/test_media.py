@@ -4,10 +4,12 @@ import base64
 import io
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import av
 import numpy as np
@@ -170,12 +172,41 @@ def test_a_suffix_fits_the_media_type(media_type: str, suffix: str) -> None:
         "data:image/png;charset=utf-8;name=b;base64,",
         "data:application/octet-stream;base64,",
         "data:image/vnd.some-thing+x;base64,",
+        "data:audio/ogg; codecs=opus;base64,",
+        "data:audio/ogg; codecs=opus ; base64 ,",
+        "data:video/webm;codecs=vp9,opus;base64,",
+        'data:audio/webm;codecs="opus";base64,',
+        'data:video/webm; codecs="vp8, opus; x\\"y";base64,',
+        "data:image/png;name=a%20b.png;base64,",
+        "data:image/png;charset=;base64,",
+        "data:image/png;quality;base64,",
+        "data:;base64;base64,",
     ],
 )
 def test_data_urls_in_every_spelling_are_read(head: str) -> None:
     url = head + base64.b64encode(PICTURE.data).decode()
     assert Page.model_validate({"image": url}).image == PICTURE
     assert Page.model_validate_json(Page.model_construct(image=PICTURE).model_dump_json()).image == PICTURE
+
+
+@pytest.mark.parametrize("lines", ["{}\n{}", "{}\r\n{}\r\n", " {}\t{} "])
+def test_base64_in_lines_is_read(lines: str) -> None:
+    text = base64.b64encode(PICTURE.data).decode()
+    url = "data:image/png;base64," + lines.format(text[:76], text[76:])
+    assert Page.model_validate({"image": url}).image == PICTURE
+
+
+def test_base64_escaped_as_urls_are_is_read() -> None:
+    text = quote(base64.b64encode(PICTURE.data).decode(), safe="")
+    assert "%" in text
+    assert Page.model_validate({"image": f"data:image/png;base64,{text}"}).image == PICTURE
+
+
+def test_a_head_without_end_is_refused_soon() -> None:
+    began = time.monotonic()
+    for head in ("data:a/b" + ";x=y" * 500_000, "data:a/b;x=" + " " * 2_000_000, 'data:a/b;x="' + "\\" * 2_000_000):
+        assert refusal(Page, head)[0] == "media_reference"
+    assert time.monotonic() - began < 1
 
 
 def test_browsers_recordings_come_with_their_codec() -> None:

@@ -126,6 +126,7 @@ def test_an_opus_packet_says_how_long_it_plays(ms: float) -> None:
             frame.sample_rate, frame.pts = 48_000, at
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
+    container: Any
     with av.open(io.BytesIO(file.getvalue())) as container:
         lengths = [sound_frames.opus_seconds(bytes(packet)) for packet in container.demux() if packet.size]
     assert lengths == pytest.approx([ms / 1000] * len(lengths))
@@ -138,6 +139,7 @@ def test_an_opus_packet_says_how_long_it_plays(ms: float) -> None:
     [("adts", "aac", sound_frames.adts_seconds), ("mp3", "libmp3lame", sound_frames.mpeg_seconds)],
 )
 def test_a_frame_of_a_raw_stream_says_how_long_it_plays(container: str, codec: str, read: Any, rate: int) -> None:
+    file: Any
     with av.open(io.BytesIO(recording(container, codec, 2, rate=rate))) as file:
         packets = [packet for packet in file.demux() if packet.size]
         lengths = [(read(bytes(packet)), sum(f.samples / f.sample_rate for f in packet.decode())) for packet in packets]
@@ -290,3 +292,19 @@ def test_no_decoder_of_pictures_runs_while_a_container_is_opened() -> None:
 
 def test_a_cover_is_no_film() -> None:
     assert refusal(recordings.covered_mp3(), "video").detail == "has no video in it"
+
+
+def test_the_frames_of_flac_in_a_packet_are_counted_by_their_checksums() -> None:
+    quiet = np.random.default_rng(0).integers(-12, 4, (1, 4608 * 30)).astype(np.int16)
+    blocks = [quiet[:, at : at + 4608] for at in range(0, quiet.shape[1], 4608)]
+    file: Any
+    with av.open(io.BytesIO(recordings.muxed("flac", "flac", blocks))) as file:
+        packets = [bytes(packet) for packet in file.demux() if packet.size]
+    assert [sound_frames.flac_frames(packet, 32) for packet in packets] == [1] * 30
+    assert sound_frames.flac_frames(b"".join(packets), 99) == 30
+    samples = quiet.astype(">i2").tobytes()
+    assert samples.count(b"\xff\xf8") > 1000 and sound_frames.flac_frames(samples, 32) < 5
+    assert sound_frames.flac_frames(b"", 32) == 0
+    began = time.monotonic()
+    assert sound_frames.flac_frames(b"\xff\xf8\x10\x00\x00\x00" * 3_000_000, 32) == 32
+    assert time.monotonic() - began < 2
