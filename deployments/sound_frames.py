@@ -43,9 +43,8 @@ def flac_frames(data: bytes, most: int) -> int:
 
     It is `most` too where far more bytes look like a head than do so by chance (a sample of -8 does).
     """
-    found = looked = 0
-    for match in FLAC_HEAD.finditer(data):
-        looked += 1
+    found = 0
+    for looked, match in enumerate(FLAC_HEAD.finditer(data), 1):
         found += _is_flac_head(data, match.start())
         if found >= most or looked >= most + len(data) // 64:
             return most

@@ -10,7 +10,6 @@ import pytest
 from deployments.capabilities import ImageTools
 from deployments.errors import InvalidInput
 from deployments.media import Image, MediaLimits
-
 from tests.media.pictures import GREY_PROFILE, SRGB
 
 from .harness import offering, reload_in_flight, unloaded
