@@ -17,6 +17,11 @@ class BadMedia(ValueError):
         return self.detail
 
 
+def without_advice(detail: str) -> str:
+    """What is wrong, without what to send instead: for a file that no caller sent."""
+    return detail.partition(": send ")[0]
+
+
 def unsupported(detail: str) -> BadMedia:
     """The error of a file that is of another kind or format."""
     return BadMedia("unsupported", detail)

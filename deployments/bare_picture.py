@@ -31,10 +31,12 @@ ICC = b"ICC_PROFILE\x00"
 BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
-    **dict.fromkeys((b"mif1", b"msf1", b"mif2", b"miaf"), "HEIF"),
-    b"jp2 ": "JPEG 2000",
+    **dict.fromkeys((b"mif1", b"msf1", b"mif2", b"miaf", b"avci", b"avcs"), "HEIF"),
+    **dict.fromkeys((b"jp2 ", b"jpx ", b"jpm "), "JPEG 2000"),
+    b"jxl ": "JPEG XL",
     b"crx ": "Canon CR3",
 }
+PICTURE_HANDLER = re.compile(rb"hdlr.{8}pict", re.DOTALL)  # in a film it comes later, with `vide` in it
 EXIF_ITEM = re.compile(rb"(infe.{8}(?:..)?)Exif", re.DOTALL)
 
 # First bytes of pictures that are not read, to name them.
@@ -94,6 +96,8 @@ def picture_brand(data: bytes) -> str | None:
     size = min(int.from_bytes(data[:4]), 512)
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, size - 3, 4))]
     name = BRANDS.get(brands[0])
+    if name is None and PICTURE_HANDLER.search(data, size, size + 4096):
+        name = "HEIF"
     if name == "HEIF":  # which codec is among those it says it is compatible with
         return next((BRANDS[brand] for brand in brands if BRANDS.get(brand, name) != name), name)
     return name

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .bad_media import BadMedia, damaged, too_large, unsupported
-from .bare_picture import EXIF, Bare, bare, name_of_other, orientation
+from .bare_picture import EXIF, MOST_PROFILE, Bare, bare, name_of_other, orientation
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -74,7 +74,7 @@ def opened(data: bytes, most_pixels: int) -> "tuple[Picture, str]":
 
 def profile_for(mode: str, profile: bytes | None) -> bytes | None:
     """A colour profile if it is one for pixels of `mode` (Pillow's: `L`, `RGB`, ...), else None (ICC.1, table 15)."""
-    if not profile or len(profile) < 128 or profile[36:40] != b"acsp":
+    if not profile or not 128 <= len(profile) <= MOST_PROFILE or profile[36:40] != b"acsp":
         return None
     space = b"GRAY" if mode in ("1", "L", "LA") else b"RGB " if mode in ("P", "PA", "RGB", "RGBA") else None
     whole = int.from_bytes(profile[:4]) <= len(profile)

@@ -35,7 +35,7 @@ def mpeg_seconds(head: bytes) -> float | None:
 
 
 # A FLAC frame's head up to its number: sync, a block size, a rate, channels (RFC 9639, section 9.1).
-FLAC_HEAD = re.compile(rb"\xff[\xf8\xf9](?=[\x10-\xff][\x00-\xaf])", re.DOTALL)
+FLAC_HEAD = re.compile(rb"\xff[\xf8\xf9](?=[\x10-\xfe][\x00-\xaf])", re.DOTALL)
 
 
 def flac_frames(data: bytes, most: int) -> int:
@@ -46,7 +46,7 @@ def flac_frames(data: bytes, most: int) -> int:
     found = 0
     for looked, match in enumerate(FLAC_HEAD.finditer(data), 1):
         found += _is_flac_head(data, match.start())
-        if found >= most or looked >= most + len(data) // 64:
+        if found >= most or looked >= most + len(data) // 256:
             return most
     return found
 

@@ -31,13 +31,9 @@ FILM_CODECS = (
 )
 SOUND, FILM = frozenset(SOUND_CODECS.split()), frozenset(FILM_CODECS.split())
 
-# The decoders that may run while a container is opened: of sound, to find its rate, without which it has no times.
-PROBES = {
-    "audio": ",".join(
-        sorted(SOUND | {"mp1float", "mp2float", "mp3float", "amrnb", "amrwb", "libopus", "libspeex", "libvorbis"})
-    ),
-    "video": "none",
-}
+# The decoders that may run while a container is opened: those without which a raw stream has no rate. None of pictures,
+# and not ALAC's, which takes the memory that a file claims to need.
+PROBES = {"audio": "aac,aac_latm,ac3,mp1float,mp2float,mp3float,mp1,mp2,mp3", "video": "none"}
 # Containers without time stamps: FFmpeg counts them from the rate of the beginning, and there are no gaps.
 TIMELESS = ("wav", "w64", "aiff", "au", "mp3", "aac", "flac", "amr")
 STATE_LENGTH = ("wav", "w64", "aiff", "au", "caf", "flac", "mov", "matroska", "avi")  # of others it is an estimate
@@ -49,6 +45,7 @@ HEADS: dict[tuple[str, str], Callable[[bytes], float | None]] = {
     **dict.fromkeys((("mp3", "mp1"), ("mp3", "mp2"), ("mp3", "mp3")), mpeg_seconds),
 }
 PROOF = 3  # packets that are decoded as proof that the rest can be
+MOST_ALAC = 65_536  # samples of a frame, which has 4,096
 MOST_FRAMES = 32  # of FLAC in a packet, which has one
 MOST_BROKEN = 10_000  # packets that cannot be decoded
 MOST_BREAKS = 100  # places at which the container itself is broken
@@ -82,6 +79,7 @@ def opened(data: bytes, kind: Kind, most_pixels: int | None = None) -> Iterator[
         if len(container.streams) > MOST_STREAMS:
             raise too_large(f"it has more than {MOST_STREAMS} streams")
         stream = _stream(container, kind)
+        _check_alac(stream)
         if most_pixels is not None:
             _check_pixels(stream.codec_context.width, stream.codec_context.height, most_pixels)
             # A second bound, for frames that are larger than the header says; decoders round sides up, some to 128.
@@ -99,11 +97,12 @@ def measure(container: Any, stream: Any, kind: Kind, longest: float, most_pixels
         BadMedia: it is longer, holds nothing, or less than its header promises.
     """
     said = counted = 0.0
-    believed = kind == "video" or math.isinf(longest) or _is_exact(container, stream)
+    exact = kind == "video" or _is_exact(container, stream)
+    believed, stamped = exact or math.isinf(longest), exact or _name(container) not in TIMELESS
     origin, proof = _origin(container), PROOF
     reading = Reading(container, stream, kind, longest)
     for packet in reading.packets():
-        if packet.pts is not None and packet.time_base is not None:
+        if stamped and packet.pts is not None and packet.time_base is not None:
             said = max(said, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
         known = None if proof else reading.coded_seconds(packet)
         if known is not None:
@@ -122,6 +121,8 @@ def measure(container: Any, stream: Any, kind: Kind, longest: float, most_pixels
     seconds = max(said, counted)
     if seconds <= 0:
         raise damaged(kind, "nothing to play")
+    if kind == "video" and reading.count > (seconds + 1) * PACKETS_A_SECOND[kind]:
+        raise damaged(kind, f"{reading.count:,} pictures in {seconds:.1f} s")
     promised = _promised(container, stream)
     if promised > longest + 1 and promised > 1.5 * seconds + 1:
         raise damaged(kind, f"its header promises {promised:.0f} s, it holds {seconds:.1f} s")
@@ -156,18 +157,18 @@ class Reading:
         self._coded = HEADS.get((_name(container), self._codec)) or HEADS.get(("", self._codec))
         self._most = (longest + 1) * PACKETS_A_SECOND[kind]
         self._broken = 0
+        self.count = 0  # of packets
         self.trouble: str | None = None  # the first that there was
 
     def packets(self) -> Iterator[Any]:
         """Packets as they are stored, the last one empty: it makes the decoder give what it holds back."""
         import av.error
 
-        count = 0
         for _ in range(MOST_BREAKS):
             try:
                 for packet in self._container.demux(self._stream):
-                    count += 1
-                    if count > self._most:
+                    self.count += packet.size > 0
+                    if self.count > self._most:
                         raise too_large(f"it has more than {self._most:,.0f} packets")
                     yield packet
                 return
@@ -175,35 +176,39 @@ class Reading:
                 self.trouble = self.trouble or _said(error)
 
     def decoded(self, packet: Any) -> list[Any]:
-        """The frames in a packet; none of a broken one.
+        """The frames in a packet; none of one that is broken or would be unpacked to more than memory is there for.
 
         Raises:
-            BadMedia: too many packets were broken, or one would be unpacked to more than memory is there for.
+            BadMedia: too many packets were.
         """
         import av.error
 
-        self._check_size(packet)
-        try:
-            return packet.decode()
-        except (av.error.FFmpegError, EOFError, ValueError) as error:
-            self.trouble = self.trouble or _said(error)
-            self._broken += 1
-            if self._broken > MOST_BROKEN:
-                raise damaged(self._kind, f"more than {MOST_BROKEN:,} of its packets cannot be decoded") from None
-            return []
+        trouble = self._too_much(packet)
+        if trouble is None:
+            try:
+                return packet.decode()
+            except (av.error.FFmpegError, EOFError, ValueError) as error:
+                trouble = _said(error)
+        self.trouble = self.trouble or trouble
+        self._broken += 1
+        if self._broken > MOST_BROKEN:
+            raise damaged(self._kind, f"more than {MOST_BROKEN:,} of its packets cannot be decoded")
+        return []
 
     def coded_seconds(self, packet: Any) -> float | None:
         """How long a packet plays by its own head; None where only its decoder knows."""
         read = self._coded
         return None if read is None or packet.size == 0 else read(bytes(packet)[:8])
 
-    def _check_size(self, packet: Any) -> None:
+    def _too_much(self, packet: Any) -> str | None:
+        """Why a packet is not given to the decoder, which would unpack all of it at once."""
         most = MOST_PACKET.get(self._codec)
         if most is not None and packet.size > most:
-            raise damaged(self._kind, f"a packet of {packet.size:,} bytes; {self._codec} has at most {most:,}")
+            return f"a packet of {packet.size:,} bytes; {self._codec} has at most {most:,}"
         # A frame of 65,535 samples may have 14 bytes.
         if self._codec == "flac" and flac_frames(bytes(packet), MOST_FRAMES) == MOST_FRAMES:
-            raise damaged(self._kind, f"{MOST_FRAMES} frames or more in one packet")
+            return f"{MOST_FRAMES} frames or more in one packet"
+        return None
 
 
 def _said(error: Exception) -> str:
@@ -252,6 +257,14 @@ def _stream(container: Any, kind: Kind) -> Any:
             return stream
     names = ", ".join(sorted({codec_of(stream) or "an unknown codec" for stream in streams}))
     raise unsupported(f"has {kind} in {names}, which is not read here")
+
+
+def _check_alac(stream: Any) -> None:
+    """Raise `BadMedia` for ALAC that claims huge frames: its decoder takes memory for one when it is opened."""
+    head = (stream.codec_context.extradata or b"") if codec_of(stream) == "alac" else b""
+    samples = int.from_bytes(head[12:16])
+    if samples > MOST_ALAC:
+        raise damaged("audio", f"{samples:,} samples a frame; ALAC has {MOST_ALAC:,} at most")
 
 
 def _is_exact(container: Any, stream: Any) -> bool:

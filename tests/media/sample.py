@@ -55,11 +55,11 @@ def recording(container: str, codec: str, seconds: float = 1, *, rate: int = 48_
     return file.getvalue()
 
 
-def film(container: str = "mp4", codec: str = "mpeg4", frames: int = 10, side: int = 32) -> bytes:
-    """Black pictures, 25 a second."""
+def film(container: str = "mp4", codec: str = "mpeg4", frames: int = 10, side: int = 32, rate: int = 25) -> bytes:
+    """Black pictures, `rate` of them a second."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
-        stream: Any = out.add_stream(codec, rate=25)
+        stream: Any = out.add_stream(codec, rate=rate)
         stream.width, stream.height = side, side
         stream.pix_fmt = {"png": "rgb24", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
         for _ in range(frames):

@@ -156,9 +156,10 @@ def test_a_head_that_is_none_says_nothing(read: Any) -> None:
 
 def test_a_stream_that_slows_down_is_not_counted_at_its_first_rate() -> None:
     for container, codec in (("adts", "aac"), ("mp3", "libmp3lame")):
-        data = recording(container, codec, 1, rate=48_000) + recording(container, codec, 12, rate=16_000)
-        assert seconds(data) == pytest.approx(13, abs=0.5)
-        assert refusal(data, longest=10).fault == "too_large"
+        fast, slow = (recording(container, codec, 1, rate=rate) for rate in (48_000, 16_000))
+        assert seconds(fast + slow * 12) == pytest.approx(13, abs=1.2)
+        assert refusal(fast + slow * 12, longest=10).fault == "too_large"
+        assert seconds(slow + fast * 12, longest=16) == pytest.approx(13, abs=1.2)
 
 
 def test_a_hole_in_the_middle_costs_what_was_in_it() -> None:
@@ -308,3 +309,28 @@ def test_the_frames_of_flac_in_a_packet_are_counted_by_their_checksums() -> None
     began = time.monotonic()
     assert sound_frames.flac_frames(b"\xff\xf8\x10\x00\x00\x00" * 3_000_000, 32) == 32
     assert time.monotonic() - began < 2
+
+
+def test_alac_that_claims_huge_frames_is_refused_before_its_decoder_opens() -> None:
+    data = recording("ipod", "alac")
+    at = data.index(b"alac", data.index(b"alac") + 4) + 8  # in the box of that name in the one of that name
+    assert int.from_bytes(data[at : at + 4]) == 4096
+    huge = data[:at] + (16_000_000).to_bytes(4) + data[at + 4 :]
+    assert "16,000,000 samples a frame" in refusal(huge).detail
+    with pytest.raises(InvalidInput, match="16,000,000 samples a frame"):
+        heard(huge)
+
+
+def test_a_film_of_a_thousand_pictures_in_no_time_is_damaged() -> None:
+    assert film_seconds(film("mov", "mjpeg", 900, 16, rate=10_000)) > 0
+    assert "1,500 pictures" in refusal(film("mov", "mjpeg", 1500, 16, rate=10_000), "video").detail
+
+
+def test_a_limit_of_infinity_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = list[int]()
+    real = timed_file.Reading.decoded
+    monkeypatch.setattr(
+        timed_file.Reading, "decoded", lambda self, packet: decoded.append(packet.size) or real(self, packet)
+    )
+    assert seconds(recording("mp4", "aac", 20), float("inf")) == pytest.approx(20, abs=0.1)
+    assert len(decoded) < 10

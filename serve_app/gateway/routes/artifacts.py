@@ -20,6 +20,7 @@ from ...errors import BodyTooLarge, Refused, Unauthorized, invalid_request
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
+from ..media_threads import in_media_thread
 from ..request_body import media_type_of, opened_form
 from .paging import page, read_page
 
@@ -46,7 +47,7 @@ def router(artifacts: Artifacts, max_bytes: int, limits: MediaLimits) -> APIRout
         data, claimed = await _read_upload(request)
         if len(data) > max_bytes:
             raise BodyTooLarge(f"The file has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
-        media_type = await asyncio.to_thread(_identify, data, claimed, limits)
+        media_type = await in_media_thread(_identify, data, claimed, limits)
         artifact = await artifacts.add(request.scope["identity"].user, "references", data, media_type)
         return JSONResponse(_described(artifact, request), 201, {"location": f"{PATH}/{artifact.id}"})
 

@@ -14,6 +14,7 @@ from deployments import pixels
 from deployments.errors import InvalidInput
 from deployments.media import Image
 
+from ...media_threads import in_media_thread
 from ...service import Service
 from .shared import DEFAULT_MODEL, body_of, form_body, json_body, names, prepare
 
@@ -70,7 +71,7 @@ def add_edits(routes: APIRouter, service: Service) -> None:
         body = await form_body(request, ImageEdit, "picture as `image`")
         if body.mask is None:
             return await _changed(request, service, "image_edit", body, prompt=body.prompt)
-        mask = await asyncio.to_thread(_white_where_transparent, body.mask)
+        mask = await in_media_thread(_white_where_transparent, body.mask)
         return await _changed(request, service, "image_inpaint", body, prompt=body.prompt, mask=mask)
 
 

@@ -1,6 +1,5 @@
 """Functions that OpenAI's routes share: run a graph with a named model, read bodies, rename fields in errors."""
 
-import asyncio
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
+from ...media_threads import in_media_thread
 from ...request_body import media_type_of, read_form
 from ...server_sent_events import event
 from ...service import Service
@@ -52,7 +52,7 @@ async def prepare(
 
     try:
         # Opening media takes a while: not on the event loop.
-        call = await asyncio.to_thread(validated) if graph.takes_media else validated()
+        call = await in_media_thread(validated) if graph.takes_media else validated()
     except ValidationError as error:
         raise invalid_request(error) from None
     options = RunOptions(timeout_s=service.config.gateway.run_timeout_s)

@@ -1,0 +1,47 @@
+"""Files that take long to open hold up nothing but other files."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from deployments.media import Image, MediaLimits
+from serve_app.gateway import media_threads
+from serve_app.identity import Identity, current_identity
+
+from .fakes import PICTURE, picture_bytes
+from .services import Served
+
+
+async def test_a_function_runs_with_its_arguments_in_the_caller_s_context() -> None:
+    current_identity.set(Identity("bob"))
+    found = await media_threads.in_media_thread(lambda *a, **k: (a, k, current_identity.get()), 1, two=2)
+    assert found == ((1,), {"two": 2}, Identity("bob"))
+    with pytest.raises(ZeroDivisionError):
+        await media_threads.in_media_thread(lambda: 1 // 0)
+
+
+async def test_slow_uploads_do_not_stop_the_answers_of_files(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served.client() as client:
+        kept = await client.post("/api/v1/artifacts", files={"file": ("a.png", PICTURE.data)})
+        assert kept.status_code == 201
+        go, begun = threading.Event(), threading.Event()
+        real = Image.checked.__func__  # type: ignore[attr-defined]
+
+        def slow(cls: Any, data: bytes, limits: MediaLimits) -> Any:
+            begun.set()
+            assert go.wait(30)
+            return real(cls, data, limits)
+
+        monkeypatch.setattr(Image, "checked", classmethod(slow))
+        files = {"file": ("b.png", picture_bytes(size=(9, 9)), "image/png")}
+        uploads = [asyncio.create_task(client.post("/api/v1/artifacts", files=files)) for _ in range(40)]
+        try:
+            assert await asyncio.to_thread(begun.wait, 10)
+            async with asyncio.timeout(10):
+                answer = await client.get(f"/api/v1/artifacts/{kept.json()['id']}")
+            assert answer.content == PICTURE.data
+        finally:
+            go.set()
+        assert {upload.status_code for upload in await asyncio.gather(*uploads)} == {201}
