@@ -108,19 +108,19 @@ def with_hole(data: bytes, size: int = 400) -> bytes:
     return data[:middle] + bytes(size) + data[middle + size :]
 
 
-def late_sound(seconds: float = 2.0, container: str = "mp4") -> bytes:
-    """A film whose sound, a second of it, begins after `seconds`."""
-    file = io.BytesIO()
+def late_sound(seconds: float = 2.0, container: str = "mp4", sound_track: np.ndarray | None = None) -> bytes:
+    """A film whose sound, int16 [1, n] at 48 kHz or a second of a tone, begins after `seconds`."""
+    heard, file = tone(1) if sound_track is None else sound_track, io.BytesIO()
     with av.open(file, "w", format=container) as out:
         pictures: Any = out.add_stream("mpeg4", rate=10)
         pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
         sound: Any = out.add_stream("aac", rate=48_000, layout="mono")
-        for _ in range(int(10 * (seconds + 1))):
+        for _ in range(int(10 * seconds + heard.shape[1] / 4_800)):
             black = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
             out.mux(pictures.encode(black))
         out.mux(pictures.encode(None))
-        for number, at in enumerate(range(0, 48_000, 1024)):
-            frame = av.AudioFrame.from_ndarray(tone(1)[:, at : at + 1024], format="s16", layout="mono")
+        for number, at in enumerate(range(0, heard.shape[1], 1024)):
+            frame = av.AudioFrame.from_ndarray(heard[:, at : at + 1024], format="s16", layout="mono")
             frame.sample_rate, frame.pts = 48_000, int(seconds * 48_000) + 1024 * number
             out.mux(sound.encode(frame))
         out.mux(sound.encode(None))

@@ -23,9 +23,8 @@ from tests.media.sample import Sample
 KINDS: dict[str, type[Media]] = {"image": Image, "audio": Audio, "video": Video}
 LIMITS = MediaLimits(image_pixels=1_000_000, audio_seconds=60, video_seconds=60, video_pixels=1_000_000)
 SMALL = [sample for sample in corpus() if len(sample.data) < 60_000]
-OFTEN = settings(
-    deadline=None, derandomize=True, database=None, max_examples=400, suppress_health_check=list(HealthCheck)
-)
+SLOW_DATA = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+OFTEN = settings(deadline=None, derandomize=True, database=None, max_examples=400, suppress_health_check=SLOW_DATA)
 LONG = settings(OFTEN, max_examples=20_000)
 
 

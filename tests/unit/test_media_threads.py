@@ -1,6 +1,7 @@
 """Files that take long to open hold up nothing but other files."""
 
 import asyncio
+import contextvars
 import threading
 from typing import Any
 
@@ -8,16 +9,19 @@ import pytest
 
 from deployments.media import Image, MediaLimits
 from serve_app.gateway import media_threads
-from serve_app.identity import Identity, current_identity
 
 from .fakes import PICTURE, picture_bytes
 from .services import Served
 
 
 async def test_a_function_runs_with_its_arguments_in_the_caller_s_context() -> None:
-    current_identity.set(Identity("bob"))
-    found = await media_threads.in_media_thread(lambda *a, **k: (a, k, current_identity.get()), 1, two=2)
-    assert found == ((1,), {"two": 2}, Identity("bob"))
+    caller = contextvars.ContextVar[str]("caller")
+    caller.set("bob")
+
+    def told(number: int, *, more: int) -> tuple[int, int, str]:
+        return number, more, caller.get()
+
+    assert await media_threads.in_media_thread(told, 1, more=2) == (1, 2, "bob")
     with pytest.raises(ZeroDivisionError):
         await media_threads.in_media_thread(lambda: 1 // 0)
 
