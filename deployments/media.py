@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
-from . import bare_picture, picture_file, timed_file
+from . import picture_file, timed_file
 from .bad_media import BadMedia
 from .errors import MedleyError
 from .pieces import at_least_one
@@ -122,7 +122,7 @@ class Image(Media):
     @staticmethod
     def unread_format(data: bytes) -> str | None:
         """The name of the picture format of `data` if it is one that is known and not read, such as HEIC."""
-        return None if bare_picture.bare(data) else bare_picture.name_of_other(data)
+        return picture_file.unread_name(data)
 
 
 class _Timed(Media):

@@ -48,7 +48,9 @@ def opened(data: bytes, most_pixels: int) -> "tuple[Picture, str]":
 
     found = bare(data)
     if found is None or found.format not in formats():
-        raise unsupported(_not_read(data))
+        accepted = f"send {', '.join(formats()[:-1])} or {formats()[-1]}"
+        name = name_of_other(data)
+        raise unsupported(f"is {name}, which is not read here: {accepted}" if name else f"is not a picture: {accepted}")
     if found.size:
         _check_pixels(*found.size, most_pixels)
     try:
@@ -72,6 +74,12 @@ def opened(data: bytes, most_pixels: int) -> "tuple[Picture, str]":
     return turned, MEDIA_TYPES[found.format]
 
 
+def unread_name(data: bytes) -> str | None:
+    """The name of the picture format of `data` if it is one that is known and not read, such as HEIC."""
+    found = bare(data)
+    return None if found is not None and found.format in formats() else name_of_other(data)
+
+
 def profile_for(mode: str, profile: bytes | None) -> bytes | None:
     """A colour profile if it is one for pixels of `mode` (Pillow's: `L`, `RGB`, ...), else None (ICC.1, table 15)."""
     if not profile or not 128 <= len(profile) <= MOST_PROFILE or profile[36:40] != b"acsp":
@@ -81,13 +89,9 @@ def profile_for(mode: str, profile: bytes | None) -> bytes | None:
     return profile if whole and profile[16:20] == space and profile[12:16] in PROFILE_CLASSES else None
 
 
-def _not_read(data: bytes) -> str:
-    accepted = f"send {', '.join(formats()[:-1])} or {formats()[-1]}"
-    name = name_of_other(data)
-    return f"is {name}, which is not read here: {accepted}" if name else f"is not a picture: {accepted}"
-
-
 def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height < 1:
+        raise damaged("image", f"it has {width} x {height} pixels")
     if width * height > most:
         raise too_large(f"{width} x {height} pixels; at most {most:,} are accepted")
 

@@ -193,3 +193,22 @@ def test_a_second_header_does_not_change_what_was_counted() -> None:
     small, large = (chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)) for side in (2, 20_000))
     data = bare_picture.PNG + small + large + pictures.interlaced()[33:]
     assert refusal(data, 1000).fault in ("too_large", "damaged")
+
+
+def test_without_its_decoder_an_avif_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pictures.iso_picture(b"avif", b"mif1")
+    monkeypatch.setattr(picture_file, "formats", lambda: ("PNG", "JPEG"))
+    assert refusal(data).detail == "is AVIF, which is not read here: send PNG or JPEG"
+    assert Image.unread_format(data) == "AVIF"
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_a_picture_without_pixels_is_damaged(size: tuple[int, int]) -> None:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
+    for data in (bare_picture.PNG + header + pictures.interlaced()[33:], pictures.run_length_bmp(size, b"\x00\x01")):
+        assert refusal(data).fault == "damaged"
+
+
+def test_a_picture_in_an_iso_file_of_an_unknown_brand_is_no_film() -> None:
+    data = pictures.iso_picture(b"xyz1") + bytes(20) + b"meta" + bytes(8) + b"hdlr" + bytes(8) + b"pict"
+    assert bare_picture.picture_brand(data) == "HEIF"

@@ -35,7 +35,11 @@ def test_what_is_no_text_becomes_a_blank_or_a_line(text: str, said: str) -> None
 
 
 def test_paragraphs_are_pieces_of_their_own() -> None:
-    assert pieces("Milk\n\nEggs\n \n\nBread and\nbutter", 80) == ["Milk", "Eggs", "Bread and\nbutter"]
+    assert pieces("Milk\n\nEggs\n \n\nBread and\nbutter", 80) == ["Milk", "Eggs", "Bread and butter"]
+
+
+def test_a_network_reads_words_without_their_soft_hyphens() -> None:
+    assert pieces("in\xadter\xadna\xadtion\xadal\ntrade", 80) == ["international trade"]
 
 
 @pytest.mark.parametrize("text", ["\n" * 4000, "\n" + " " * 4000, " \n" * 2000, "a" + "\n \t" * 1300])
