@@ -22,9 +22,9 @@ MOST_STREAMS = 64
 
 # FFmpeg's names of codecs.
 SOUND_CODECS = (
-    "aac aac_latm ac3 adpcm_ima_qt adpcm_ima_wav adpcm_ms alac amr_nb amr_wb eac3 flac gsm gsm_ms mp1 mp2 mp3 opus "
+    "aac aac_latm ac3 adpcm_ima_qt adpcm_ima_wav adpcm_ms alac amr_nb amr_wb dts eac3 flac gsm gsm_ms mp1 mp2 mp3 opus "
     "pcm_alaw pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32be "
-    "pcm_s32le pcm_s8 pcm_u8 speex vorbis"
+    "pcm_s32le pcm_s8 pcm_u8 speex tta vorbis wavpack"
 )
 FILM_CODECS = (
     "av1 dvvideo ffv1 h263 h264 hevc mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v3 prores rawvideo theora vp8 vp9"
