@@ -240,11 +240,11 @@ def _gif(data: bytes) -> Bare:
     head, control, blocks = data[:at], b"", 0
     while data[at : at + 1] == b"!":
         kind, begin = data[at + 1 : at + 2], at
-        at += 2
-        while at < len(data) and data[at]:
+        at, blocks = at + 2, blocks + 1
+        while at < len(data) and data[at] and blocks <= MOST_PARTS:
             at, blocks = at + 1 + data[at], blocks + 1
-            if blocks > MOST_PARTS:
-                raise damaged("image", f"it has more than {MOST_PARTS:,} blocks before its first picture")
+        if blocks > MOST_PARTS:
+            raise damaged("image", f"it has more than {MOST_PARTS:,} blocks before its first picture")
         at += 1
         if kind == b"\xf9":
             control = data[begin:at]

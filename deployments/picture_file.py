@@ -25,7 +25,7 @@ MEDIA_TYPES = {
 MOST_SCANS = 100
 MOST_PASSES = 400_000_000  # pixels times scans: a picture of 25 million may have 16
 PROFILE_CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of pixels; others lead from one profile to another
-MOST_RUN_LENGTH = 4_000_000  # pixels of a BMP in run lengths, which Pillow reads byte by byte in Python
+MOST_RUN_LENGTH = 4_000_000  # pixels and bytes of a BMP in run lengths, which Pillow reads one by one in Python
 
 
 @cache
@@ -103,8 +103,11 @@ def _check_passes(found: Bare, picture: "Picture") -> None:
             f"a JPEG of {found.scans} scans over {pixels:,} pixels; at most {MOST_SCANS} scans and {MOST_PASSES:,} "
             "pixels in all of them are read: save it as a baseline JPEG"
         )
-    if found.format == "BMP" and pixels > MOST_RUN_LENGTH and picture.info.get("compression") in (1, 2):
-        raise too_large(f"a BMP in run lengths of {pixels:,} pixels; at most {MOST_RUN_LENGTH:,}: save it as a PNG")
+    work = max(pixels, len(found.data))
+    if found.format == "BMP" and work > MOST_RUN_LENGTH and picture.info.get("compression") in (1, 2):
+        raise too_large(
+            f"a BMP in run lengths of {work:,} pixels or bytes; at most {MOST_RUN_LENGTH:,}: save it as a PNG"
+        )
 
 
 def _upright(picture: "Picture", held: int) -> "Picture":

@@ -123,6 +123,23 @@ def test_a_large_comment_takes_no_time() -> None:
     assert time.monotonic() - began < 1
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        pictures.commented_gif(0).replace(b"!\xfe\x00", b"!\xfe\x00" * 3_000_000),
+        pictures.run_length_bmp((2000, 2000), b"\x00\x00" * 5_000_000),
+        pictures.run_length_bmp((2000, 2000), b"\x00\x02\x00\x00" * 3_000_000),
+        pictures.png_with(chunk(b"IDAT", b"") * 200_000),
+        pictures.webp_with(b"XMP ", b"") + b"JUNK\x00\x00\x00\x00" * 200_000,
+    ],
+    ids=["GIF extensions", "BMP lines", "BMP steps", "PNG chunks", "WebP chunks"],
+)
+def test_a_picture_of_endless_empty_parts_is_refused_soon(data: bytes) -> None:
+    began = time.monotonic()
+    assert refusal(data).fault in ("damaged", "too_large")
+    assert time.monotonic() - began < 1
+
+
 def test_a_profile_that_fits_stays() -> None:
     data = pictures.written(pictures.picture(), "PNG", icc_profile=pictures.SRGB)
     assert opened(data).info == {"icc_profile": pictures.SRGB}
