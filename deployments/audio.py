@@ -53,13 +53,14 @@ def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "flo
         with timed_file.opened(audio.data, "audio") as (container, stream):
             for frame in timed_file.frames(container, stream):
                 samples.add(frame, timed_file.start_of(frame, container))
+        samples.end()
     except BadMedia as error:
         raise InvalidInput("audio", error.detail) from None
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise InvalidInput("audio", f"cannot be decoded: {error}") from None
-    samples.end()
     if not samples.data:
-        raise InvalidInput("audio", "has no sound in it")
+        trouble = samples.trouble
+        raise InvalidInput("audio", f"cannot be decoded: {trouble}" if trouble else "has no sound in it")
     return np.frombuffer(samples.data, dtype)
 
 
@@ -84,18 +85,21 @@ class _Samples:
         self._width = {"float32": 4, "int16": 2}[dtype]
         self._resampler: Any = None
         self._kind: tuple[str, str, int] | None = None  # of the frames that the resampler takes
+        self.trouble: str | None = None  # the first that there was
         self._seconds = 0.0  # of the frames so far: the resampler holds some back
 
     def add(self, frame: Any, start: float | None) -> None:
         """A decoded frame, to be played `start` seconds from the beginning.
 
+        One that cannot be mixed, which broken bytes decode to at times, is left out.
+
         Raises:
-            BadMedia: its rate is none of sound.
             InvalidInput: with it, it is more than is decoded.
         """
         import av
+        import av.error
 
-        length = frame.samples / timed_file.rate_of(frame)
+        length = frame.samples / frame.sample_rate
         gap = 0.0 if start is None else start - self._seconds
         self._check(length)
         if gap > GAP_S and self._seconds + gap + length <= LONGEST:  # beyond, the time stamps make no sense
@@ -105,9 +109,12 @@ class _Samples:
             self.end()
             self._resampler = av.AudioResampler(format=self._format, layout="mono", rate=self._rate)
             self._kind = kind
-        self._seconds += length
         frame.pts = None  # overlapping time stamps are not to become errors
-        self._take(self._resampler.resample(frame))
+        try:
+            self._take(self._resampler.resample(frame))
+            self._seconds += length
+        except (av.error.FFmpegError, ValueError) as error:
+            self.trouble, self._resampler = self.trouble or str(error), None
 
     def end(self) -> None:
         """Take what the resampler holds back."""

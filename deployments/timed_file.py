@@ -113,7 +113,7 @@ def measure(container: Any, stream: Any, kind: Kind, longest: float, most_pixels
                 if kind == "video":
                     _check_pixels(frame.width, frame.height, most_pixels)
                 else:
-                    counted += frame.samples / rate_of(frame)
+                    counted += frame.samples / frame.sample_rate
         if max(said, counted) > longest:
             raise too_large(f"longer than the {longest:g} s of {kind} that are accepted")
     if proof == PROOF:
@@ -186,7 +186,10 @@ class Reading:
         trouble = self._too_much(packet)
         if trouble is None:
             try:
-                return packet.decode()
+                frames = packet.decode()
+                trouble = None if self._kind == "video" else _strange_rate(frames)
+                if trouble is None:
+                    return frames
             except (av.error.FFmpegError, EOFError, ValueError) as error:
                 trouble = _said(error)
         self.trouble = self.trouble or trouble
@@ -211,6 +214,13 @@ class Reading:
         return None
 
 
+def _strange_rate(frames: list[Any]) -> str | None:
+    """What is wrong with frames whose rate is none of sound: broken bytes, or a file that would play for years."""
+    lowest, highest = RATES
+    strange = [frame.sample_rate for frame in frames if not lowest <= frame.sample_rate <= highest]
+    return f"{strange[0]:,} samples a second; {lowest:,} to {highest:,} are read" if strange else None
+
+
 def _said(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
@@ -218,18 +228,6 @@ def _said(error: Exception) -> str:
 def codec_of(stream: Any) -> str:
     """FFmpeg's name of a stream's codec, the same for all its decoders; empty where there is none."""
     return stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
-
-
-def rate_of(frame: Any) -> int:
-    """The sample rate of a frame in Hz.
-
-    Raises:
-        BadMedia: it is none of sound.
-    """
-    lowest, highest = RATES
-    if not lowest <= frame.sample_rate <= highest:
-        raise damaged("audio", f"{frame.sample_rate:,} samples a second; {lowest:,} to {highest:,} are read")
-    return frame.sample_rate
 
 
 def start_of(frame: Any, container: Any) -> float | None:

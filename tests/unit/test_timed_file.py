@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import random
 import subprocess
 import sys
 import time
@@ -184,6 +185,13 @@ def test_joined_files_are_heard_to_their_end(container: str, codec: str, between
     one = recording(container, codec, 3)
     assert loud(heard(one + between + one)).sum() >= 56
     assert seconds(one + between + one) == pytest.approx(6, abs=0.4)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("adts", "aac"), ("mp3", "libmp3lame"), ("mpegts", "aac")])
+@pytest.mark.parametrize("seed", [0, 10, 14])  # of the last two FFmpeg makes AAC of 46 and of 42 channels
+def test_what_follows_a_recording_does_not_take_it_away(container: str, codec: str, seed: int) -> None:
+    data = recording(container, codec, 3) + random.Random(seed).randbytes(3_000_000)
+    assert loud(heard(data))[:29].sum() >= 27
 
 
 @pytest.mark.parametrize(("container", "codec"), [("adts", "aac"), ("mp3", "libmp3lame")])
