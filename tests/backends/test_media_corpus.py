@@ -14,7 +14,7 @@ from tests.media.sample import Sample
 
 from .pictures import opened
 
-MOST_SECONDS = 10.0
+MOST_SECONDS = 10.0  # of a core, so that a busy machine does not matter
 
 Call = Callable[[Any, Image, Image], Awaitable[Any]]
 PICTURE_CALLS: dict[str, tuple[str, Call]] = {
@@ -35,7 +35,7 @@ PICTURE_CALLS: dict[str, tuple[str, Call]] = {
 
 async def outcome(call: Awaitable[Any]) -> MedleyError | None:
     """The error with which a call was refused, None if it was answered. Anything else that it raises is raised."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         await call
         return None
@@ -43,7 +43,7 @@ async def outcome(call: Awaitable[Any]) -> MedleyError | None:
         assert error.status < 500, error
         return error
     finally:
-        assert time.monotonic() - began < MOST_SECONDS
+        assert time.process_time() - began < MOST_SECONDS
 
 
 @pytest.mark.parametrize("name", PICTURE_CALLS)

@@ -203,10 +203,10 @@ def test_base64_escaped_as_urls_are_is_read() -> None:
 
 
 def test_a_head_without_end_is_refused_soon() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for head in ("data:a/b" + ";x=y" * 500_000, "data:a/b;x=" + " " * 2_000_000, 'data:a/b;x="' + "\\" * 2_000_000):
         assert refusal(Page, head)[0] == "media_reference"
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_browsers_recordings_come_with_their_codec() -> None:

@@ -18,7 +18,7 @@ from .services import Served
 from .test_surfaces import body_of
 
 KINDS: dict[str, type[Media]] = {"image": Image, "audio": Audio, "video": Video}
-MOST_SECONDS = 5.0
+MOST_SECONDS = 5.0  # of a core, so that a busy machine does not matter
 MEDIA_GRAPHS = [graph for graph in GRAPHS if has_media(graph.request)]
 
 
@@ -34,7 +34,7 @@ def media_fields(graph: Graph[..., Any]) -> list[tuple[str, Any, bool]]:
 
 @pytest.mark.parametrize("sample", [one for one in corpus() if one.readable is not None], ids=repr)
 def test_a_file_of_the_corpus_is_taken_or_refused_as_it_deserves(sample: Sample) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     try:
         KINDS[sample.kind].checked(sample.data, MediaLimits())
         taken = True
@@ -42,7 +42,7 @@ def test_a_file_of_the_corpus_is_taken_or_refused_as_it_deserves(sample: Sample)
         taken = False
         assert "object at 0x" not in str(error)
     assert taken == sample.readable
-    assert time.monotonic() - began < MOST_SECONDS
+    assert time.process_time() - began < MOST_SECONDS
 
 
 @pytest.mark.parametrize("graph", MEDIA_GRAPHS, ids=lambda graph: graph.name)

@@ -55,7 +55,7 @@ def changed(draw: st.DrawFn) -> Sample:
 
 def opened(sample: Sample) -> None:
     """Open a file as each kind of media and work on it. Only errors that name a field may be raised, and soon."""
-    began = time.monotonic()
+    began = time.process_time()
     for kind, media in KINDS.items():
         try:
             taken = media.checked(sample.data, LIMITS)
@@ -69,7 +69,7 @@ def opened(sample: Sample) -> None:
                 assert len(audio.decode(Audio(taken.data, taken.media_type), 8_000)) <= 8_000 * (60 + 3)
         except MedleyError as error:
             assert error.status < 500
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @OFTEN

@@ -92,9 +92,9 @@ def test_a_jpeg_with_dozens_of_scans_is_read_and_one_with_thousands_is_not() -> 
 
 def test_the_scans_of_a_large_jpeg_are_bounded_by_its_pixels() -> None:
     data = pictures.many_scans(60, (4000, 4000))
-    began = time.monotonic()
+    began = time.process_time()
     assert refusal(data).fault == "too_large"
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     ordinary = pictures.written(pictures.picture((5000, 5000)), "JPEG", progressive=True)
     assert opened(ordinary).size == (5000, 5000)
 
@@ -102,25 +102,25 @@ def test_the_scans_of_a_large_jpeg_are_bounded_by_its_pixels() -> None:
 @pytest.mark.parametrize("data", [b"\xff\x01" * 200_000, b"\xff\xe5\x00\x02" * 200_000, b"\xff\xd8" * 200_000])
 def test_a_jpeg_of_endless_segments_is_refused_soon(data: bytes) -> None:
     plain = pictures.written(pictures.picture(), "JPEG")
-    began = time.monotonic()
+    began = time.process_time()
     assert refusal(plain[:2] + data + plain[2:]).fault == "damaged"
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_texts_comments_and_profiles_are_left_out_unread() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for name in ("PNG texts of 64 MB", "PNG profile of 64 MB", "GIF with 4 MB of comment", "PNG with a broken text"):
         (sample,) = [sample for sample in pictures.with_metadata() if sample.name == name]
         picture = opened(sample.data)
         assert (picture.size, picture.info) == (pictures.SIZE, {}), name
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_large_comment_takes_no_time() -> None:
     data = pictures.commented_gif(45_000)  # 11 MB; Pillow would copy it for each of its blocks
-    began = time.monotonic()
+    began = time.process_time()
     assert opened(data).size == pictures.SIZE
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_a_large_comment_takes_no_time() -> None:
     ids=["GIF extensions", "BMP lines", "BMP steps", "PNG chunks", "WebP chunks"],
 )
 def test_a_picture_of_endless_empty_parts_is_refused_soon(data: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert refusal(data).fault in ("damaged", "too_large")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_profile_that_fits_stays() -> None:

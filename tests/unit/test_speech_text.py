@@ -44,6 +44,6 @@ def test_a_network_reads_words_without_their_soft_hyphens() -> None:
 
 @pytest.mark.parametrize("text", ["\n" * 4000, "\n" + " " * 4000, " \n" * 2000, "a" + "\n \t" * 1300])
 def test_blanks_are_divided_soon(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert pieces(text, 80) in ([], ["a"])
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1

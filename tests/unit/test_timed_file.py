@@ -93,9 +93,9 @@ def test_false_time_stamps_do_not_shorten_a_recording(container: str) -> None:
 
 def test_a_recording_is_counted_to_its_limit_and_no_further() -> None:
     data = recordings.false_times("matroska", 3)
-    began = time.monotonic()
+    began = time.process_time()
     assert refusal(data, longest=60).fault == "too_large"
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -314,9 +314,9 @@ def test_the_frames_of_flac_in_a_packet_are_counted_by_their_checksums() -> None
     samples = quiet.astype(">i2").tobytes()
     assert samples.count(b"\xff\xf8") > 1000 and sound_frames.flac_frames(samples, 32) < 5
     assert sound_frames.flac_frames(b"", 32) == 0
-    began = time.monotonic()
+    began = time.process_time()
     assert sound_frames.flac_frames(b"\xff\xf8\x10\x00\x00\x00" * 3_000_000, 32) == 32
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_alac_that_claims_huge_frames_is_refused_before_its_decoder_opens() -> None:
