@@ -241,7 +241,7 @@ class TestESpeak:
     async def test_tags_are_taken_as_people_write_them(self, load: Any, asked: str, meant: str) -> None:
         espeak = load("espeak")
         spoken = [seconds(await espeak.synthesize(TEXT, voice=voice)) for voice in (asked, meant)]
-        assert spoken[0] == pytest.approx(spoken[1], abs=0.01)
+        assert spoken[0] == pytest.approx(spoken[1], abs=0.02)  # by what eSpeak has said before, it is 10 ms at times
 
     @pytest.mark.parametrize(
         ("asked", "near"), [("en-uss", "en-us"), ("alloi", "alloy"), ("en-us+f9", "f3"), ("de+anni", "Annie")]
