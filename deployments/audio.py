@@ -1,6 +1,6 @@
 """Samples from recordings and recordings from samples, through FFmpeg (PyAV). Always mono; arrays are numpy's.
 
-Files are opened as `media.py` opens them: only its containers, and no other file or address one of them may name.
+Files are opened by `timed_file.py`.
 """
 
 import io
@@ -8,9 +8,11 @@ import threading
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import timed_file
+from .bad_media import BadMedia
 from .capabilities import AudioFormat
 from .errors import InvalidInput
-from .media import CONTAINERS, Audio
+from .media import Audio
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 PCM_RATE = 24_000  # raw `pcm` has no header to say its rate: OpenAI's clients take 24 kHz, signed 16 bit, little endian
 OPUS_RATE = 48_000  # the rate at which Opus counts time; its encoder takes 22,050 Hz and 44,100 Hz from nobody
 LONGEST = 3600  # seconds that are decoded at most: 230 MB of float32 at 16 kHz
+GAP_S = 0.1  # of silence between time stamps that is kept; shorter ones come of rounding and of clocks that drift
 
 # format: media type, FFmpeg's container, its codec
 FORMATS: dict[AudioFormat, tuple[str, str, str]] = {
@@ -28,41 +31,109 @@ FORMATS: dict[AudioFormat, tuple[str, str, str]] = {
     "flac": ("audio/flac", "flac", "flac"),
 }
 PCM_TYPE = "audio/pcm"
+FORMAT_NAMES: dict[Literal["float32", "int16"], str] = {"float32": "flt", "int16": "s16"}  # FFmpeg's
 
 
 def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "float32") -> "np.ndarray":
     """The samples of `audio`, mixed to mono, at `rate` Hz: shape (n,), float32 within -1..1 or int16.
 
+    The first sample is the beginning of the file: where its time stamps leave a gap, before the first sound or later,
+    there is silence. What cannot be decoded is left out.
+
     Raises:
         InvalidInput: `audio` cannot be decoded, is silent of length, or is longer than an hour.
     """
-    import av
     import av.error
     import numpy as np
 
-    format = {"float32": "flt", "int16": "s16"}[dtype]
-    pieces: list[np.ndarray] = []
-    count = 0
+    if audio.media_type.startswith(PCM_TYPE):
+        return _raw(audio.data, rate, dtype)
+    samples = _Samples(rate, dtype)
     try:
-        if audio.media_type.startswith(PCM_TYPE):
-            samples = np.frombuffer(audio.data[: len(audio.data) // 2 * 2], "<i2")
-            return _converted(samples, PCM_RATE, rate, format)
-        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
-        with av.open(io.BytesIO(audio.data), options=options) as container:
-            if not container.streams.audio:
-                raise InvalidInput("audio", "has no sound in it")
-            resampler = av.AudioResampler(format=format, layout="mono", rate=rate)
-            for frame in (*_frames(container), None):  # None empties the resampler
-                for out in resampler.resample(frame):
-                    pieces.append(out.to_ndarray().reshape(-1))
-                    count += out.samples
-                if count > LONGEST * rate:
-                    raise InvalidInput("audio", f"is longer than the {LONGEST} s that are decoded")
+        with timed_file.opened(audio.data, "audio") as (container, stream):
+            for frame in timed_file.frames(container, stream):
+                samples.add(frame, timed_file.start_of(frame, container))
+        samples.end()
+    except BadMedia as error:
+        raise InvalidInput("audio", error.detail) from None
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise InvalidInput("audio", f"cannot be decoded: {error}") from None
-    if not count:
+    if not samples.data:
+        trouble = samples.trouble
+        raise InvalidInput("audio", f"cannot be decoded: {trouble}" if trouble else "has no sound in it")
+    return np.frombuffer(samples.data, dtype)
+
+
+def _raw(data: bytes, rate: int, dtype: Literal["float32", "int16"]) -> "np.ndarray":
+    """The samples of raw `pcm`."""
+    import numpy as np
+
+    samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+    if not len(samples):
         raise InvalidInput("audio", "has no sound in it")
-    return np.concatenate(pieces)
+    if len(samples) > LONGEST * PCM_RATE:
+        raise InvalidInput("audio", f"is longer than the {LONGEST} s that are decoded")
+    return _converted(samples, PCM_RATE, rate, FORMAT_NAMES[dtype])
+
+
+class _Samples:
+    """Samples at one rate, in `data`, of frames that may change their format on the way."""
+
+    def __init__(self, rate: int, dtype: Literal["float32", "int16"]) -> None:
+        self.data = bytearray()  # grows in place: pieces would be there twice while they are put together
+        self._rate, self._format = rate, FORMAT_NAMES[dtype]
+        self._width = {"float32": 4, "int16": 2}[dtype]
+        self._resampler: Any = None
+        self._kind: tuple[str, str, int] | None = None  # of the frames that the resampler takes
+        self.trouble: str | None = None  # the first that there was
+        self._seconds = 0.0  # of the frames so far: the resampler holds some back
+
+    def add(self, frame: Any, start: float | None) -> None:
+        """A decoded frame, to be played `start` seconds from the beginning.
+
+        One that cannot be mixed, which broken bytes decode to at times, is left out.
+
+        Raises:
+            InvalidInput: with it, it is more than is decoded.
+        """
+        import av
+        import av.error
+
+        length = frame.samples / frame.sample_rate
+        gap = 0.0 if start is None else start - self._seconds
+        self._check(length)
+        if gap > GAP_S and self._seconds + gap + length <= LONGEST:  # beyond, the time stamps make no sense
+            self._silence(gap)
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or kind != self._kind:
+            self.end()
+            self._resampler = av.AudioResampler(format=self._format, layout="mono", rate=self._rate)
+            self._kind = kind
+        frame.pts = None  # overlapping time stamps are not to become errors
+        try:
+            self._take(self._resampler.resample(frame))
+            self._seconds += length
+        except (av.error.FFmpegError, ValueError) as error:
+            self.trouble, self._resampler = self.trouble or str(error), None
+
+    def end(self) -> None:
+        """Take what the resampler holds back."""
+        if self._resampler is not None:
+            self._take(self._resampler.resample(None))
+            self._resampler = None
+
+    def _silence(self, seconds: float) -> None:
+        self.end()
+        self._seconds += seconds
+        self.data.extend(bytes(max(0, round(self._seconds * self._rate) * self._width - len(self.data))))
+
+    def _check(self, seconds: float) -> None:
+        if self._seconds + seconds > LONGEST:
+            raise InvalidInput("audio", f"is longer than the {LONGEST} s that are decoded")
+
+    def _take(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self.data += frame.to_ndarray().tobytes()
 
 
 def encode(
@@ -175,6 +246,8 @@ def at_tempo(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":
     import av.filter
     import numpy as np
 
+    if not len(samples):
+        return samples
     graph = av.filter.Graph()
     frame = _frame(samples, rate)
     source = graph.add_abuffer(sample_rate=rate, format=frame.format.name, layout="mono", time_base=frame.time_base)
@@ -193,21 +266,6 @@ def at_tempo(samples: "np.ndarray", rate: int, factor: float) -> "np.ndarray":
             pieces.append(graph.pull().to_ndarray().reshape(-1))
         except (av.error.EOFError, av.error.BlockingIOError):
             return np.concatenate(pieces) if pieces else samples[:0]
-
-
-def _frames(container: Any) -> Any:
-    """Decoded frames; a broken packet behind good ones ends the recording there, as a player would."""
-    import av.error
-
-    decoded = 0
-    try:
-        for frame in container.decode(audio=0):
-            decoded += 1
-            frame.pts = None  # gaps in the time stamps are not to become silence or errors
-            yield frame
-    except av.error.InvalidDataError:
-        if not decoded:
-            raise
 
 
 def _frame(samples: "np.ndarray", rate: int) -> Any:

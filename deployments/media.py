@@ -5,28 +5,33 @@ the service keeps artifacts, the id of one; it is written back to JSON as a data
 validates, so the error names the field. The validation context has the limits (`"limits"`: a `MediaLimits`, defaults
 without) and what reads an artifact (`"artifacts"`: from an id to its bytes, blocking).
 
-Bytes are untrusted: only listed container formats are probed (a playlist could name other addresses), headers are read
-before pixels (a small file can claim a huge picture), and packets are counted before anything long is decoded.
+Bytes are untrusted: `picture_file.py` and `timed_file.py` open them.
 """
 
 import base64
-import io
 import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
+from . import picture_file, timed_file
+from .bad_media import BadMedia
 from .errors import MedleyError
 from .pieces import at_least_one
 
-DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]+)*;base64,", re.IGNORECASE)
+# A parameter may be quoted, with any sign in it; browsers' recorders write `codecs=vp9,opus` without quotes.
+PARAMETER = r""";\s*[\w!#$&^.+-]+\s*(?:=(?:\s*"(?:[^"\\]|\\.)*"\s*|[^;"]*))?"""
+DATA_URL = re.compile(
+    rf"data:(?P<type>[\w!#$&^.+-]+/[\w!#$&^.+-]+)?\s*(?:{PARAMETER})*;\s*base64\s*,", re.IGNORECASE | re.ASCII
+)
+LONGEST_HEAD = 1024  # characters of a data URL before its data
+BLANKS = bytes(range(33))  # between the lines of base64
 ARTIFACT_ID = re.compile(r"art_[0-9a-f]{28}")
-CONTAINERS = "wav,mp3,ogg,flac,aac,aiff,amr,caf,au,mov,matroska,webm,avi,mpeg,mpegts,w64"
-IMAGE_FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class MediaLimits:
     image_pixels: int = 25_000_000
     audio_seconds: float = 600.0
     video_seconds: float = 300.0
+    video_pixels: int = 4096 * 2304  # of a frame
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,30 +108,21 @@ class Media:
 
 
 class Image(Media):
-    """A still picture: PNG, JPEG, WebP, GIF or BMP."""
+    """A still picture: PNG, JPEG, WebP, GIF or BMP, and AVIF where Pillow has its decoder."""
 
     kind = "image"
 
     @classmethod
     def checked(cls, data: bytes, limits: MediaLimits) -> Self:
-        import PIL.Image
-
         try:
-            with PIL.Image.open(io.BytesIO(data), formats=list(IMAGE_FORMATS)) as picture:
-                width, height = picture.size
-                if width * height > limits.image_pixels:
-                    raise _too_large(f"{width} x {height} pixels; at most {limits.image_pixels:,} are accepted")
-                media_type = IMAGE_FORMATS[picture.format or ""]
-                picture.load()
-        except PIL.Image.DecompressionBombError:
-            raise _too_large(f"more pixels than the {limits.image_pixels:,} that are accepted") from None
-        except PIL.UnidentifiedImageError:
-            raise _unsupported("image", f"one of {', '.join(IMAGE_FORMATS)}") from None
-        except PydanticCustomError:  # a ValueError too
-            raise
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _damaged("image", error) from None
-        return cls(data, media_type)
+            return cls(data, picture_file.opened(data, limits.image_pixels)[1])
+        except BadMedia as error:
+            raise _refusal(error) from None
+
+    @staticmethod
+    def unread_format(data: bytes) -> str | None:
+        """The name of the picture format of `data` if it is one that is known and not read, such as HEIC."""
+        return picture_file.unread_name(data)
 
 
 class _Timed(Media):
@@ -133,33 +130,15 @@ class _Timed(Media):
 
     @classmethod
     def checked(cls, data: bytes, limits: MediaLimits) -> Self:
-        import av
-        import av.error
-
-        longest: float = getattr(limits, f"{cls.kind}_seconds")
+        kind: timed_file.Kind = "audio" if cls.kind == "audio" else "video"
+        longest: float = getattr(limits, f"{kind}_seconds")
+        pixels = limits.video_pixels if kind == "video" else None
         try:
-            # PyAV hands these to FFmpeg: no other container, and no file or address named by this one, is opened.
-            options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
-            container = av.open(io.BytesIO(data), "r", options=options)
-        except (av.error.FFmpegError, ValueError, EOFError):
-            raise _unsupported(cls.kind, "a file FFmpeg reads, such as WAV, MP3, Ogg, FLAC, MP4 or WebM") from None
-        with container:
-            streams = container.streams.audio if cls.kind == "audio" else container.streams.video
-            if not streams:
-                raise PydanticCustomError("media_unsupported", "has no {kind} in it", {"kind": cls.kind})
-            promised = (container.duration or 0) / 1_000_000
-            name = container.format.name.split(",")[0]
-            try:
-                seconds = _seconds(container, streams[0], longest, cls.kind)
-            except PydanticCustomError:  # a ValueError too
-                raise
-            except (av.error.FFmpegError, ValueError, EOFError) as error:
-                raise _damaged(cls.kind, error) from None
-        if seconds <= 0:
-            raise _damaged(cls.kind, "nothing to play")
-        if promised > longest + 1 and promised > 1.5 * seconds + 1:
-            raise _damaged(cls.kind, f"its header promises {promised:.0f} s, it holds {seconds:.1f} s")
-        return cls(data, _media_type(cls.kind, name))
+            with timed_file.opened(data, kind, pixels) as (container, stream):
+                timed_file.measure(container, stream, kind, longest, pixels)
+                return cls(data, timed_file.media_type(container, kind))
+        except BadMedia as error:
+            raise _refusal(error) from None
 
 
 class Audio(_Timed):
@@ -199,32 +178,11 @@ def has_media(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
     return any(has_media(part, seen) for part in inside)
 
 
-def _seconds(container: Any, stream: Any, longest: float, kind: str) -> float:
-    """Length by counting packets up to the limit; the first packets are decoded as proof that they can be."""
-    seconds, to_decode = 0.0, 3
-    for packet in container.demux(stream):
-        if packet.dts is None and packet.size == 0:
-            break
-        if to_decode:
-            packet.decode()
-            to_decode -= 1
-        if packet.pts is not None and packet.time_base is not None:
-            seconds = max(seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if seconds > longest:
-            raise _too_large(f"longer than the {longest:g} s of {kind} that are accepted")
-    return seconds
-
-
-def _media_type(kind: str, container: str) -> str:
-    known = {"mp3": "audio/mpeg", "mov": f"{kind}/mp4", "matroska": f"{kind}/webm"}
-    return known.get(container, f"{kind}/{container}")
-
-
 def _bytes(value: object, kind: str) -> bytes:
     if isinstance(value, Media):
         value = value.data
     if isinstance(value, str):
-        head = DATA_URL.match(value)
+        head = DATA_URL.match(value, 0, LONGEST_HEAD)
         if not head:
             raise PydanticCustomError(
                 "media_reference",
@@ -232,7 +190,7 @@ def _bytes(value: object, kind: str) -> bytes:
                 {"kind": kind},
             )
         try:
-            value = base64.b64decode(value[head.end() :], validate=True)
+            value = _decoded(value[head.end() :])
         except ValueError as error:  # binascii.Error, or letters beyond ASCII
             raise PydanticCustomError(
                 "media_reference", "is not valid base64: {reason}", {"reason": str(error)}
@@ -255,15 +213,15 @@ def _artifact(id: str, load: Callable[[str], bytes] | None) -> bytes:
         raise PydanticCustomError("media_reference", "{reason}", {"reason": error.detail}) from None
 
 
-def _unsupported(kind: str, readable: str) -> PydanticCustomError:
-    return PydanticCustomError(
-        "media_unsupported", "is not {kind} that can be read: {readable}", {"kind": kind, "readable": readable}
-    )
+def _decoded(text: str) -> bytes:
+    """Base64 as it is found in URLs: in lines, or with its signs escaped (`%2B`).
+
+    Raises:
+        ValueError: it is none; binascii.Error, or for letters beyond ASCII.
+    """
+    data = unquote_to_bytes(text) if "%" in text else text.encode("ascii")
+    return base64.b64decode(data.translate(None, BLANKS), validate=True)
 
 
-def _damaged(kind: str, reason: object) -> PydanticCustomError:
-    return PydanticCustomError("media_damaged", "is damaged {kind}: {reason}", {"kind": kind, "reason": str(reason)})
-
-
-def _too_large(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("media_too_large", "is too large: {reason}", {"reason": reason})
+def _refusal(error: BadMedia) -> PydanticCustomError:
+    return PydanticCustomError(f"media_{error.fault}", "{reason}", {"reason": error.detail})  # type: ignore[arg-type]

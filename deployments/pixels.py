@@ -4,15 +4,18 @@ import io
 import math
 from typing import TYPE_CHECKING
 
+from . import picture_file
+from .bad_media import BadMedia
 from .capabilities import Box, ImageFormat
 from .errors import InvalidInput, ModelUnavailable, UnsupportedMedia
-from .media import IMAGE_FORMATS, Image
+from .media import Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MOST_PIXELS = 25_000_000
 LONGEST_SIDE = 8192  # of a picture that is made
+LONGEST_SIDES: dict[ImageFormat, int] = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}  # of their encoders
 
 
 def need_opencv() -> None:
@@ -27,36 +30,33 @@ def need_opencv() -> None:
         raise ModelUnavailable(f"OpenCV is needed: {error}") from None
 
 
-def open_picture(image: Image, field: str = "image") -> "Picture":
-    """The picture as `RGB`, or `RGBA` where it has transparency, turned the way its EXIF says it was held.
-
-    Of an animation the first frame; 16 bit become 8.
+def load_picture(image: Image, field: str = "image") -> "Picture":
+    """The picture in its own mode (Pillow's), turned the way it was held; of an animation the first frame.
 
     Raises:
-        InvalidInput: it is damaged or has more than 25 million pixels; the error names `field`.
-        UnsupportedMedia: it is not one of `IMAGE_FORMATS`.
+        InvalidInput: it is damaged, or has more than 25 million pixels or costs as much; the error names `field`.
+        UnsupportedMedia: it is in none of `picture_file.formats`.
     """
-    import PIL.Image
-    import PIL.ImageOps
-
     try:
-        with PIL.Image.open(io.BytesIO(image.data), formats=list(IMAGE_FORMATS)) as picture:
-            check_size(*picture.size, field=field)
-            picture.load()
-            turned = PIL.ImageOps.exif_transpose(picture)
-    except PIL.UnidentifiedImageError:
-        raise UnsupportedMedia(field, f"is not one of {', '.join(IMAGE_FORMATS)}") from None
-    except PIL.Image.DecompressionBombError:
-        raise InvalidInput(field, f"has more than {MOST_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InvalidInput(field, f"is damaged: {error}") from None
-    if turned.mode.startswith("I"):  # 16 bit grey, which Pillow would clip at 255
-        turned = turned.convert("I").point(lambda value: value / 256).convert("L")
-    if turned.has_transparency_data:
-        return turned.convert("RGBA")
-    if turned.mode == "CMYK":
-        turned.info.pop("icc_profile", None)  # it describes inks
-    return turned.convert("RGB")
+        return picture_file.opened(image.data, MOST_PIXELS)[0]
+    except BadMedia as error:
+        raise (UnsupportedMedia if error.fault == "unsupported" else InvalidInput)(field, error.detail) from None
+
+
+def open_picture(image: Image, field: str = "image") -> "Picture":
+    """The picture as `load_picture` has it, as `RGB`, or `RGBA` where it has transparency; 16 bit become 8.
+
+    Raises:
+        InvalidInput, UnsupportedMedia: as `load_picture`.
+    """
+    picture = load_picture(image, field)
+    if picture.mode.startswith("I"):  # 16 bit grey, which Pillow would clip at 255
+        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
+    colours = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    # What a profile of grey or of inks says of them says nothing of the red, green and blue they have become.
+    profile = picture_file.profile_for("RGB", picture.info.get("icc_profile"))
+    colours.info = {"icc_profile": profile} if profile else {}
+    return colours
 
 
 def open_mask(mask: Image, size: tuple[int, int]) -> "Picture":
@@ -64,7 +64,7 @@ def open_mask(mask: Image, size: tuple[int, int]) -> "Picture":
 
     Raises:
         InvalidInput: it has another size or covers nothing; the error names `mask`.
-        UnsupportedMedia: it is not one of `IMAGE_FORMATS`.
+        UnsupportedMedia: it is in none of `picture_file.formats`.
     """
     cover = on_white(open_picture(mask, "mask")).convert("L")
     if cover.size != size:
@@ -76,17 +76,30 @@ def open_mask(mask: Image, size: tuple[int, int]) -> "Picture":
 
 
 def write_picture(picture: "Picture", format: ImageFormat = "png", quality: int = 90) -> Image:
-    """Encode a picture with its colour profile, without EXIF. JPEG has no transparency: it gets a white ground.
+    """Encode a picture with its colour profile if it fits, without EXIF. JPEG has no transparency: it gets a white
+    ground.
 
     `quality`, 1 to 100, is for JPEG and WebP.
+
+    Raises:
+        InvalidInput: a side is longer than the format can have; names `format`.
     """
+    if max(picture.size) > LONGEST_SIDES[format]:
+        raise InvalidInput(
+            "format",
+            f"is {format}, which has at most {LONGEST_SIDES[format]:,} pixels a side; the picture has "
+            f"{picture.width:,} x {picture.height:,}: choose png or make it smaller",
+        )
     if format == "jpeg":
         picture = on_white(picture)
     file = io.BytesIO()
     extra = {"png": {"compress_level": 3}, "jpeg": {"quality": quality}, "webp": {"quality": quality}}[format]
-    profile = picture.info.get("icc_profile")
-    # Pillow would write what it finds in `info` where an argument is missing, the place a photo was taken among it.
-    picture.save(file, format=format.upper(), icc_profile=profile, exif=b"", **extra)
+    profile = picture_file.profile_for(picture.mode, picture.info.get("icc_profile"))
+    try:
+        # Pillow would write what it finds in `info` where an argument is missing, the place a photo was taken among it.
+        picture.save(file, format=format.upper(), icc_profile=profile, exif=b"", **extra)
+    except (OSError, ValueError) as error:
+        raise InvalidInput("format", f"is {format}, in which this picture cannot be written: {error}") from None
     return Image(file.getvalue(), f"image/{format}")
 
 

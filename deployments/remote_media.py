@@ -8,6 +8,7 @@ import httpx
 
 from . import pixels
 from .addresses import PublicTransport, check_url
+from .bad_media import without_advice
 from .errors import InvalidInput, ModelUnavailable
 from .media import Image
 from .remote_address import is_loopback
@@ -27,7 +28,7 @@ def received(data: bytes, host: str) -> "Picture":
     try:
         return pixels.open_picture(Image(data, "image/*"))
     except InvalidInput as error:
-        raise ModelUnavailable(f"{host} sent a picture that {error.detail}") from None
+        raise ModelUnavailable(f"{host} sent a picture that {without_advice(error.detail)}") from None
 
 
 def fitted(picture: "Picture", size: tuple[int, int]) -> Image:

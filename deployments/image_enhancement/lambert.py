@@ -1,6 +1,5 @@
 """Relighting: a picture lit anew from a side, by the shape that its depth shows."""
 
-import io
 import math
 import threading
 from concurrent.futures import CancelledError
@@ -131,16 +130,14 @@ def lit(near: "np.ndarray", towards: Direction, relief: float, smoothing: float)
 def _nearness(depth: Image, size: tuple[int, int]) -> "np.ndarray":
     """A depth picture as float32 [height, width], 0 to 1, in all the 16 bits that it may have."""
     import numpy as np
-    import PIL.Image
 
-    checked = pixels.open_picture(depth, "depth")
-    if checked.size != size:
-        sizes = f"{checked.width} x {checked.height} pixels, the image {size[0]} x {size[1]}"
+    picture = pixels.load_picture(depth, "depth")
+    if picture.size != size:
+        sizes = f"{picture.width} x {picture.height} pixels, the image {size[0]} x {size[1]}"
         raise InvalidInput("depth", f"has {sizes}; they must be the same")
-    with PIL.Image.open(io.BytesIO(depth.data)) as picture:
-        if picture.mode.startswith("I"):
-            return np.asarray(picture, np.float32) / 65_535
-    return np.asarray(checked.convert("L"), np.float32) / 255
+    if picture.mode.startswith("I"):
+        return np.asarray(picture, np.float32) / 65_535
+    return np.asarray(picture.convert("RGB").convert("L"), np.float32) / 255
 
 
 def _linear(values: "np.ndarray") -> "np.ndarray":

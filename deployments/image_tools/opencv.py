@@ -24,8 +24,8 @@ class OpenCVTools(Backend, ImageTools):
     """Pillow (https://python-pillow.org) for sizes and formats, OpenCV (https://opencv.org) for edges.
 
     Pictures stay what they were: transparency is kept (JPEG gets a white ground), the format too except where a mask or
-    edges make it PNG; a GIF or BMP becomes PNG. A picture held sideways is turned first, so all coordinates are those
-    that people see. EXIF is left out. Made pictures have 1 to 8192 pixels a side and 25 million in all. Of an
+    edges make it PNG; a GIF, BMP or AVIF becomes PNG. A picture held sideways is turned first, so all coordinates are
+    those that people see. EXIF is left out. Made pictures have 1 to 8192 pixels a side and 25 million in all. Of an
     animation the first frame is taken.
     """
 

@@ -128,7 +128,8 @@ class ESpeak(Backend, TextToSpeech):
 
             parts: list[np.ndarray] = []
             _speak(text, identifier, words, options.pitch, parts.append, cancelled)
-            give(audio.at_tempo(np.concatenate(parts), rate, words / SLOWEST))
+            if parts:  # eSpeak gives none of a text without sounds
+                give(audio.at_tempo(np.concatenate(parts), rate, words / SLOWEST))
 
         return say, rate, written
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from .. import audio
 from ..backend import Options as BackendOptions
 from ..backend import in_thread
+from ..bad_media import without_advice
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..hugging_face import HuggingFaceOptions, infer
@@ -82,4 +83,6 @@ def _samples(data: bytes, host: str) -> "np.ndarray":
     try:
         return audio.decode(Audio(data, "audio/*"), RATE, dtype="int16")
     except InvalidInput as error:
-        raise ModelUnavailable(f"{host} sent speech that {error.detail}") from None
+        raise ModelUnavailable(
+            f"{host} sent speech that cannot be decoded: it {without_advice(error.detail)}"
+        ) from None

@@ -2,13 +2,19 @@
 
 import re
 
-SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।။])\s*")  # after a full stop with a gap, or a mark that needs none
+# After a full stop with a gap, or a mark that needs none; and between paragraphs.
+SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।။])\s*|\n\s*\n\s*")
+SOFT_HYPHEN = "\xad"
 CLAUSE = re.compile(r"(?<=[,;:)–—])\s+|(?<=[，；：、،؛])\s*")
 
 
 def pieces(text: str, longest: int) -> list[str]:
-    """Sentences, none of more than `longest` characters: longer ones are divided at clauses, words, or anywhere."""
-    return [piece for sentence in SENTENCE.split(text) for piece in _divided(sentence.strip(), longest) if piece]
+    """Sentences, none of more than `longest` characters: longer ones are divided at clauses, words, or anywhere.
+
+    Line breaks within a sentence become blanks, and soft hyphens go: networks have no letters for them.
+    """
+    sentences = (" ".join(sentence.replace(SOFT_HYPHEN, "").split()) for sentence in SENTENCE.split(text))
+    return [piece for sentence in sentences for piece in _divided(sentence, longest) if piece]
 
 
 def passages(text: str, longest: int) -> list[str]:

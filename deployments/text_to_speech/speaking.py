@@ -28,7 +28,7 @@ async def whole(say: Say, rate: int, format: AudioFormat) -> Audio:
     def speak(cancelled: threading.Event) -> Audio:
         parts: list[np.ndarray] = []
         say(parts.append, cancelled)
-        if not any(map(len, parts)):
+        if not any(part.any() for part in parts):  # silence, too, is nothing said
             raise InvalidInput("text", NOTHING)
         return audio.encode(np.concatenate(parts), rate, format, cancelled)
 
@@ -45,9 +45,9 @@ def in_pieces(say: Say, rate: int, format: AudioFormat) -> AsyncGenerator[Audio]
         def write(samples: "np.ndarray") -> None:
             nonlocal kept, said
             encoder.write(samples)
-            said = said or len(samples) > 0
+            said = said or bool(samples.any())
             kept += len(samples)
-            if kept >= PIECE_S * rate and (data := file.taken()):
+            if said and kept >= PIECE_S * rate and (data := file.taken()):
                 give(Audio(data, encoder.media_type))
                 kept = 0
 

@@ -126,6 +126,7 @@ class GatewayConfig(Strict):
     max_image_pixels: int = Field(default=25_000_000, gt=0)
     max_audio_s: float = Field(default=600, gt=0)
     max_video_s: float = Field(default=300, gt=0)
+    max_video_pixels: int = Field(default=4096 * 2304, gt=0, description="Of a frame")
 
     def body_limit(self, holds_media: bool) -> tuple[int, str]:
         """Bytes that a request's body may have, and the name of the key that says so."""
@@ -135,7 +136,7 @@ class GatewayConfig(Strict):
 
     @property
     def limits(self) -> MediaLimits:
-        return MediaLimits(self.max_image_pixels, self.max_audio_s, self.max_video_s)
+        return MediaLimits(self.max_image_pixels, self.max_audio_s, self.max_video_s, self.max_video_pixels)
 
 
 class JobsConfig(Strict):

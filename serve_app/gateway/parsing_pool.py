@@ -5,6 +5,7 @@ bodies.
 """
 
 import asyncio
+import contextvars
 import functools
 import os
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-THREADS = max(2, min(8, os.cpu_count() or 1))
-_pool = ThreadPoolExecutor(THREADS, "parsing")
+# Decoders leave Python's lock, so two of them use two cores.
+THREADS = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "parsing")
 
 
 async def in_parsing_pool(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The result of a function, called in a thread of the pool."""
-    call = functools.partial(function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_pool, call)
+    """The result of a function, called in a thread of the pool with the caller's context, like `asyncio.to_thread`."""
+    call = functools.partial(contextvars.copy_context().run, functools.partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(THREADS, call)

@@ -58,6 +58,8 @@ async def read_call(
 async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]:
     """A multipart form as input for pydantic: files as bytes, JSON for fields that are not text, repeats as a list.
 
+    What a browser sends of an input that nobody has filled is left out.
+
     Raises:
         InvalidInput: the form cannot be read.
         BodyTooLarge: the form has too many parts.
@@ -66,7 +68,10 @@ async def read_form(request: Request, schema: type[BaseModel]) -> dict[str, Any]
     async with opened_form(request, MAX_PARTS) as form:
         for part in form:
             name = part.removesuffix("[]")  # many clients, including OpenAI's, name the parts of a list like this
-            values = [await _value(item, schema, name) for item in form.getlist(part)]
+            filled = [item for item in form.getlist(part) if not _is_unfilled(item, schema, name)]
+            if not filled:
+                continue
+            values = [await _value(item, schema, name) for item in filled]
             fields[name] = values[0] if len(values) == 1 and not _is_list(schema, name, values[0]) else values
     return fields
 
@@ -94,6 +99,14 @@ async def opened_form(request: Request, max_parts: int) -> AsyncGenerator[FormDa
 def media_type_of(value: str | None, default: str = "") -> str:
     """The media type of a `content-type` header, without its parameters."""
     return (default if value is None else value).partition(";")[0].strip().lower()
+
+
+def _is_unfilled(item: UploadFile | str, schema: type[BaseModel], name: str) -> bool:
+    """Whether a part is a file input without a file (nameless and empty), or an empty text for an optional field."""
+    if isinstance(item, UploadFile):
+        return not item.filename and not item.size
+    field = schema.model_fields.get(name)
+    return not item and field is not None and not field.is_required()
 
 
 async def _value(item: UploadFile | str, schema: type[BaseModel], name: str) -> Any:

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ..storage.artifacts import Artifact, Artifacts, Folder
 ARTIFACT_MARK = '"art_'  # how an artifact's id begins in a document
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which neither UTF-8 nor a database can hold
 ENCODER = json.JSONEncoder(ensure_ascii=False)
-UNLIMITED = MediaLimits(2**40, 1e9, 1e9)  # media read back were within limits when they came in
+UNLIMITED = MediaLimits(2**40, math.inf, math.inf, 2**31 - 1)  # media read back were within limits when they came in
 
 
 @dataclass(frozen=True)

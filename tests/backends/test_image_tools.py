@@ -10,6 +10,7 @@ import pytest
 from deployments.capabilities import ImageTools
 from deployments.errors import InvalidInput
 from deployments.media import Image, MediaLimits
+from tests.media.pictures import GREY_PROFILE, SRGB
 
 from .harness import offering, reload_in_flight, unloaded
 from .pictures import disc, disc_mask, opened, written
@@ -141,6 +142,33 @@ async def test_edges_are_white_on_black(tools: Any) -> None:
     assert set(np.unique(np.asarray(edges))) == {0, 255}
     assert np.abs(np.hypot(x - 220, y - 140) - 80).max() < 4  # all of them on the disc's rim
     assert len(x) > 300
+
+
+@pytest.mark.parametrize(
+    ("format", "longest", "size"),
+    [("webp", "16,383", (2, 16_384)), ("webp", "16,383", (17_000, 3)), ("jpeg", "65,500", (65_501, 1))],
+)
+async def test_a_side_that_a_format_cannot_have_is_refused_with_its_limit(
+    tools: Any, format: Any, longest: str, size: tuple[int, int]
+) -> None:
+    long = written(PIL.Image.new("RGB", size))
+    with pytest.raises(InvalidInput, match=longest) as raised:
+        await tools.encode(long, format=format)
+    assert raised.value.field == "format"
+    assert opened(await tools.encode(long, format="png")).size == size
+    whole = written(PIL.Image.new("RGB", (16_383, 2)))
+    assert opened(await tools.encode(whole, format="webp")).size == (16_383, 2)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+async def test_a_profile_that_does_not_fit_the_result_goes(tools: Any, format: Any) -> None:
+    grey = written(PIL.Image.new("L", (8, 8), 90), "JPEG", icc_profile=GREY_PROFILE)
+    inks = written(PIL.Image.new("CMYK", (8, 8)), "JPEG", icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:])
+    colours = written(PIL.Image.new("RGB", (8, 8)), "JPEG", icc_profile=SRGB)
+    results = [opened(await tools.encode(image, format=format)) for image in (grey, inks, colours)]
+    assert [picture.info.get("icc_profile") for picture in results] == [None, None, SRGB]
+    edges = opened(await tools.canny(colours))
+    assert edges.info.get("icc_profile") is None
 
 
 BAD: list[tuple[str, str, dict[str, Any]]] = [

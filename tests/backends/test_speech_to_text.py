@@ -15,6 +15,7 @@ from deployments.media import Audio
 from deployments.progress import followed_by
 from deployments.speech_to_text import pocketsphinx
 from deployments.speech_to_text.word_error import agreement, word_errors
+from tests.media.recordings import late_sound
 
 from .harness import able, offering, other_options, reload_in_flight, seconds_to_stop, telling, unloaded, watch
 
@@ -55,6 +56,19 @@ def counting(load: Any) -> np.ndarray:
 
 def right_words(text: str) -> int:
     return len(set(COUNTING.split()) & set(text.split()))
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+async def test_times_are_those_of_a_film_whose_sound_begins_late(
+    load: Any, counting: np.ndarray, container: str
+) -> None:
+    speech = (counting * 32_767).astype(np.int16)[None]
+    film = Audio(late_sound(4.0, container, speech), f"audio/{container}")
+    heard = await load("pocketsphinx").transcribe(film, word_times=True)
+    assert right_words(heard.text) >= 3
+    assert heard.seconds == pytest.approx(4 + speech.shape[1] / 48_000, abs=0.2)
+    assert 4 <= heard.segments[0].start <= 4.6
+    assert all(word.start >= 4 for segment in heard.segments for word in segment.words)
 
 
 async def test_what_is_said_is_written_with_its_language_and_times(hearing: Any, counting: np.ndarray) -> None:

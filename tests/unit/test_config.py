@@ -234,8 +234,9 @@ def test_a_backend_that_is_none_is_refused_by_name(name: str, reason: str) -> No
 
 
 def test_the_gateway_s_limits_are_those_media_are_opened_with() -> None:
-    config = GatewayConfig.model_validate({"max_image_pixels": 1, "max_audio_s": 2, "max_video_s": 3})
-    assert config.limits == MediaLimits(1, 2, 3)
+    limits = {"max_image_pixels": 1, "max_audio_s": 2, "max_video_s": 3, "max_video_pixels": 4}
+    assert GatewayConfig.model_validate(limits).limits == MediaLimits(1, 2, 3, 4)
+    assert GatewayConfig().limits == MediaLimits()
 
 
 def test_no_secret_of_the_environment_is_shown() -> None:

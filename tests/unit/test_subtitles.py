@@ -30,6 +30,12 @@ def test_rounding_carries_into_the_next_unit(seconds: float, time: str) -> None:
     assert f"{time} --> {time}" in srt([Segment(start=seconds, end=seconds, text="x")])
 
 
+def test_webvtt_has_its_signs_escaped() -> None:
+    text = "<b>R&D</b> -> &amp; <v Bob>"
+    assert "&lt;b&gt;R&amp;D&lt;/b&gt; -&gt; &amp;amp; &lt;v Bob&gt;\n" in vtt([Segment(start=0, end=1, text=text)])
+    assert text in srt([Segment(start=0, end=1, text=text)])
+
+
 @pytest.mark.parametrize("write", [srt, vtt])
 def test_a_text_cannot_end_its_subtitle_or_begin_another(write) -> None:  # type: ignore[no-untyped-def]
     bad = "one\n\n2\n00:00:09,000 --> 00:00:10,000\nforged"

@@ -255,6 +255,8 @@ def _identify(data: bytes, claimed: str, limits: MediaLimits) -> str:
                     break
     if damage:
         raise InvalidInput("file", damage.message())
+    if name := Image.unread_format(data):
+        raise UnsupportedMedia("file", f"is {name}, which is not read here: convert it to PNG, JPEG or WebP")
     raise UnsupportedMedia("file", "is not audio, an image or a video in an accepted format")
 
 

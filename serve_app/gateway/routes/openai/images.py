@@ -16,6 +16,7 @@ from deployments.media import Image
 
 from ...json_body import read_json
 from ...openapi_parts import answer, ref
+from ...parsing_pool import in_parsing_pool
 from ...service import Service
 from .shared import DEFAULT_MODEL, FORM, described, form_body, names, prepare
 
@@ -76,7 +77,7 @@ def add_edits(routes: APIRouter, service: Service) -> None:
         body = await form_body(request, ImageEdit, "picture as `image`")
         if body.mask is None:
             return await _changed(request, service, "image_edit", body, prompt=body.prompt)
-        mask = await asyncio.to_thread(_white_where_transparent, body.mask)
+        mask = await in_parsing_pool(_white_where_transparent, body.mask)
         return await _changed(request, service, "image_inpaint", body, prompt=body.prompt, mask=mask)
 
 

@@ -17,7 +17,8 @@ def srt(segments: Sequence[Segment]) -> str:
 def vtt(segments: Sequence[Segment]) -> str:
     """WebVTT (W3C)."""
     blocks = [
-        f"{_time(segment.start, '.')} --> {_time(segment.end, '.')}\n{_line(segment.text)}\n" for segment in segments
+        f"{_time(segment.start, '.')} --> {_time(segment.end, '.')}\n{_escaped(_line(segment.text))}\n"
+        for segment in segments
     ]
     return "WEBVTT\n\n" + "\n".join(blocks)
 
@@ -25,6 +26,11 @@ def vtt(segments: Sequence[Segment]) -> str:
 def _line(text: str) -> str:
     """The text without the characters that would end its subtitle: an empty line or an arrow."""
     return " ".join(text.split()).replace("-->", "->")
+
+
+def _escaped(text: str) -> str:
+    """The text with the signs that begin WebVTT's tags and entities written as entities."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _time(seconds: float, separator: str) -> str:
