@@ -1,6 +1,5 @@
 """The gateway: the one deployment that speaks HTTP. It validates requests and runs graphs over the models' handles."""
 
-import asyncio
 import importlib
 import os
 from collections.abc import AsyncGenerator
@@ -21,6 +20,7 @@ from ..jobs.runtime import open_runner
 from ..models.registry import bind_models
 from ..models.stream_receiver import StreamReceiver
 from .http_app import http_app
+from .parsing_pool import in_parsing_pool
 from .service import Service
 from .sync_run import SyncRun
 
@@ -75,7 +75,7 @@ class Gateway:
             MedleyError: the run failed, or the user has too few credits.
         """
         definition = self.service.graph(graph)
-        call = await asyncio.to_thread(definition.call.model_validate, fields)
+        call = await in_parsing_pool(definition.call.model_validate, fields)
         run = SyncRun(self.service.jobs, definition, call, identity, streams=streams)
         async with aclosing(run.events()) as events:
             async for event in events:
