@@ -2,10 +2,10 @@
 
 import sys
 
-from . import engines, gateway, jobs
+from . import engines, gateway, hostile, jobs
 from .report import update_figures
 
-PARTS = {"gateway": gateway.run, "jobs": jobs.run, "engines": engines.run}
+PARTS = {"gateway": gateway.run, "jobs": jobs.run, "engines": engines.run, "hostile": hostile.run}
 
 if __name__ == "__main__":
     names = [argument for argument in sys.argv[1:] if not argument.startswith("-")] or list(PARTS)

@@ -63,26 +63,23 @@ STEP = record(
     output=ANYTHING,
 )
 PROGRESS = record(step=maybe(TEXT), done=WHOLE, steps=WHOLE, fraction=maybe(NUMBER), eta_seconds=maybe(NUMBER))
-JOB = record(
-    id=TEXT,
-    graph=TEXT,
-    status=one_of(*STATUSES),
-    priority=WHOLE,
-    input=ANY_OBJECT,
-    output=maybe(ANY_OBJECT),
-    error=maybe(ANY_OBJECT),
-    progress=maybe(PROGRESS),
-    steps=listed(STEP),
-    metrics=record(attempts=WHOLE, queued_seconds=maybe(NUMBER), run_seconds=maybe(NUMBER)),
-    price=WHOLE,
-    charged=maybe(WHOLE),
-    cancel_requested=FLAG,
-    created_at=TIME,
-    started_at=maybe(TIME),
-    finished_at=maybe(TIME),
-    expires_at=maybe(TIME),
-    urls=record(get=TEXT, cancel=TEXT, retry=TEXT, events=TEXT, result=TEXT),
-)
+SUMMARY_FIELDS: dict[str, Schema] = {
+    "id": TEXT,
+    "graph": TEXT,
+    "status": one_of(*STATUSES),
+    "priority": WHOLE,
+    "error": maybe(ANY_OBJECT),
+    "progress": maybe(PROGRESS),
+    "metrics": record(attempts=WHOLE, queued_seconds=maybe(NUMBER), run_seconds=maybe(NUMBER)),
+    "price": WHOLE,
+    "charged": maybe(WHOLE),
+    "cancel_requested": FLAG,
+    "created_at": TIME,
+    "started_at": maybe(TIME),
+    "finished_at": maybe(TIME),
+    "expires_at": maybe(TIME),
+    "urls": record(get=TEXT, cancel=TEXT, retry=TEXT, events=TEXT, result=TEXT),
+}
 GRAPH_FIELDS: dict[str, Schema] = {
     "name": TEXT,
     "title": TEXT,
@@ -141,8 +138,9 @@ PROBLEM = record(
 OPENAI_MODEL = record(id=TEXT, object=TEXT, created=WHOLE, owned_by=TEXT, capabilities=listed(TEXT))
 SCHEMAS: dict[str, Schema] = {
     "Problem": {**PROBLEM, "description": "A problem document (RFC 9457)"},
-    "Job": JOB,
-    "Jobs": page_of("jobs", "Job"),
+    "Job": record(**SUMMARY_FIELDS, input=ANY_OBJECT, output=maybe(ANY_OBJECT), steps=listed(STEP)),
+    "JobSummary": record(**SUMMARY_FIELDS),
+    "Jobs": page_of("jobs", "JobSummary"),
     "Graphs": record(graphs=listed(record(**GRAPH_FIELDS))),
     "Graph": record(**GRAPH_FIELDS, input=ANY_OBJECT, output=ANY_OBJECT),
     "Models": record(models=listed(MODEL)),

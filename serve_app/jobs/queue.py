@@ -20,10 +20,21 @@ from ..storage.artifacts import insert as insert_artifact
 from ..storage.tables import jobs, now
 from . import text_search
 from .job import GRAPH, Event, EventKind, Job, NewJob, Status
-from .rows import FIRST_EVENT, INSERT_JOB, QUEUED, end_state, job_of, last_event, new_job_of, row_of, write_events
+from .rows import (
+    BRIEF,
+    FIRST_EVENT,
+    INSERT_JOB,
+    QUEUED,
+    end_state,
+    job_of,
+    last_event,
+    new_job_of,
+    row_of,
+    write_events,
+)
 from .settlement import after_end
 
-SEARCHED = 100  # jobs that a search reads at once
+SEARCHED = 100  # jobs that a search preselects at once
 ROUNDED_S = 1e-6  # a time shown to users is rounded to this, so it may be later than the stored time by less
 
 
@@ -87,8 +98,8 @@ def find(connection: Connection, user: str, job_id: str) -> Job:
 
 
 def page(connection: Connection, user: str, filters: Filters, limit: int, before: str | None = None) -> list[Job]:
-    """A user's jobs, newest first, at most `limit`, older than the job `before`."""
-    query: Select[Any] = select(jobs).where(jobs.c.user_id == user, jobs.c.kind == GRAPH)
+    """A user's jobs, newest first, at most `limit`, older than the job `before`; without their inputs and outputs."""
+    query: Select[Any] = select(*BRIEF).where(jobs.c.user_id == user, jobs.c.kind == GRAPH)
     if filters.graph is not None:
         query = query.where(jobs.c.graph == filters.graph)
     if filters.status is not None:
@@ -105,12 +116,19 @@ def page(connection: Connection, user: str, filters: Filters, limit: int, before
 def _search(connection: Connection, query: Select[Any], text: str, limit: int, before: str | None) -> list[Job]:
     """The newest jobs of a query that hold a text, at most `limit`."""
     found: list[Job] = []
+    query = query.where(text_search.preselects(text))
     while True:
-        rows = _older(connection, query.where(text_search.preselects(text)), SEARCHED, before)
-        found += [job_of(row) for row in rows if text_search.holds(row, text)]
+        rows = _older(connection, query, SEARCHED, before)
+        found += [job_of(row) for row in rows if text_search.holds(*_documents(connection, row.id), text=text)]
         if len(found) >= limit or len(rows) < SEARCHED:
             return found[:limit]
         before = rows[-1].id
+
+
+def _documents(connection: Connection, job_id: str) -> tuple[str | None, str | None]:
+    """A job's input and output: one job's at a time, since they may have megabytes."""
+    row = connection.execute(select(jobs.c.input, jobs.c.output).where(jobs.c.id == job_id)).first()
+    return (row.input, row.output) if row else (None, None)
 
 
 def _older(connection: Connection, query: Select[Any], limit: int, before: str | None) -> Sequence[Row[Any]]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Double, Row, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Double, Row, bindparam, func, literal, null, select
 
 from ..storage import tables
 from ..storage.compiled_statement import InsertNew, Statement
@@ -20,6 +20,12 @@ REQUIRED = ("id", "kind", "user_id", "project", "graph", "input", "timeout_s", "
 OPTIONAL = ("idempotency_key", "request_digest", "webhook_url")
 START: dict[str, Any] = {"status": "queued", "submission": 1, "attempts": 0, "fence": 0, "cancel_requested": False}
 QUEUED = json.dumps({"status": "queued"})
+# The columns of a listed job.
+BRIEF: list[ColumnElement[Any]] = [
+    *(column for column in jobs.c if column.name not in ("input", "output")),
+    literal("{}").label("input"),
+    null().label("output"),
+]
 TASKS_KEPT_S = 6 * 3600.0  # for which a provider is expected to know a task
 FIRST_EVENT = 1  # the number of the event with `QUEUED`
 

@@ -7,7 +7,7 @@ it. That alone would also find the names of fields and the letters of escapes, s
 import json
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, or_
+from sqlalchemy import ColumnElement, or_
 
 from ..storage.tables import jobs
 from .serialization import ENCODER
@@ -20,10 +20,10 @@ def preselects(text: str) -> ColumnElement[bool]:
     return or_(*(column.icontains(escaped, autoescape=True) for column in (jobs.c.input, jobs.c.output)))
 
 
-def holds(row: Row[Any], text: str) -> bool:
+def holds(*documents: str | None, text: str) -> bool:
     """Whether a value in a job's input or output has a text in it, in upper or lower case."""
     lowered = text.lower()
-    return any(_in_value(json.loads(document), lowered) for document in (row.input, row.output) if document is not None)
+    return any(_in_value(json.loads(document), lowered) for document in documents if document is not None)
 
 
 def _in_value(value: Any, lowered: str) -> bool:

@@ -11,16 +11,10 @@ from .job import Job, StepRecord
 
 def job_view(job: Job, steps: Sequence[StepRecord] = ()) -> dict[str, Any]:
     """The job object of the API; times are ISO 8601 in UTC, media are artifact ids."""
-    url = f"/api/v1/jobs/{job.id}"
     return {
-        "id": job.id,
-        "graph": job.graph,
-        "status": job.status,
-        "priority": -job.rank,
+        **job_summary(job),
         "input": json.loads(job.input),
         "output": _loaded(job.output),
-        "error": _loaded(job.error),
-        "progress": _loaded(job.progress),
         "steps": [
             {
                 "name": step.name,
@@ -34,6 +28,19 @@ def job_view(job: Job, steps: Sequence[StepRecord] = ()) -> dict[str, Any]:
             }
             for step in steps
         ],
+    }
+
+
+def job_summary(job: Job) -> dict[str, Any]:
+    """A job as it is listed: without its input, output and steps, which may have megabytes each."""
+    url = f"/api/v1/jobs/{job.id}"
+    return {
+        "id": job.id,
+        "graph": job.graph,
+        "status": job.status,
+        "priority": -job.rank,
+        "error": _loaded(job.error),
+        "progress": _loaded(job.progress),
         "metrics": {
             "attempts": job.attempts,
             "queued_seconds": _between(job.created_at, job.started_at),

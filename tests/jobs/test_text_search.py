@@ -12,6 +12,8 @@ from serve_app.jobs.serialization import stored
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
 
+from .work import wish
+
 WRITTEN = [
     "Straße",
     "赤い円",
@@ -84,3 +86,12 @@ async def test_pages_of_a_search_have_every_hit_once(database: Database, monkeyp
         before = page[-1]
     assert [len(page) for page in pages] == [3, 3, 2]
     assert [id for page in pages for id in page] == made[::3][::-1]
+
+
+async def test_a_list_leaves_out_what_may_have_megabytes(database: Database) -> None:
+    for number in range(3):
+        await database.write(queue.create, wish(text=f"{number} " + "x" * 1_000_000))
+    for filters in (queue.Filters(), queue.Filters(text="1 x")):
+        jobs = await database.read(queue.page, "ann", filters, 10)
+        assert len(jobs) == (1 if filters.text else 3)
+        assert all(job.input == "{}" and job.output is None for job in jobs)

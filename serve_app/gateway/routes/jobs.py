@@ -17,7 +17,7 @@ from ...errors import foreseen, nearest
 from ...jobs import queue, rows
 from ...jobs.job import STATUSES, Event, Job
 from ...jobs.results import result_of
-from ...jobs.view import job_view
+from ...jobs.view import job_summary, job_view
 from ..openapi_parts import (
     ANY_OBJECT,
     PAGE_PARAMETERS,
@@ -75,7 +75,7 @@ def router(service: Service) -> APIRouter:
         limit, before = read_page(request)
         filters = read_filters(request.query_params, list(service.graphs))
         rows = await database.read(queue.page, request.scope["identity"].user, filters, limit + 1, before)
-        return page("jobs", rows, limit, job_view)
+        return page("jobs", rows, limit, job_summary)
 
     @routes.get("/{id}", summary="One job with its finished steps", openapi_extra=ONE)
     async def one(request: Request, id: str) -> Response:
