@@ -13,9 +13,11 @@ from typing import Literal
 from deployments.backend import STARTER
 from deployments.errors import MedleyError
 
-from ..accounts.keys import key_path
+from ..accounts.keys import KEY_FILE, key_path
 from ..config.settings import Settings
-from .ray_environment import haproxy_binary, port_is_free
+from ..storage.artifacts import SIGNING_KEY_FILE
+from ..storage.secret_file import private_folder
+from .ray_environment import haproxy_binary, max_connections, port_is_free, ray_token_path
 
 PACKAGES = {  # packages that the starter profile needs -> their purpose
     "ray": "the engine",
@@ -29,6 +31,7 @@ PACKAGES = {  # packages that the starter profile needs -> their purpose
     "espeakng-loader": "text to speech",
 }
 MIN_MEMORY_GIB, MIN_DISK_GIB, MIN_SHARED_GIB = 6, 5, 0.5
+FEW_CONNECTIONS = 2000
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Check everything that `medley up` needs."""
-    return [*_python(), *_packages(), *_machine(settings), *_service(settings)]
+    return [*_python(), *_packages(), *_machine(settings), *_security(settings), *_service(settings)]
 
 
 def _finding(good: bool, subject: str, value: str, fix: str, otherwise: Literal["hint", "bad"] = "bad") -> Finding:
@@ -94,6 +97,30 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         yield Finding("bad", "localhost", "does not resolve", "add `127.0.0.1 localhost` to /etc/hosts")
 
 
+def _security(settings: Settings) -> Iterator[Finding]:
+    """What of docs/security.md can be checked on this machine."""
+    if settings.home.exists():
+        try:
+            private_folder(settings.home)
+            yield Finding("ok", "MEDLEY_HOME is private", "yes")
+        except MedleyError as error:
+            yield Finding("bad", "MEDLEY_HOME is private", "no", str(error))
+    for name in (KEY_FILE, SIGNING_KEY_FILE):
+        path = settings.home / name
+        if path.exists():
+            private, empty = path.stat().st_mode & 0o077 == 0, not path.read_text().strip()
+            yield _finding(private and not empty, f"{name} is private", "yes" if private else "no", f"chmod 600 {path}")
+    token = ray_token_path()
+    if token.exists():
+        private = token.stat().st_mode & 0o077 == 0
+        yield _finding(private, "Ray's token is private", "yes" if private else "no", f"chmod 600 {token}")
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    yield _finding(mode == "token", "RAY_AUTH_MODE", mode, "unset it: without a token, whoever reaches Ray runs code")
+    connections = max_connections()
+    fix = "ulimit -n 42000, for 16,384 connections at once"
+    yield _finding(connections >= FEW_CONNECTIONS, "connections at once", f"{connections:,}", fix, "hint")
+
+
 def _service(settings: Settings) -> Iterator[Finding]:
     from .local_cluster import running
 
@@ -110,7 +137,6 @@ def _service(settings: Settings) -> Iterator[Finding]:
     if settings.api_key:
         yield Finding("ok", "API key", "from MEDLEY_API_KEY")
     elif key.exists():
-        mode = key.stat().st_mode & 0o777
-        yield _finding(mode == 0o600, "API key", f"{key} ({mode:o})", f"chmod 600 {key}")
+        yield Finding("ok", "API key", str(key))
     else:
         yield Finding("hint", "API key", "not created yet", "the first start creates it")
