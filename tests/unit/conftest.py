@@ -44,19 +44,24 @@ def make(services: Services, author: Author) -> Make:
     """A gateway and a worker over the author, and fakes for what it cannot do."""
 
     def made(gateway: dict[str, Any] | None = None, **jobs: Any) -> Served:
-        models = Models(
-            [
-                Model("author", "fake", (Language, TextToImage), LocalHandle(author)),
-                Model("ears", "fake", (SpeechToText,), LocalHandle(Ears())),
-                Model("speaker", "fake", (TextToSpeech,), LocalHandle(Speaker())),
-                Model("tools", "fake", (ImageTools,), LocalHandle(Tools())),
-            ]
-        )
-        rows = [{"name": "author", "backend": "transformers"}]
-        config = AppConfig.model_validate({"models": rows, "gateway": gateway or {}, "jobs": jobs})
-        return services.make(config, {**{one.name: one for one in SHIPPED}, **GRAPHS}, models)
+        return made_of(services, author, gateway, **jobs)
 
     return made
+
+
+def made_of(services: Services, author: Author, gateway: dict[str, Any] | None = None, **jobs: Any) -> Served:
+    """A gateway and a worker over the author, and fakes for what it cannot do."""
+    models = Models(
+        [
+            Model("author", "fake", (Language, TextToImage), LocalHandle(author)),
+            Model("ears", "fake", (SpeechToText,), LocalHandle(Ears())),
+            Model("speaker", "fake", (TextToSpeech,), LocalHandle(Speaker())),
+            Model("tools", "fake", (ImageTools,), LocalHandle(Tools())),
+        ]
+    )
+    rows = [{"name": "author", "backend": "transformers"}]
+    config = AppConfig.model_validate({"models": rows, "gateway": gateway or {}, "jobs": jobs})
+    return services.make(config, {**{one.name: one for one in SHIPPED}, **GRAPHS}, models)
 
 
 @pytest.fixture

@@ -28,9 +28,7 @@ def test_a_private_home_is_ok(tmp_path: Path) -> None:
         (0o700, 0o600, "", "api_key is private"),
     ],
 )
-def test_what_others_may_change_or_read_is_bad(
-    tmp_path: Path, home: int, key: int, content: str, subject: str
-) -> None:
+def test_what_others_may_change_or_read_is_bad(tmp_path: Path, home: int, key: int, content: str, subject: str) -> None:
     (tmp_path / "api_key").write_text(content)
     (tmp_path / "api_key").chmod(key)
     tmp_path.chmod(home)
