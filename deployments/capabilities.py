@@ -44,7 +44,9 @@ class ChatOptions(TypedDict, total=False):
         float | None, Field(ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token")
     ]
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution")]
-    stop: Annotated[list[str] | None, Field(max_length=4, description="Texts that end the answer")]
+    stop: Annotated[
+        list[Annotated[str, Field(max_length=500)]] | None, Field(max_length=4, description="Texts that end the answer")
+    ]
     seed: Annotated[int | None, Field(ge=0, lt=2**63, description="The same seed gives the same answer")]
     tools: Annotated[list[Tool] | None, Field(max_length=128, description="What the model may ask for")]
     tool_choice: Annotated[

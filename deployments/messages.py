@@ -42,9 +42,9 @@ class ToolCall(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(min_length=1, description="What its answer refers to")
-    name: str = Field(description="The tool's")
-    arguments: str = Field(description="JSON of an object, as the model wrote it")
+    id: str = Field(min_length=1, max_length=256, description="What its answer refers to")
+    name: str = Field(max_length=256, description="The tool's")
+    arguments: str = Field(max_length=200_000, description="JSON of an object, as the model wrote it")
 
 
 class Message(BaseModel):
@@ -55,7 +55,7 @@ class Message(BaseModel):
     role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks; tool: a call's answer")
     content: str = Field(default="", max_length=32_000, description="What is said")
     tool_calls: list[ToolCall] = Field(default=[], max_length=128, description="What the assistant asked for")
-    tool_call_id: str | None = Field(default=None, description="The call that a tool answers")
+    tool_call_id: str | None = Field(default=None, max_length=256, description="The call that a tool answers")
 
     @model_validator(mode="after")
     def _parts_fit_the_role(self) -> "Message":
