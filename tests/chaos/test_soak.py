@@ -56,15 +56,16 @@ def used(live: Live, folders: list[Path]) -> Used:
             memory += process.memory_full_info().pss
             handles += process.num_fds()
             threads += process.num_threads()
-    disk = sum(file.stat().st_size for folder in folders for file in files_in(folder))
+    disk = sum(bytes_ for folder in folders for bytes_ in sizes_in(folder))
     return Used(memory / 1e6, handles, threads, shutil.disk_usage("/dev/shm").used / 1e6, disk / 1e6)
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    for file in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            if file.is_file() and not file.is_symlink():
-                yield file
+def sizes_in(folder: Path) -> Iterator[int]:
+    """The bytes of each file below a folder."""
+    for parent, _, names in os.walk(folder):
+        for file in (Path(parent, name) for name in names):
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                yield file.lstat().st_size
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,8 @@ class Load:
     def job(self, client: httpx.Client) -> httpx.Response:
         body = {"image": disc().url, "width": 40, "height": 40}
         made = client.post("/api/v1/graphs/image_resize", json=body, headers={"prefer": "respond-async"})
+        if not made.is_success:
+            return made
         with client.stream("GET", f"{made.json()['urls']['events']}") as events:
             for _ in events.iter_lines():
                 pass
@@ -138,6 +141,8 @@ class Load:
 
     def upload(self, client: httpx.Client) -> httpx.Response:
         made = client.post("/api/v1/artifacts", content=disc().data, headers={"content-type": "image/png"})
+        if not made.is_success:
+            return made
         client.get(f"/api/v1/artifacts/{made.json()['id']}", headers={"range": "bytes=0-9"})
         return client.delete(f"/api/v1/artifacts/{made.json()['id']}")
 
