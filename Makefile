@@ -71,7 +71,7 @@ check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-chaos: $(TESTED)  ## the long forms of the failure tests: kills, outages, stalls (about half an hour)
+chaos: $(TESTED)  ## the long forms of the failure tests: kills, outages, stalls, a soak (about an hour and a half)
 	MEDLEY_CHAOS=long $(BIN)/python -m pytest -q -s tests/chaos $(ARGS)
 
 bench: $(TESTED)  ## the benchmark, beside its peers; PART=gateway for one part
