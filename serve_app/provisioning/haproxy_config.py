@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+MARK = "# Corrected by Medley, see haproxy_config.py\n"
 HEADERS_TIMEOUT_S = 5  # in which a client has to send a request's headers; Ray sets no limit
 SILENCE_TIMEOUT_S = 60  # for which a client may neither send nor take any byte of a transfer; Ray sets an hour
 
@@ -52,16 +53,19 @@ FRONTEND = r"""
 
 
 def corrected(configuration: str, per_address: int) -> str:
-    """The configuration with every correction.
+    """The configuration with every correction; a corrected one stays as it is.
 
     Args:
         per_address: connections that one address may have at once.
     """
+    if configuration.startswith(MARK):
+        return configuration
     for pattern, replacement in CORRECTIONS:
         configuration = re.sub(pattern, replacement, configuration, flags=re.MULTILINE)
     defaults = DEFAULTS + "".join(_failure(status, *reason) for status, reason in FAILURES.items())
     configuration = _inserted(configuration, r"^defaults\n", defaults)
-    return _inserted(configuration, r"^frontend http_frontend\n *bind .*\n", FRONTEND.format(per_address=per_address))
+    frontend = FRONTEND.format(per_address=per_address)
+    return MARK + _inserted(configuration, r"^frontend http_frontend\n *bind .*\n", frontend)
 
 
 def _inserted(configuration: str, after: str, lines: str) -> str:

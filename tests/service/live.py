@@ -39,7 +39,9 @@ class Live:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "MEDLEY_HOME": str(self.home), "RAY_AUTH_MODE": "token"}
+        # Without what a command under test has set in this process for a Ray of its own.
+        usual = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return {**usual, "MEDLEY_HOME": str(self.home), "RAY_AUTH_MODE": "token"}
 
     @property
     def state(self) -> Running:

@@ -231,7 +231,7 @@ def test_openais_clients_get_errors_in_their_form(
 ) -> None:
     assert openai_error(error) == (
         status,
-        {"error": {"message": error.detail, "type": kind, "param": param, "code": error.type}},
+        {"error": {"message": str(error), "type": kind, "param": param, "code": error.type}},
     )
     assert error_response(error, "/v1/models", "1").status_code == status
 

@@ -34,6 +34,7 @@ def test_haproxy_accepts_the_corrected_configuration(configuration: str, tmp_pat
     file.write_text(corrected(configuration, 1000))
     checked = subprocess.run([haproxy_binary(), "-c", "-f", str(file)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
+    assert corrected(file.read_text(), 1000) == file.read_text()
 
 
 def test_every_correction_still_matches_what_ray_writes(configuration: str) -> None:
