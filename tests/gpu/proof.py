@@ -5,7 +5,6 @@ Exit status 1 if a test failed or a group ran out of time. Needs torch, transfor
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .groups import BUDGET_S, PARTS
-from .table import NOT_RUN, Row, rows_of, table
+from .table import NOT_RUN, rows_of, table
 from .tally import EVENTS, PART, TESTS
 
 BEGUN, RESULTS = "MEDLEY_BUNDLE_BEGUN", "MEDLEY_BUNDLE_RESULTS"
 TEST_S = 90  # for one test
-END_S = 5  # for the table
+END_S = 10  # for ending what runs, and for the table
 PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "tests.gpu.tally")  # whatever else the machine has
 
 
@@ -34,11 +33,13 @@ def main() -> int:
             left = BUDGET_S - END_S - (time.time() - begun)
             if why := run(part, events, left) if left > END_S else "the five minutes were over":
                 ended[part] = why
-        rows = rows_of(map(json.loads, events.read_text().splitlines()), ended)
-    print("\n".join(["", machine(), *table(rows)]))
+        said: list[dict[str, Any]] = list(map(json.loads, events.read_text().splitlines()))
+    rows = rows_of(said, ended)
+    machine = next((event["machine"] for event in said if event["event"] == "begun"), "no part began")
+    print("\n".join(["", machine, *table(rows)]))
     wall = time.time() - begun
     print(f"\n{wall:.0f} s of {BUDGET_S} were used")
-    write(rows, wall)
+    write({"machine": machine, "seconds": wall, "groups": {name: asdict(row) for name, row in rows.items()}})
     return int(any(row.counts["failed"] + row.counts[NOT_RUN] for row in rows.values()))
 
 
@@ -58,25 +59,10 @@ def run(part: str, events: Path, seconds: float) -> str | None:
     return None if done.returncode in (0, 1) else f"pytest ended with {done.returncode}, see above"
 
 
-def machine() -> str:
-    """The GPU and the versions that the figures are of."""
-    import torch
-    import transformers
-
-    gpu = "no GPU"
-    if torch.cuda.is_available():
-        about = torch.cuda.get_device_properties(0)
-        gpu = f"{about.name} with {about.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}"
-    return f"{gpu}; {os.cpu_count()} cores; {versions}"
-
-
-def write(rows: dict[str, Row], seconds: float) -> None:
-    """Leave the results as JSON where the environment says, if it does."""
-    said: dict[str, Any] = {"machine": machine(), "seconds": seconds}
-    said["groups"] = {name: asdict(row) for name, row in rows.items()}
+def write(results: dict[str, Any]) -> None:
+    """Leave them as JSON where the environment says, if it does."""
     if target := os.environ.get(RESULTS):
-        Path(target).write_text(json.dumps(said, indent=1))
+        Path(target).write_text(json.dumps(results, indent=1))
         print(f"results: {target}")
 
 

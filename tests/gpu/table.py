@@ -39,6 +39,8 @@ def rows_of(events: Iterable[dict[str, Any]], ended: dict[str, str]) -> dict[str
     lacking = {group.name: group.lacks for groups in PARTS.values() for group in groups}
     why = {group.name: ended.get(part, "") for part, groups in PARTS.items() for group in groups}
     for event in events:
+        if event["event"] == "begun":
+            continue
         row, test = rows[event["group"]], event["test"]
         if event["event"] == "found":
             row.outcomes[test], row.reasons[test] = NOT_RUN, why[event["group"]] or "its process ended"

@@ -6,6 +6,7 @@ environment names the part and the file.
 
 import json
 import os
+import platform
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
@@ -40,6 +41,19 @@ def gpu() -> Any:
     return torch.cuda if torch.cuda.is_available() else None
 
 
+def machine() -> str:
+    """The GPU and the versions that the figures are of."""
+    import torch
+    import transformers
+
+    gpu = "no GPU"
+    if torch.cuda.is_available():
+        about = torch.cuda.get_device_properties(0)
+        gpu = f"{about.name} with {about.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}"
+    return f"{gpu}; {os.cpu_count()} cores; {versions}"
+
+
 @pytest.hookimpl(trylast=True)  # after those that are left out by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     groups = {item.nodeid: group for item in items if (group := group_of(item))}
@@ -56,6 +70,7 @@ SPENT = pytest.StashKey[defaultdict[str, float]]()  # seconds, by group
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SPENT] = defaultdict(float)
+    write(event="begun", machine=machine())
 
 
 @pytest.hookimpl(tryfirst=True)

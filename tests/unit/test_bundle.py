@@ -97,7 +97,7 @@ def ran(
 
 
 def test_a_row_counts_each_test_once() -> None:
-    events = [found(name) for name in "abcde"]
+    events = [{"event": "begun", "machine": "no GPU"}, *map(found, "abcde")]
     events += [ran("a"), ran("a", "passed", ratio=0.98), ran("b", "skipped", "no network")]
     events += [ran("c", "passed"), ran("c", "failed", "it did not end"), ran("d", "skipped", LATE)]
     row = rows_of(events, {})[FIRST]
