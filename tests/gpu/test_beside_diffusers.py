@@ -32,7 +32,8 @@ def contenders(fresh: Any, weights: str, dtype: str) -> tuple[Painter, Painter]:
     import torch
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-    model = fresh("diffusers", weights=weights, dtype=dtype, guidance=GUIDANCE, max_batch=TOGETHER)
+    how: dict[str, Any] = {"weights": weights, "dtype": dtype, "guidance": GUIDANCE}
+    model = fresh("diffusers", **how, max_side=512, max_batch=TOGETHER)
     pipeline: Any = DiffusionPipeline.from_pretrained(
         weights_path(weights), dtype=getattr(torch, dtype), local_files_only=True
     )
