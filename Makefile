@@ -9,7 +9,7 @@ ENGINES ?= .venv-engines
 GPU_ENGINES ?= .venv-gpu-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down test test-long test-engines test-gpu check chaos bench train-starter manifest clean
+.PHONY: help install up down test test-long test-engines test-gpu gpu-bundle check chaos bench train-starter manifest clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -61,10 +61,13 @@ test-engines: $(ENGINES)/.installed $(GPU_ENGINES)/.installed  ## the tests of v
 	VLLM_CPU_KVCACHE_SPACE=1 $(ENGINES)/bin/python -m pytest -q tests/backends tests/service/test_vllm.py -k vllm $(ARGS)
 	$(GPU_ENGINES)/bin/python -m pytest -q tests/backends -k "$(ON_TORCHVISION)" $(ARGS)
 
-ON_A_GPU := bitsandbytes or cublas or cutout or cyclegan or depth_anything or diffusers or faster_whisper or fastsam or mms or sam2 or swin2sr or transformers or vit_mae or vllm or xtts
+ON_A_GPU := bitsandbytes or cublas or cutout or cyclegan or depth_anything or diffusers or faster_whisper or fastsam or mms or numbers or sam2 or swin2sr or transformers or vit_mae or vllm or xtts
 
 test-gpu: $(GPU_ENGINES)/.installed  ## on this machine's GPU: memory, speed, a service on it, and the contracts of the backends that use it
 	MEDLEY_TEST_GPU=1 $(GPU_ENGINES)/bin/python -m pytest -q -rs tests/gpu tests/backends tests/service/test_vllm.py -k "gpu or $(ON_A_GPU)" $(ARGS)
+
+gpu-bundle: | $(BIN)/python  ## what proves models on a GPU without a network: copy build/gpu-bundle there, python run.py
+	$(BIN)/python -m tests.gpu.bundle build/gpu-bundle $(ARGS)
 
 check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff format --check .

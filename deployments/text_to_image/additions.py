@@ -157,7 +157,9 @@ def _add_references(pipeline: Any, references: ReferenceAdapter) -> None:
 @contextmanager
 def _left_in_place(pipeline: Any) -> Iterator[None]:
     """diffusers casts a network to its own type of number once it has a reference adapter, which one that is quantised
-    refuses. What was added has that type already."""
+    refuses. So what was added to its attention is cast alone: diffusers leaves that in float32 till then."""
+    from torch import nn
+
     network = network_of(pipeline)
     if not getattr(network, "is_quantized", False):
         yield
@@ -167,6 +169,9 @@ def _left_in_place(pipeline: Any) -> Iterator[None]:
         yield
     finally:
         del network.to
+    for processor in network.attn_processors.values():
+        if isinstance(processor, nn.Module):
+            processor.to(dtype=network.dtype, device=network.device)
 
 
 def _image_encoder(pipeline: Any, path: str, subfolder: str, source: dict[str, Any]) -> Any:

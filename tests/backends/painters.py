@@ -53,6 +53,41 @@ def write_sdxl(folder: Path) -> Path:
     return folder
 
 
+def write_stable_diffusion(folder: Path) -> Path:
+    """A billion random weights, of Stable Diffusion 1's size, for 512 x 512 pixels; made on the GPU, in bfloat16."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    tokenizer, text = clip_tokenizer(folder), clip_text(768)
+    text.num_hidden_layers, text.num_attention_heads, text.intermediate_size = 12, 12, 3072
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("cuda"):
+            parts = {
+                "unet": UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
+                "vae": AutoencoderKL(
+                    block_out_channels=(128, 256, 512, 512),
+                    layers_per_block=2,
+                    down_block_types=("DownEncoderBlock2D",) * 4,
+                    up_block_types=("UpDecoderBlock2D",) * 4,
+                ),
+                "text_encoder": CLIPTextModel(text),
+            }
+    finally:
+        torch.set_default_dtype(usual)
+    StableDiffusionPipeline(
+        **parts,
+        tokenizer=tokenizer,
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
 def write_flux(folder: Path, kontext: bool = False) -> Path:
     """A FLUX, or a FLUX Kontext, which looks at a picture beside the prompt."""
     import torch

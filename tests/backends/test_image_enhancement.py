@@ -37,6 +37,9 @@ def model(request: pytest.FixtureRequest, load: Any) -> Any:
 
 @pytest.mark.parametrize("scale", SCALES)
 async def test_what_was_reduced_comes_back_better_than_by_bicubic(model: Any, scale: int) -> None:
+    pytest.importorskip(
+        "cv2", reason="OpenCV, which draws the scenes, is not installed here: `make test` runs this test"
+    )
     from deployments.starter.upscaler.data import reduced, scene
     from deployments.starter.upscaler.measure import bicubic, psnr
 

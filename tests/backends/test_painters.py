@@ -97,9 +97,10 @@ class TestReferences:
         assert np.abs(red - expected).max() > 2
         assert np.abs(red - white).max() > 0
 
-    async def test_they_go_with_smaller_numbers(self, fresh: Any, references: dict[str, str]) -> None:
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    async def test_they_go_with_smaller_numbers(self, fresh: Any, references: dict[str, str], dtype: str) -> None:
         pytest.importorskip("torchao", reason="torchao is not installed here: `make test` runs this test")
-        model = fresh("diffusers", references=references, quantization="torchao_int8")
+        model = fresh("diffusers", references=references, quantization="torchao_int8", dtype=dtype)
         calls: list[dict[str, Any]] = [{}, {"references": [RED]}, {"references": [MASK]}]
         made = [await model.generate("a red dog", seed=1, **call) for call in calls]
         assert len({one.data for one in made}) == 3

@@ -1,4 +1,4 @@
-"""A GPU to measure on, and the backends' tiny weights. Without a GPU, all of it is skipped."""
+"""A GPU to measure on, and the backends' tiny weights. Without a GPU, what asks for `cuda` is skipped."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..backends.conftest import (  # noqa: F401  (fixtures)
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def cuda() -> Any:
     """`torch.cuda`."""
     import torch

@@ -4,6 +4,8 @@ from typing import Any
 
 CONTEXT_GIB = 1.0  # the most that CUDA keeps for each process beside what it asks for, with its libraries' code
 
+ELSEWHERE = "`make test-gpu` runs this test"
+
 
 def taken_gib(cuda: Any) -> float:
     """Of all processes together."""

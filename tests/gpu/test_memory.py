@@ -17,9 +17,9 @@ from deployments.errors import OutOfMemory
 
 from ..backends.harness import LOADED, need, need_module
 from ..backends.weights import write_whisper
-from .gpu import CONTEXT_GIB, taken_gib
+from .gpu import CONTEXT_GIB, ELSEWHERE, taken_gib
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cuda")]
 # Backends whose memory of a GPU torch counts; the test's cutout has no network.
 ON_A_CARD = [name for name in LOADED if name not in ("cutout", "faster_whisper", "pocketsphinx")]
 GREEDY = """
@@ -109,6 +109,7 @@ async def test_vllm_takes_what_is_declared_and_gives_it_back(
 
 async def test_whisper_gives_its_memory_back(fresh: Any, cuda: Any, tmp_path: Path) -> None:
     """CTranslate2's own memory, which torch does not see."""
+    pytest.importorskip("ctranslate2", reason=f"ctranslate2 is not installed here: {ELSEWHERE}")
     weights = await asyncio.to_thread(write_whisper, tmp_path, 1280, 6, 20)
     ears = await asyncio.to_thread(fresh, "faster_whisper", weights=str(weights), precision="float32")
     del ears
@@ -135,7 +136,9 @@ async def test_a_saving_leaves_less_on_the_card_between_calls(saving: dict[str, 
     async def resting(**options: Any) -> int:
         _settled(cuda)
         before = cuda.memory_allocated()
-        painter = await asyncio.to_thread(fresh, "diffusers", weights="starter/painter", steps=2, **options)
+        painter = await asyncio.to_thread(
+            fresh, "diffusers", weights="starter/painter", dtype="auto", steps=2, **options
+        )
         await painter.generate("a red circle on a blue background", seed=1)
         _settled(cuda)
         taken = cuda.memory_allocated() - before

@@ -20,6 +20,7 @@ from ..service.live import Live, profile_document, started
 from ..service.test_shared import write_weights
 from .gpu import CONTEXT_GIB, taken_gib
 
+pytestmark = pytest.mark.usefixtures("cuda")
 WRITER = 0.3  # of the GPU, which vLLM takes at once
 DECLARED = {"painter": 2.0, "ears": 1.0, "left": 0.6, "cramped": 0.25}  # GiB
 ON_IT = len(DECLARED) + 2  # processes: vLLM's engine is one beside its replica

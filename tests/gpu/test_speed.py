@@ -11,15 +11,17 @@ import pytest
 from deployments.capabilities import Message
 
 from ..backends.weights import write_whisper
+from .gpu import ELSEWHERE
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("cuda")]
 TOGETHER = 8
 TOKENS = 200  # of each reply
 WORDS = 110  # of each transcript, as of the benchmark
 LESS = 0.7  # of the time that they take one by one
+Figure = Callable[[str, object], None]
 
 
-async def share_of_the_time(work: Callable[[int], Awaitable[Any]]) -> float:
+async def share_of_the_time(work: Callable[[int], Awaitable[Any]], what: str, record_property: Figure) -> float:
     """How long `TOGETHER` calls take at the same time, as a part of what they take one by one."""
 
     async def all_at_once() -> None:
@@ -34,26 +36,37 @@ async def share_of_the_time(work: Callable[[int], Awaitable[Any]]) -> float:
     begun = time.perf_counter()
     await all_at_once()
     share = (time.perf_counter() - begun) / one_by_one
-    print(f"{TOGETHER} together: {share:.2f} of the time one by one, which is {one_by_one:.2f} s")
+    print(f"{what}, {TOGETHER} together: {share:.2f} of the time one by one, which is {one_by_one:.2f} s")
+    record_property(f"{what}, {TOGETHER} together: of the time one by one", share)
     return share
 
 
-async def test_pictures_painted_together(fresh: Any) -> None:
-    painter = await asyncio.to_thread(fresh, "diffusers", weights="starter/painter", steps=20, max_batch=TOGETHER)
-    assert await share_of_the_time(lambda seed: painter.generate("a red circle on a blue background", seed=seed)) < LESS
+async def test_pictures_painted_together(fresh: Any, record_property: Figure) -> None:
+    how: dict[str, Any] = {"weights": "starter/painter", "dtype": "auto", "steps": 20, "max_batch": TOGETHER}
+    painter = await asyncio.to_thread(fresh, "diffusers", **how)
+
+    def paint(seed: int) -> Awaitable[Any]:
+        return painter.generate("a red circle on a blue background", seed=seed)
+
+    assert await share_of_the_time(paint, "pictures", record_property) < LESS
 
 
-async def test_replies_written_together_by_vllm(fresh: Any) -> None:
+async def test_replies_written_together_by_vllm(fresh: Any, record_property: Figure) -> None:
     writer = await asyncio.to_thread(fresh, "vllm", max_tokens=TOKENS)
     messages = [Message(role="user", content="hi")]
+
+    def write(seed: int) -> Awaitable[Any]:
+        return writer.chat(messages, temperature=1, seed=seed)
+
     try:
-        assert await share_of_the_time(lambda seed: writer.chat(messages, temperature=1, seed=seed)) < LESS
+        assert await share_of_the_time(write, "replies", record_property) < LESS
     finally:
         await asyncio.to_thread(writer._engine.close)
 
 
-async def test_recordings_read_together(fresh: Any, load: Any, tmp_path: Path) -> None:
+async def test_recordings_read_together(fresh: Any, load: Any, tmp_path: Path, record_property: Figure) -> None:
+    pytest.importorskip("ctranslate2", reason=f"ctranslate2 is not installed here: {ELSEWHERE}")
     weights = await asyncio.to_thread(write_whisper, tmp_path, 384, 4, 6, words=50_000, says=WORDS)  # of the tiny size
     spoken = await load("espeak").synthesize("one two three four five six seven eight nine ten " * 2)
     ears = await asyncio.to_thread(fresh, "faster_whisper", weights=str(weights), batch=TOGETHER)
-    assert await share_of_the_time(lambda _: ears.transcribe(spoken)) < LESS
+    assert await share_of_the_time(lambda _: ears.transcribe(spoken), "recordings", record_property) < LESS
