@@ -15,7 +15,7 @@ README, BENCHMARKS = Path("README.md"), Path("docs/benchmarks.md")
 FRONT_PAGE = {
     "requests per second without a model, as a multiple of default Ray Serve": "trivial: medley / bare-serve",
     "a chain of three models, beside four HTTP microservices": "chain: medley / microservices",
-    "a chain of three models, as a multiple of Ray Serve with the same settings": "chain: medley / bare-serve-knobs",
+    "ten spoken clips in batches of 16, beside one by one": "speech, ten clips at once: batches of 16 / one by one",
     "durable jobs per second, beside DBOS on SQLite": "SQLite: trivial jobs, medley / dbos",
     "a killed worker's job goes on after": "SQLite: killed worker's job goes on after",
     "32 streams of tokens, beside vLLM's own server": "language, streaming, 32 callers: medley / vllm serve",
