@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.service.live import Live, started
 
@@ -36,6 +37,7 @@ def kill_everything(live: Live) -> None:
     psutil.wait_procs([root], timeout=30)
 
 
+@pytest.mark.timeout(900)  # it starts twice
 def test_a_head_that_dies_and_comes_back_loses_no_job(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with contextlib.ExitStack() as first:
