@@ -65,7 +65,7 @@ async def read_json(
         BodyTooLarge: it has more than `max_bytes`.
         InvalidRequest: a field is missing, unknown or invalid.
     """
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    kind = media_type_of(request.headers.get("content-type"), JSON)
     if kind != JSON:
         raise UnsupportedMedia("content-type", f"{kind[:80]!r} is not accepted here: send {JSON}")
     body = await read_body(request, max_bytes, limit)
@@ -73,6 +73,11 @@ async def read_json(
         return await validated(schema.model_validate_json, body)
     except ValidationError as error:
         raise invalid_request(error, known or list(schema.model_fields)) from None
+
+
+def media_type_of(value: str | None, default: str = "") -> str:
+    """The media type of a `content-type` header, without its parameters."""
+    return (default if value is None else value).partition(";")[0].strip().lower()
 
 
 async def validated(validate: Callable[[bytes], T], body: bytes, *, holds_media: bool = False) -> T:

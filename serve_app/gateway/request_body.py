@@ -16,7 +16,7 @@ from ..config.schema import GatewayConfig
 from ..errors import invalid_request
 from ..graph import Graph
 from ..storage.artifacts import Artifacts
-from .json_body import parsed_field, read_body, validated
+from .json_body import media_type_of, parsed_field, read_body, validated
 from .parsing_pool import in_parsing_pool
 
 MAX_PARTS = 200
@@ -94,11 +94,6 @@ async def opened_form(request: Request, max_parts: int) -> AsyncGenerator[FormDa
         yield form
     finally:
         await form.close()
-
-
-def media_type_of(value: str | None, default: str = "") -> str:
-    """The media type of a `content-type` header, without its parameters."""
-    return (default if value is None else value).partition(";")[0].strip().lower()
 
 
 def _is_unfilled(item: UploadFile | str, schema: type[BaseModel], name: str) -> bool:

@@ -166,7 +166,7 @@ SAMPLES = itertools.cycle([sample for sample in corpus() if sample.kind == "imag
 @pytest.mark.timeout(SECONDS + 300)
 def test_a_soak_ends_where_it_began(live: Live) -> None:
     began = time.monotonic()
-    folders = [live.home, folder_of_ray(live)]
+    folders = [live.home, live.folder]
     loads = [Load(live, began + SECONDS) for _ in range(CALLERS)]
     threads = [threading.Thread(target=load.run, daemon=True) for load in loads]
     for thread in threads:
@@ -200,9 +200,3 @@ def middle_of(samples: list[Used]) -> Used:
     """The median of each figure."""
     rows = [astuple(sample) for sample in samples]
     return Used(*(statistics.median(values) for values in zip(*rows, strict=True)))
-
-
-def folder_of_ray(live: Live) -> Path:
-    name = "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"
-    environments = [child.environ() for child in psutil.Process(live.state.pid).children()]
-    return Path(next(environment[name] for environment in environments if name in environment)).parent

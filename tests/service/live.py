@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from serve_app.config.settings import Settings
@@ -48,6 +49,13 @@ class Live:
         found = running(Settings(self.home, None))
         assert found
         return found
+
+    @property
+    def folder(self) -> Path:
+        """The folder of HAProxy's and Ray's files."""
+        name = "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"
+        environments = [child.environ() for child in psutil.Process(self.state.pid).children()]
+        return Path(next(environment[name] for environment in environments if name in environment)).parent
 
     def client(self, **options: Any) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.key}"}

@@ -78,13 +78,6 @@ def connectable(paths: list[str]) -> list[str]:
     return connected
 
 
-def folder_of(live: Live) -> Path:
-    """The folder of HAProxy and Ray."""
-    name = "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"
-    children = [child.environ() for child in psutil.Process(live.state.pid).children()]
-    return Path(next(environment[name] for environment in children if name in environment)).parent
-
-
 def listening(processes: list[psutil.Process]) -> Iterator[tuple[str, int]]:
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -98,7 +91,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @needs_root
 def test_another_user_opens_no_file(live: Live) -> None:
-    folder = folder_of(live)
+    folder = live.folder
     files = [*live.home.rglob("*"), *folder.rglob("*"), live.home, folder, ray_token_path()]
     assert (
         len(files) > 50
@@ -110,14 +103,14 @@ def test_another_user_opens_no_file(live: Live) -> None:
 @needs_root
 def test_another_user_connects_to_no_unix_socket(live: Live) -> None:
     rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    sockets = sorted({row[7] for row in rows if len(row) > 7 and str(folder_of(live)) in row[7]})
+    sockets = sorted({row[7] for row in rows if len(row) > 7 and str(live.folder) in row[7]})
     assert len(sockets) > 3  # HAProxy's, the object store's, raylet's, the dashboard's
     assert connectable(sockets)
     assert as_nobody(lambda: connectable(sockets)) == []
 
 
 def test_the_admin_socket_of_haproxy_only_reads(live: Live) -> None:
-    (path,) = [path for path in folder_of(live).rglob("haproxy.sock") if stat.S_ISSOCK(path.stat().st_mode)]
+    (path,) = [path for path in live.folder.rglob("haproxy.sock") if stat.S_ISSOCK(path.stat().st_mode)]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))

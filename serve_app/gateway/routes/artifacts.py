@@ -22,7 +22,7 @@ from ...errors import BodyTooLarge, Refused, Unauthorized
 from ...jobs.view import iso
 from ...storage.artifacts import PATH, Artifact, Artifacts
 from ..error_responses import error_response
-from ..json_body import read_json
+from ..json_body import media_type_of, read_json
 from ..openapi_parts import (
     ANY_OBJECT,
     ANYTHING,
@@ -40,7 +40,7 @@ from ..openapi_parts import (
     ref,
 )
 from ..parsing_pool import in_parsing_pool
-from ..request_body import media_type_of, opened_form
+from ..request_body import opened_form
 from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)

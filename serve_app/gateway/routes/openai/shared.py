@@ -14,9 +14,10 @@ from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
+from ...json_body import media_type_of
 from ...openapi_parts import JSON, body_in, operation
 from ...parsing_pool import in_parsing_pool
-from ...request_body import media_type_of, read_form
+from ...request_body import read_form
 from ...server_sent_events import event
 from ...service import Service
 from ...sync_run import SyncRun
