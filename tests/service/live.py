@@ -1,5 +1,6 @@
 """A Medley started as its user would start it, and ways to talk to it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -61,12 +62,13 @@ class Live:
         headers = {"authorization": f"Bearer {self.key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=120, **options)
 
-    def medley(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def medley(
+        self, *arguments: str, environment: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """The command line, as its user would call it."""
         command = [sys.executable, "-m", "serve_app", *arguments]
-        return subprocess.run(
-            command, env={**self.environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=240, **options
-        )
+        variables = {**(environment or self.environment), "COLUMNS": "200"}
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=240, **options)
 
     def deployments(self) -> dict[str, Any]:
         """Serve's own account of every deployment, its replicas with their process ids among it."""
@@ -100,12 +102,15 @@ def until(condition: Any, seconds: float) -> None:
 
 
 @contextmanager
-def started(home: Path, profile: Path = STARTER) -> Iterator[Live]:
-    """`medley up --detach`, and `medley down` afterwards."""
+def started(home: Path, profile: Path = STARTER, gpus: int | None = None) -> Iterator[Live]:
+    """`medley up --detach`, and `medley down` afterwards; with `gpus`, Ray believes that the machine has so many."""
     port, dashboard_port = free_port(), free_port()
     command_line = Live(f"http://127.0.0.1:{port}", "", home, port)
     arguments = ["up", "--detach", "--profile", str(profile), "--port", str(port)]
-    up = command_line.medley(*arguments, "--dashboard-port", str(dashboard_port))
+    environment = command_line.environment
+    if gpus is not None:
+        environment["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": gpus})
+    up = command_line.medley(*arguments, "--dashboard-port", str(dashboard_port), environment=environment)
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         yield Live.of(home)

@@ -1,6 +1,5 @@
 """Two models on a GPU that holds one of them: each has it in turn. Ray is told of the GPU; the models are real."""
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +23,7 @@ ASLEEP_SOON = {
 
 
 @pytest.fixture
-def one_card(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 1}))
+def one_card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     document = profile_document()
     application = document["applications"][0]
     application["args"] = {
@@ -41,7 +39,7 @@ def one_card(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     ]
     path = tmp_path_factory.mktemp("profile") / "profile.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    with started(tmp_path_factory.mktemp("home"), path) as live:
+    with started(tmp_path_factory.mktemp("home"), path, gpus=1) as live:
         yield live
 
 

@@ -54,6 +54,7 @@ def running(
     *more: dict[str, Any],
     deployment: Mapping[str, Any] = ALONE,
     options: Mapping[str, Any] = NOTHING,
+    gpus: int | None = None,
 ) -> Iterator[Live]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed here: `make test-engines` runs this test")
@@ -66,7 +67,7 @@ def running(
     ]
     path = temporary.mktemp("profile") / "profile.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    with started(temporary.mktemp("home"), path) as live:
+    with started(temporary.mktemp("home"), path, gpus) as live:
         yield live
 
 
@@ -89,15 +90,14 @@ def platform():
 """
 
 
-def two_gpus_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without GPUs: Ray is told that there are two, and vLLM's engine for CPUs takes them."""
+def gpus_in_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have vLLM's engine for CPUs take what Ray believes to be GPUs."""
     (folder / "medley_gpus.py").write_text(GPUS)
     about = folder / "medley_gpus-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: medley-gpus\nVersion: 1\n")
     (about / "entry_points.txt").write_text("[vllm.platform_plugins]\nmedley_gpus = medley_gpus:platform\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
-    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 2}))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1" if len(os.sched_getaffinity(0)) > 1 else "0|0")
 
 
@@ -108,9 +108,11 @@ def divided(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
     if torch.cuda.device_count() == 1:
         pytest.skip("there is one GPU here: it takes two")
+    gpus = None
     if not torch.cuda.is_available():
-        two_gpus_in_name(tmp_path_factory.mktemp("platform"), monkeypatch)
-    with running(tmp_path_factory, deployment=GROUP, options=DIVIDED) as live:
+        gpus = 2
+        gpus_in_name(tmp_path_factory.mktemp("platform"), monkeypatch)
+    with running(tmp_path_factory, deployment=GROUP, options=DIVIDED, gpus=gpus) as live:
         yield live
 
 
