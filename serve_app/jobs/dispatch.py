@@ -58,15 +58,9 @@ class Dispatch:
     async def create(self, new: NewJob, artifacts: Sequence[Artifact] = ()) -> tuple[Job, bool]:
         """Queue a job; returns it and whether it is new, see `queue.create`. The artifacts of a job that is not are
         deleted again."""
-        try:
-            job, made = await self.database.write(queue.create, new, artifacts)
-        except CallerError:
-            await self.artifacts.discard(artifacts)
-            raise
+        job, made = await self._kept(new, artifacts, self.database.write(queue.create, new, artifacts))
         if made:
             self.tell_workers()
-        elif job.id != new.id:
-            await self.artifacts.discard(artifacts)
         return job, made
 
     async def adopt(
@@ -78,14 +72,22 @@ class Dispatch:
     ) -> Job:
         """Make a run that has begun here a job of this process, see `Runner.adopt`. The artifacts of a job that is not
         made are deleted again."""
+        job, _ = await self._kept(new, artifacts, self.runner.adopt(new, artifacts, journal, answer))
+        return job
+
+    async def _kept(
+        self, new: NewJob, artifacts: Sequence[Artifact], making: Awaitable[tuple[Job, bool]]
+    ) -> tuple[Job, bool]:
+        """The job that is made, or the earlier one with its idempotency key; then, and where the job is refused, nobody
+        owns these artifacts."""
         try:
-            job = await self.runner.adopt(new, artifacts, journal, answer)
+            job, made = await making
         except CallerError:
             await self.artifacts.discard(artifacts)
             raise
         if job.id != new.id:
             await self.artifacts.discard(artifacts)
-        return job
+        return job, made
 
     async def retry(self, user: str, job_id: str) -> Job:
         """Queue a failed or cancelled job again, see `queue.retry`."""

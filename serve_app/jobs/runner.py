@@ -167,8 +167,9 @@ class Runner:
         artifacts: Sequence[Artifact],
         journal: Journal,
         answer: Callable[[], Awaitable[BaseModel]],
-    ) -> Job:
-        """Make a run that has begun here a job of this process; returns an earlier job with the same key, if any.
+    ) -> tuple[Job, bool]:
+        """Make a run that has begun here a job of this process; returns it and whether it is new: an earlier job may
+        have the same key.
 
         Raises:
             StorageUnavailable: the database does not answer; the run is unchanged.
@@ -177,14 +178,14 @@ class Runner:
         """
         claimed = await self.database.write(lease.adopt, self.owner, self.terms, new, artifacts)
         if isinstance(claimed, Job):
-            return claimed
+            return claimed, False
 
         async def work(active: _Active, claimed: Claimed) -> None:
             await journal.attach(claimed)
             await self._see_through(active, claimed.job, journal, answer())
 
         self._start(claimed, work)
-        return claimed.job
+        return claimed.job, True
 
     async def stop(self) -> None:
         """Hand every job over at once; the next owner continues after the last finished step."""

@@ -39,7 +39,7 @@ CALLERS = 3
 
 @dataclass(frozen=True)
 class Used:
-    """What the processes of a Medley hold."""
+    """What the processes of a Medley hold, and its files."""
 
     memory_mb: float
     handles: float
@@ -48,24 +48,42 @@ class Used:
     disk_mb: float
 
 
-def used(live: Live, folders: list[Path]) -> Used:
+@dataclass(frozen=True)
+class Sample:
+    """One look at a running Medley."""
+
+    since_s: float
+    used: Used
+    memory_mb: dict[str, float]  # by process
+    disk_mb: dict[str, float]  # by file
+
+
+def sample(live: Live, folders: list[Path], since_s: float) -> Sample:
     processes = [process := psutil.Process(live.state.pid), *process.children(recursive=True)]
-    memory = handles = threads = 0
+    memory, handles, threads = dict[str, float](), 0, 0
     for process in processes:
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            memory += process.memory_full_info().pss
+            memory[f"{process.pid} {' '.join(process.cmdline())[:60]}"] = process.memory_full_info().pss / 1e6
             handles += process.num_fds()
             threads += process.num_threads()
-    disk = sum(bytes_ for folder in folders for bytes_ in sizes_in(folder))
-    return Used(memory / 1e6, handles, threads, shutil.disk_usage("/dev/shm").used / 1e6, disk / 1e6)
+    disk = {name: bytes_ / 1e6 for folder in folders for name, bytes_ in sizes_in(folder)}
+    shared = shutil.disk_usage("/dev/shm").used / 1e6
+    return Sample(since_s, Used(sum(memory.values()), handles, threads, shared, sum(disk.values())), memory, disk)
 
 
-def sizes_in(folder: Path) -> Iterator[int]:
-    """The bytes of each file below a folder."""
+def sizes_in(folder: Path) -> Iterator[tuple[str, int]]:
+    """Each file below a folder, with its bytes."""
     for parent, _, names in os.walk(folder):
         for file in (Path(parent, name) for name in names):
             with contextlib.suppress(OSError):  # deleted meanwhile
-                yield file.lstat().st_size
+                yield str(file.relative_to(folder)), file.lstat().st_size
+
+
+def grown(before: dict[str, float], after: dict[str, float]) -> dict[str, str]:
+    """The five things that grew most, with their MB before and after."""
+    growth = {name: mb - before.get(name, 0) for name, mb in after.items()}
+    most = sorted(growth, key=lambda name: -growth[name])[:5]
+    return {name: f"{before.get(name, 0):.1f} -> {after[name]:.1f}" for name in most}
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +165,8 @@ class Load:
         return client.delete(f"/api/v1/artifacts/{made.json()['id']}")
 
     def bad_file(self, client: httpx.Client) -> httpx.Response:
-        sample = next(SAMPLES)
-        url = f"data:{sample.kind}/x;base64,{base64.b64encode(sample.data).decode()}"
-        graph, field = ("image_resize", "image") if sample.kind == "image" else ("transcription", "audio")
-        return client.post(f"/api/v1/graphs/{graph}", json={field: url, "width": 8, "height": 8})
+        url = f"data:image/x;base64,{base64.b64encode(next(PICTURES).data).decode()}"
+        return client.post("/api/v1/graphs/image_resize", json={"image": url, "width": 8, "height": 8})
 
     def bad_json(self, client: httpx.Client) -> httpx.Response:
         body = '{"messages": [' + "{}," * 20_000 + "{}]}"
@@ -160,7 +176,7 @@ class Load:
         return client.get("/health")
 
 
-SAMPLES = itertools.cycle([sample for sample in corpus() if sample.kind == "image"])
+PICTURES = itertools.cycle([file for file in corpus() if file.kind == "image"])
 
 
 @pytest.mark.timeout(SECONDS + 300)
@@ -171,16 +187,17 @@ def test_a_soak_ends_where_it_began(live: Live) -> None:
     threads = [threading.Thread(target=load.run, daemon=True) for load in loads]
     for thread in threads:
         thread.start()
-    samples: list[tuple[float, Used]] = []
+    samples: list[Sample] = []
     while (since := time.monotonic() - began) < SECONDS:
-        samples.append((since, used(live, folders)))
+        samples.append(sample(live, folders, since))
         time.sleep(SAMPLE_S)
     for thread in threads:
         thread.join(120)
     statuses: Counter[tuple[str, int]] = sum((load.statuses for load in loads), Counter())
     unexpected = [problem for load in loads for problem in load.unexpected]
-    first = middle_of([at for since, at in samples if SETTLED_S <= since <= SETTLED_S + WINDOW_S])
-    last = middle_of([at for since, at in samples if since >= SECONDS - WINDOW_S])
+    settled = [at for at in samples if SETTLED_S <= at.since_s <= SETTLED_S + WINDOW_S]
+    end = [at for at in samples if at.since_s >= SECONDS - WINDOW_S]
+    first, last = middle_of(settled), middle_of(end)
     figures = {
         field.name: (round(before, 1), round(after, 1))
         for field, before, after in zip(fields(Used), astuple(first), astuple(last), strict=True)
@@ -189,6 +206,8 @@ def test_a_soak_ends_where_it_began(live: Live) -> None:
     print(
         f"\nsoak of {SECONDS:.0f} s: {json.dumps(figures)}; {sum(statuses.values())} requests: {json.dumps(requests)}"
     )
+    print(f"grew most: {json.dumps(grown(settled[0].memory_mb, end[-1].memory_mb), indent=1)}")
+    print(f"files that grew most: {json.dumps(grown(settled[0].disk_mb, end[-1].disk_mb), indent=1)}")
     assert unexpected == []
     assert {name for name, _ in statuses} == {kind.__name__ for kind in loads[0].kinds} - {"left_stream"}
     slack = {"handles": 20, "threads": 10, "shared_mb": 20, "disk_mb": 5}  # for what is small at first
@@ -196,7 +215,7 @@ def test_a_soak_ends_where_it_began(live: Live) -> None:
         assert after <= before * GROWTH + slack.get(name, 0), name
 
 
-def middle_of(samples: list[Used]) -> Used:
+def middle_of(samples: list[Sample]) -> Used:
     """The median of each figure."""
-    rows = [astuple(sample) for sample in samples]
+    rows = [astuple(sample.used) for sample in samples]
     return Used(*(statistics.median(values) for values in zip(*rows, strict=True)))
