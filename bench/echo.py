@@ -25,10 +25,10 @@ class Echo(backend.Backend, Language):
         """Pass: the model can always answer."""
 
     async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
-        return Reply(text=messages[-1].content, finish_reason="stop", prompt_tokens=0, completion_tokens=0)
+        return Reply(text=messages[-1].text, finish_reason="stop", prompt_tokens=0, completion_tokens=0)
 
     async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
-        yield Delta(text=messages[-1].content, finish_reason="stop")
+        yield Delta(text=messages[-1].text, finish_reason="stop")
 
 
 class ChainRequest(BaseModel):

@@ -50,7 +50,7 @@ class Sleeper(Echo):
     """An Echo that writes the start of the step to a log and sleeps before it answers, as the work says."""
 
     async def chat(self, messages: list[Message], *, seed: int | None = None, **options: Any) -> Reply:
-        work = Work.model_validate_json(messages[0].content)
+        work = Work.model_validate_json(messages[0].text)
         if work.log:
             with open(work.log, "a") as file:  # noqa: ASYNC230  # one line
                 file.write(f"{seed} {time.time()}\n")

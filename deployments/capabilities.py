@@ -39,13 +39,33 @@ class ChatOptions(TypedDict, total=False):
     refuses it by its name.
     """
 
-    max_tokens: Annotated[int | None, Field(ge=1, le=32_768, description="Longest answer, in tokens")]
+    max_tokens: Annotated[
+        int | None, Field(ge=1, lt=2**31, description="Longest answer, in tokens; else what the context has room for")
+    ]
     temperature: Annotated[
         float | None, Field(ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token")
     ]
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution")]
+    top_k: Annotated[int | None, Field(ge=1, lt=2**31, description="The likeliest tokens, so many, are drawn from")]
+    min_p: Annotated[
+        float | None,
+        Field(ge=0, le=1, allow_inf_nan=False, description="Least probability of a token, relative to the likeliest"),
+    ]
+    presence_penalty: Annotated[
+        float | None,
+        Field(ge=-2, le=2, allow_inf_nan=False, description="Taken from the logit of a token that was written"),
+    ]
+    frequency_penalty: Annotated[
+        float | None,
+        Field(ge=-2, le=2, allow_inf_nan=False, description="Taken from it for each time that it was written"),
+    ]
+    logit_bias: Annotated[
+        dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None,
+        Field(max_length=1024, description="Added to the logits of tokens, by their ids in the model's vocabulary"),
+    ]
     stop: Annotated[
-        list[Annotated[str, Field(max_length=500)]] | None, Field(max_length=4, description="Texts that end the answer")
+        list[Annotated[str, Field(max_length=500)]] | None,
+        Field(max_length=16, description="Texts that end the answer"),
     ]
     seed: Annotated[int | None, Field(ge=0, lt=2**63, description="The same seed gives the same answer")]
     tools: Annotated[list[Tool] | None, Field(max_length=128, description="What the model may ask for")]
@@ -57,7 +77,8 @@ class ChatOptions(TypedDict, total=False):
 
 
 class Language(Protocol):
-    """Reads and writes text."""
+    """Reads and writes text. One that also reads pictures or recordings says so in its docstring; the others refuse
+    them by their place in the messages."""
 
     async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         """Answer a conversation. `temperature` 0 takes the likeliest token each time, `max_tokens` counts new ones.

@@ -1,21 +1,24 @@
 """What goes into a language model and comes out of it: messages, tools, replies and their pieces."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from .errors import ModelUnavailable
+from .errors import InvalidInput, ModelUnavailable
+from .media import Audio, Image
+from .nulls import NullIsAbsent
 from .pieces import at_least_one
+from .unions import by_type
 
 
-class Tool(BaseModel):
+class Tool(NullIsAbsent):
     """Something the caller can do, which a language model may ask for."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="What the model calls it by")
-    description: str = Field(default="", max_length=8_000, description="What it does, for the model to read")
+    description: str = Field(default="", description="What it does, for the model to read")
     parameters: dict[str, Any] = Field(
         default={},
         validate_default=True,
@@ -37,25 +40,75 @@ class Tool(BaseModel):
         return {"type": "object", **(parameters or {"properties": {}, "additionalProperties": False})}
 
 
-class ToolCall(BaseModel):
+class ToolCall(NullIsAbsent):
     """What a language model asks for."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(min_length=1, max_length=256, description="What its answer refers to")
     name: str = Field(max_length=256, description="The tool's")
-    arguments: str = Field(max_length=200_000, description="JSON of an object, as the model wrote it")
+    arguments: str = Field(description="JSON of an object, as the model wrote it")
 
 
-class Message(BaseModel):
+class TextPart(NullIsAbsent):
+    """A text in a message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(NullIsAbsent):
+    """A picture in a message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["image"] = "image"
+    image: Image
+
+
+class AudioPart(NullIsAbsent):
+    """A recording in a message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["audio"] = "audio"
+    audio: Audio
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("(text)")] | Annotated[ImagePart, Tag("(image)")] | Annotated[AudioPart, Tag("(audio)")],
+    by_type("text", "image", "audio"),
+]
+PartType = Literal["text", "image", "audio"]
+Content = Annotated[
+    Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
+    Discriminator(lambda content: "(list)" if isinstance(content, list) else "(string)"),
+]
+PART_NAMES = {"text": "a text", "image": "a picture", "audio": "a recording"}
+
+
+class Message(NullIsAbsent):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "user", "assistant", "tool"] = Field(description="Who speaks; tool: a call's answer")
-    content: str = Field(default="", max_length=32_000, description="What is said")
+    content: Content = Field(default="", description="What is said: a text, or a list of texts, pictures, recordings")
+    name: str | None = Field(default=None, max_length=256, description="Which of several users or assistants speaks")
     tool_calls: list[ToolCall] = Field(default=[], max_length=128, description="What the assistant asked for")
     tool_call_id: str | None = Field(default=None, max_length=256, description="The call that a tool answers")
+
+    @property
+    def parts(self) -> Sequence[TextPart | ImagePart | AudioPart]:
+        """The content as parts, also where it is a text."""
+        return [TextPart(text=self.content)] if isinstance(self.content, str) else self.content
+
+    @property
+    def text(self) -> str:
+        """The texts of the content, one after another."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
     @model_validator(mode="after")
     def _parts_fit_the_role(self) -> "Message":
@@ -66,6 +119,23 @@ class Message(BaseModel):
         if "content" not in self.model_fields_set and not self.tool_calls:
             raise ValueError("content is needed")
         return self
+
+
+def check_parts(messages: Sequence[Message], taken: Collection[PartType]) -> None:
+    """Refuse what a model cannot read.
+
+    Args:
+        taken: the types of parts that the model reads.
+
+    Raises:
+        InvalidInput: a message has a part of another type; names it by its place.
+    """
+    for number, message in enumerate(messages):
+        for place, part in enumerate(message.parts):
+            if part.type not in taken:
+                reads = ", ".join(PART_NAMES[kind] for kind in sorted(taken))
+                what = f"is {PART_NAMES[part.type]}, which this model cannot read; it reads {reads}"
+                raise InvalidInput(f"messages.{number}.content.{place}", what)
 
 
 class Reply(BaseModel):

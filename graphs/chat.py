@@ -1,8 +1,9 @@
 """A conversation with a language model."""
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, FailFast, Field
 
 from deployments.call_options import options_in, with_options
 from deployments.capabilities import ChatOptions, Delta, Language, Message
@@ -11,9 +12,8 @@ from serve_app.graph import graph
 
 @with_options(ChatOptions)
 class ChatRequest(BaseModel):
-    messages: list[Message] = Field(
+    messages: Annotated[list[Message], FailFast()] = Field(
         min_length=1,
-        max_length=200,
         description="The conversation so far, oldest first",
         examples=[[{"role": "user", "content": "What can you do?"}]],
     )

@@ -49,6 +49,7 @@ from deployments.errors import (
     Transient,
     UnsupportedMedia,
 )
+from deployments.unions import without_tags
 
 log = logging.getLogger("ray.serve")
 MAX_ERRORS = 20  # of one request that are answered
@@ -113,6 +114,7 @@ class UnknownName(CallerError):
         names = list(known)
         super().__init__(f"There is no {kind} {clipped(name, MAX_NAME)!r}.{nearest(name, names)}")
         self.args = (kind, name, names)
+        self.kind = kind
 
 
 class NotFound(CallerError):
@@ -275,7 +277,7 @@ def field_errors(error: ValidationError, known: Sequence[str] = ()) -> list[Fiel
     errors: list[FieldError] = []
     items = error.errors(include_url=False, include_input=False, include_context=False)
     for item in items[:MAX_ERRORS]:
-        names = [clipped(str(part), MAX_NAME) for part in item["loc"]]
+        names = [clipped(name, MAX_NAME) for name in without_tags(item["loc"])]
         field = clipped(".".join(names), MAX_DETAIL) or "body"
         detail = clipped(item["msg"], MAX_DETAIL)
         if item["type"] == "extra_forbidden":

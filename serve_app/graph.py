@@ -20,15 +20,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_args, get_origin, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from deployments.capabilities import CAPABILITIES
 from deployments.media import has_media
+from deployments.nulls import without_nulls
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+NULLS: Any = model_validator(mode="before")(cast(Any, classmethod(without_nulls)))  # are absent in every request
 MODELS_FIELD = "models"  # the one field a surface adds to a graph's request
 
 
@@ -78,6 +80,7 @@ class Graph(Generic[P, R]):
                 "__module__": self.request.__module__,
                 "__doc__": self.request.__doc__,
                 "model_config": ConfigDict(extra="forbid"),
+                "nulls": NULLS,
                 "__annotations__": {MODELS_FIELD: choices},
                 MODELS_FIELD: Field(
                     default_factory=choices, description="Models to use instead of the profile's first"

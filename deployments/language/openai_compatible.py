@@ -1,5 +1,6 @@
 """Language models over OpenAI's chat protocol: OpenRouter, OpenAI, Anthropic's compatible endpoint, any vLLM."""
 
+import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal, Unpack
@@ -8,23 +9,25 @@ from pydantic import BaseModel, Field
 
 from ..capabilities import ChatOptions, Delta, Language, Message, Reply, ToolCall
 from ..errors import InvalidInput, ModelUnavailable
+from ..messages import AudioPart, ImagePart, PartType, TextPart
 from ..remote_http import VARIABLE, Blame, Connection, Remote, RemoteOptions
 from .request import LEARNED, LanguageRequest
 from .tools import CHOICES, call_id, described, is_json
 
 PATH = "chat/completions"
-BLAME = Blame(
-    "messages",
-    {name: name for name in ("messages", "temperature", "top_p", "stop", "seed", "max_tokens", "tools", "tool_choice")}
-    | {"max_completion_tokens": "max_tokens", "response_format": "json_schema"},
-)
+PARTS: tuple[PartType, ...] = ("text", "image", "audio")
+AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3"}
+# The names of arguments that a provider's error may be about, in our terms.
+OUR_NAMES = {"max_completion_tokens": "max_tokens", "response_format": "json_schema"}
+BLAME = Blame("messages", {name: name for name in ("messages", *LEARNED)} | OUR_NAMES)
 
 
 class OpenAICompatible(Remote, Language):
     """A model at a provider, by `POST {base_url}/chat/completions` (https://platform.openai.com/docs/api-reference/chat).
 
-    It sends text and takes text and calls of tools: no pictures. What decides them, the seed too, is passed on as it
-    is; how far a provider keeps to a seed, and which of the arguments its model takes, is the provider's. A reply that
+    It sends texts, pictures (as data URLs) and recordings (WAV or MP3), and takes text and calls of tools. What decides
+    them, the seed too, is passed on as it is; how far a provider keeps to a seed, and which of the arguments and parts
+    its model takes, is the provider's. A reply that
     is no JSON though a schema was asked for is an error: some providers leave out what they do not know. Tokens are as
     the provider counts them, 0 where it does not. What a model thinks aloud beside its content is left out. A filter
     that stops the provider in the midst of a reply is an error, not a short reply.
@@ -55,14 +58,14 @@ class OpenAICompatible(Remote, Language):
 
     async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         async with self._connected() as connection:
-            request = LanguageRequest.checked(messages, options, LEARNED)
+            request = LanguageRequest.checked(messages, options, LEARNED, PARTS)
             body = _body(connection.options, request)
             return await connection.ask("POST", PATH, lambda body: _reply(body, request), BLAME, json=body)
 
     async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator closes the connection, at which a provider stops."""
         async with self._connected() as connection:
-            request = LanguageRequest.checked(messages, options, LEARNED)
+            request = LanguageRequest.checked(messages, options, LEARNED, PARTS)
             body = _body(connection.options, request) | {"stream": True}
             if connection.options.usage_in_streams:
                 body["stream_options"] = {"include_usage": True}
@@ -165,6 +168,11 @@ def _body(options: OpenAICompatible.Options, request: LanguageRequest) -> dict[s
         options.max_tokens_name: request.max_tokens or options.max_tokens,
         "temperature": options.temperature if request.temperature is None else request.temperature,
         "top_p": request.top_p or options.top_p,
+        "top_k": request.top_k,
+        "min_p": request.min_p,
+        "presence_penalty": request.presence_penalty or None,
+        "frequency_penalty": request.frequency_penalty or None,
+        "logit_bias": {str(token): bias for token, bias in request.logit_bias.items()} or None,
         "stop": list(request.stop) or None,
         "seed": request.seed,
         "tools": [described(tool) for tool in request.tools] or None,
@@ -175,13 +183,28 @@ def _body(options: OpenAICompatible.Options, request: LanguageRequest) -> dict[s
 
 
 def _sent(message: Message) -> dict[str, Any]:
-    sent: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = message.content if isinstance(message.content, str) else [_sent_part(part) for part in message.parts]
+    sent: dict[str, Any] = {"role": message.role, "content": content}
+    if message.name is not None:
+        sent["name"] = message.name
     if message.tool_calls:
         calls = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in message.tool_calls]
         sent["tool_calls"] = [{"id": made, "type": "function", "function": function} for made, function in calls]
     if message.tool_call_id is not None:
         sent["tool_call_id"] = message.tool_call_id
     return sent
+
+
+def _sent_part(part: TextPart | ImagePart | AudioPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ImagePart):
+        return {"type": "image_url", "image_url": {"url": part.image.url}}
+    kind = AUDIO_FORMATS.get(part.audio.media_type)
+    if kind is None:
+        raise InvalidInput("messages", f"have a recording as {part.audio.media_type}; this model takes WAV and MP3")
+    data = base64.b64encode(part.audio.data).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": kind}}
 
 
 def _reply(body: bytes, request: LanguageRequest) -> Reply:

@@ -126,7 +126,9 @@ def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """
     rendered: list[dict[str, Any]] = []
     for message in messages:
-        turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        turn: dict[str, Any] = {"role": message.role, "content": message.text}
+        if message.name is not None:
+            turn["name"] = message.name
         if message.tool_calls:
             turn["tool_calls"] = [
                 {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}}
@@ -143,7 +145,7 @@ def plain_turns(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict
     rendered: list[dict[str, str]] = []
     answers = False
     for message in messages:
-        content = message.content
+        content = message.text
         if message.tool_calls:
             calls = (json.dumps({"name": call.name, "arguments": _arguments(call)}) for call in message.tool_calls)
             content = "\n".join([content, *calls] if content else calls)

@@ -17,8 +17,19 @@ from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from .held import Held, matcher_tokens
+from .hermes import HermesReading, writes_hermes
 from .reading import Reading, reading
-from .request import LEARNED, LanguageRequest, Sampling, most_tokens, prompt_tokens, sampling
+from .request import (
+    LEARNED,
+    LanguageRequest,
+    Sampling,
+    check_bias,
+    most_characters,
+    most_tokens,
+    offered,
+    prompt_tokens,
+    sampling,
+)
 from .schemas import grammar
 from .writer import Writer
 
@@ -30,9 +41,10 @@ class TransformersLanguage(Backend, Language):
     that comes with weights. Uses the tokenizer's chat template, `role: content` lines where there is none. Each call
     has its own random numbers, so the same seed gives the same text whatever runs beside it. Calls run side by side,
     not in one batch: for many users of a large model take vLLM. Replies are held to a JSON schema token by token, and
-    so are calls of tools that the caller insists on; it knows no model's own way to call one, so `tool_choice` cannot
-    be `auto`, and it takes no adapters. `completion_tokens` counts every token made, the one that ends the reply among
-    them.
+    so are calls of tools that the caller insists on. Tools that the model may leave (`tool_choice` `auto`) are offered
+    through its chat template, and calls are read where that shows Hermes' form of them; without a place for tools in
+    the template it answers with a text. It takes no adapters. `completion_tokens` counts every token made, the one that
+    ends the reply among them.
     """
 
     class Options(BackendOptions):
@@ -45,8 +57,11 @@ class TransformersLanguage(Backend, Language):
         )
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
         threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
-        max_tokens: int = Field(
-            512, ge=1, description="New tokens if the caller names no number; fewer where they do not fit"
+        max_tokens: int | None = Field(
+            None, ge=1, description="New tokens if the caller names no number; all that the context has room for else"
+        )
+        optional_tools: Literal["offered", "left_out"] = Field(
+            "offered", description="Tools that the model may leave: told to it through its chat template, or left out"
         )
         temperature: float | None = Field(None, ge=0, le=2, description="The weights' own by default")
         top_p: float | None = Field(None, gt=0, le=1, description="The weights' own by default")
@@ -67,8 +82,7 @@ class TransformersLanguage(Backend, Language):
 
     async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         engine = self._ready()
-        request = LanguageRequest.checked(messages, options, LEARNED)
-        _check_tools(request)
+        request = _accepted(engine, messages, options)
         texts: list[str] = []
         end = await in_thread(lambda cancelled: _write(engine, request, texts.append, cancelled))
         return Reply(**{**dict(end), "text": "".join(texts)})
@@ -76,8 +90,7 @@ class TransformersLanguage(Backend, Language):
     async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator stops the writing at the next token."""
         engine = self._ready()
-        request = LanguageRequest.checked(messages, options, LEARNED)
-        _check_tools(request)
+        request = _accepted(engine, messages, options)
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
         def emit(text: str) -> None:
@@ -108,9 +121,11 @@ class TransformersLanguage(Backend, Language):
         return self._engine
 
 
-def _check_tools(request: LanguageRequest) -> None:
-    if request.tool_choice == "auto":
-        raise InvalidInput("tools", "are called here only where tool_choice is `required` or a tool's name")
+def _accepted(engine: "_Engine", messages: list[Message], options: ChatOptions) -> LanguageRequest:
+    request = LanguageRequest.checked(messages, options, LEARNED)
+    if engine.options.optional_tools == "left_out" and request.tool_choice == "auto":
+        return request.without_tools()
+    return offered(engine.tokenizer, request)
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,7 @@ class _Engine:
     model: Any
     tokenizer: Any
     context: int  # tokens it can attend to, prompt and reply together
+    most_characters: int  # of a prompt
     ends: frozenset[int]  # tokens that end a reply
     options: TransformersLanguage.Options
 
@@ -127,6 +143,30 @@ class _Engine:
     def held(self) -> Any:
         """The tokens as a grammar holds them."""
         return matcher_tokens(self.tokenizer, self.model.config.get_text_config().vocab_size, self.ends)
+
+
+class _Penalties:
+    """A logits processor that lowers what was written already, and adds the caller's bias.
+
+    Args:
+        prompt: tokens before the reply, which are not penalized.
+    """
+
+    def __init__(self, request: LanguageRequest, prompt: int) -> None:
+        self._presence, self._frequency = request.presence_penalty, request.frequency_penalty
+        self._bias, self._prompt = request.logit_bias, prompt
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        import torch
+
+        scores = scores.float().clone()
+        if self._bias:
+            tokens = torch.tensor(list(self._bias), device=scores.device)
+            scores[:, tokens] += torch.tensor(list(self._bias.values()), device=scores.device)
+        for row, written in enumerate(input_ids[:, self._prompt :]):
+            tokens, counts = written.unique(return_counts=True)
+            scores[row, tokens] -= self._presence + self._frequency * counts
+        return scores
 
 
 class _Sampler:
@@ -137,12 +177,13 @@ class _Sampler:
 
     def __init__(self, how: Sampling, seed: int, device: Any) -> None:
         import torch
-        from transformers import TopKLogitsWarper, TopPLogitsWarper
+        from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
         self._temperature = how.temperature
         self._generator = torch.Generator(device).manual_seed(seed)
         self._cuts: list[Any] = [TopKLogitsWarper(how.top_k)] if how.top_k > 0 else []
         self._cuts += [TopPLogitsWarper(how.top_p)] if how.top_p < 1 else []
+        self._cuts += [MinPLogitsWarper(how.min_p)] if how.min_p > 0 else []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         import torch
@@ -159,21 +200,24 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-    tokens = prompt_tokens(engine.tokenizer, request)
+    tokens = prompt_tokens(engine.tokenizer, request, engine.most_characters)
     prompt, count = torch.tensor([tokens]), len(tokens)
     most = most_tokens(request, engine.options, count, engine.context)
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
-    read = reading(request)
-    writer = Writer(engine.tokenizer, engine.ends, request.stop, most, _emitter(read, emit), cancelled)
+    auto = request.tool_choice == "auto"
+    read = HermesReading(request) if auto and writes_hermes(engine.tokenizer, request) else reading(request)
+    processors = [*_holders(engine, request), *_penalties(engine, request, count), *_samplers(engine, request)]
+    emitter, special = _emitter(read, emit), read.skip_special_tokens
+    writer = Writer(engine.tokenizer, engine.ends, request.stop, most, emitter, cancelled, special)
     try:
         with torch.inference_mode():
             engine.model.generate(
                 prompt.to(engine.model.device),
                 attention_mask=torch.ones_like(prompt, device=engine.model.device),
                 generation_config=config,
-                logits_processor=LogitsProcessorList([*_holders(engine, request), *_samplers(engine, request)]),
+                logits_processor=LogitsProcessorList(processors),
                 stopping_criteria=StoppingCriteriaList([writer]),
             )
     except (RuntimeError, MemoryError) as error:
@@ -205,6 +249,13 @@ def _holders(engine: _Engine, request: LanguageRequest) -> list[Any]:
     if not engine.ends:
         raise InvalidInput(argument, "cannot be kept: these weights have no token that ends a reply")
     return [Held(engine.held, rules)]
+
+
+def _penalties(engine: _Engine, request: LanguageRequest, prompt: int) -> list[Any]:
+    """What changes the logits as the caller wishes, if anything does."""
+    check_bias(request, engine.model.config.get_text_config().vocab_size)
+    wishes = request.presence_penalty or request.frequency_penalty or request.logit_bias
+    return [_Penalties(request, prompt)] if wishes else []
 
 
 def _samplers(engine: _Engine, request: LanguageRequest) -> list[Any]:
@@ -245,4 +296,5 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     listed = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
     text = model.config.get_text_config()
     context = getattr(text, "max_position_embeddings", None) or tokenizer.model_max_length
-    return _Engine(model, tokenizer, int(min(context, 10_000_000)), listed, options)
+    context = int(min(context, 10_000_000))
+    return _Engine(model, tokenizer, context, most_characters(tokenizer, context), listed, options)

@@ -16,8 +16,9 @@ from ..backend import Options as BackendOptions
 from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..errors import InvalidInput, ModelUnavailable
 from ..loads import Loads
+from .hermes import HermesReading, writes_hermes
 from .reading import TOO_COMPLEX, Reading, reading
-from .request import LEARNED, LanguageRequest, most_tokens, prompt_tokens, sampling
+from .request import LEARNED, LanguageRequest, check_bias, most_tokens, offered, prompt_tokens, sampling
 from .schemas import grammar
 from .schemas import text as schema_text
 from .vllm_adapters import FILES as ADAPTER_FILES
@@ -40,8 +41,8 @@ class VLLM(Backend, Language):
     otherwise. `completion_tokens` counts every token made, the one that ends the reply among them.
 
     Replies are held to a JSON schema token by token, and so are calls of tools that the caller insists on, so that any
-    weights can make them. Calls that a model makes as it sees fit are read by `tool_parser`. LoRA `adapters` share the
-    weights: callers with different ones, and with none, are in one batch.
+    weights can make them. Calls that a model makes as it sees fit are read by `tool_parser`, or in Hermes' form. LoRA
+    `adapters` share the weights: callers with different ones, and with none, are in one batch.
 
     Weights that are too large for one GPU are divided among `tensor_parallel_size` of them: those that the replica has
     (the profile's `gpus`), or those of a placement group, which its `placement_group_bundles` ask Serve for.
@@ -73,13 +74,14 @@ class VLLM(Backend, Language):
         enable_prefix_caching: bool = Field(True, description="Read the beginning that prompts have in common once")
         tool_parser: str | None = Field(
             None,
-            description="How these weights write a call of a tool, by vLLM's name, e.g. hermes; for tool_choice auto",
+            description="How these weights write a call of a tool, by vLLM's name; by default Hermes' form is read, "
+            "where the chat template shows it",
         )
         adapters: Annotated[dict[AdapterName, str], Loads(files=ADAPTER_FILES)] = Field(
             {}, description="LoRA adapters: name -> folder, hub name or hub name@commit, in PEFT's layout"
         )
-        max_tokens: int = Field(
-            512, ge=1, description="New tokens if the caller names no number; fewer where they do not fit"
+        max_tokens: int | None = Field(
+            None, ge=1, description="New tokens if the caller names no number; all that the context has room for else"
         )
         temperature: float | None = Field(None, ge=0, le=2, description="The weights' own by default")
         top_p: float | None = Field(None, gt=0, le=1, description="The weights' own by default")
@@ -152,10 +154,11 @@ async def _write(
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     with engine.in_use():
+        request = request if options.tool_parser else offered(engine.tokenizer, request)
         adapter, form, read = chosen(engine.lora, request.adapter), request.form(), _reading(engine, options, request)
         if form:
             await asyncio.to_thread(grammar, *form)  # what is refused here never comes to the engine
-        prompt = await asyncio.to_thread(prompt_tokens, engine.tokenizer, request)
+        prompt = await asyncio.to_thread(prompt_tokens, engine.tokenizer, request, engine.most_characters)
         params = _parameters(engine, options, request, len(prompt), in_pieces)
         params.skip_special_tokens = read.skip_special_tokens
         request_id, written, begun, reason = uuid.uuid4().hex, [], False, None
@@ -212,7 +215,8 @@ def _reading(engine: Engine, options: VLLM.Options, request: LanguageRequest) ->
     if request.tool_choice != "auto":
         return reading(request)
     if options.tool_parser is None:
-        raise InvalidInput("tools", "are called here only where tool_choice is `required` or a tool's name")
+        hermes = writes_hermes(engine.tokenizer, request)
+        return HermesReading(request) if hermes else reading(request)
     return ParsedReading(request, options.tool_parser, engine.llm.get_tokenizer())
 
 
@@ -221,12 +225,17 @@ def _parameters(engine: Engine, options: VLLM.Options, request: LanguageRequest,
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     form = request.form()
+    check_bias(request, engine.llm.model_config.get_vocab_size())
     how = sampling(request, options, engine.generation)
     return SamplingParams(
         max_tokens=most_tokens(request, options, prompt, engine.context),
         temperature=how.temperature,
         top_p=how.top_p,
         top_k=how.top_k,
+        min_p=how.min_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=request.logit_bias or None,
         stop=list(request.stop),
         seed=request.seed,  # None leaves the draw to the engine, which then draws for the whole batch at once
         output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,

@@ -21,6 +21,7 @@ from ..backend import GPU_MEMORY, weights_path
 from ..engine import GIB, is_local
 from ..errors import ModelUnavailable, OutOfMemory
 from ..hub_errors import hub_reason
+from .request import most_characters
 from .vllm_adapters import found_adapters, lora_arguments, lora_requests
 from .vllm_log import TOO_FULL, first_cause, log_into
 
@@ -38,6 +39,7 @@ class Engine:
         self.arguments, self.adapters = arguments, adapters  # as it was asked for
         self.lora: dict[str, Any] = {}  # what a call with each adapter carries
         self.context: int = llm.model_config.max_model_len  # tokens it can attend to, prompt and reply together
+        self.most_characters = most_characters(tokenizer, self.context)  # of a prompt
         self._guard = _guard([process.pid for process in llm.engine_core.resources.engine_manager.processes])
         self._calls = 0
         self._retired = False

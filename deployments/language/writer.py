@@ -23,11 +23,12 @@ class Writer:
         most: int,  # tokens
         emit: Callable[[str], None],
         cancelled: threading.Event,
+        skip_special_tokens: bool = True,
     ) -> None:
         self.tokens: list[int] = []
         self.finish_reason: Literal["stop", "length"] | None = None
         self._tokenizer, self._ends, self._stop, self._most = tokenizer, ends, stop, most
-        self._emit, self._cancelled = emit, cancelled
+        self._emit, self._cancelled, self._skip = emit, cancelled, skip_special_tokens
         self._prefix = self._read = 0  # tokens[prefix:read] are written; they give what follows its leading space
         self._held = ""  # text that may be the beginning of a stop text
 
@@ -71,7 +72,7 @@ class Writer:
             self._emit(certain)
 
     def _decode(self, tokens: list[int]) -> str:
-        return self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self._tokenizer.decode(tokens, skip_special_tokens=self._skip, clean_up_tokenization_spaces=False)
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from deployments.errors import InvalidInput, MedleyError, Transient
+from deployments.errors import InvalidInput, MedleyError, PromptTooLong, Transient
 
-from ..errors import MAX_DETAIL, InvalidRequest, JobFailed, clipped, problem
+from ..errors import MAX_DETAIL, InvalidRequest, JobFailed, UnknownName, clipped, problem
 
 
 def error_response(error: MedleyError, path: str, request_id: str) -> JSONResponse:
@@ -28,8 +28,17 @@ def openai_error(error: MedleyError) -> tuple[int, dict[str, Any]]:
         kind = "authentication_error"
     status = 400 if error.status == 422 else error.status
     return status, {
-        "error": {"message": clipped(str(error), MAX_DETAIL), "type": kind, "param": param, "code": error.type}
+        "error": {"message": clipped(str(error), MAX_DETAIL), "type": kind, "param": param, "code": _code_of(error)}
     }
+
+
+def _code_of(error: MedleyError) -> str:
+    """The code: OpenAI's where its clients look for one, else ours."""
+    if isinstance(error, PromptTooLong):
+        return "context_length_exceeded"
+    if isinstance(error, UnknownName) and error.kind.endswith("model"):
+        return "model_not_found"
+    return error.type
 
 
 def _field_of(error: MedleyError) -> str | None:

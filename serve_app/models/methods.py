@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.call_options import parameters_of
-from deployments.media import has_media
+from deployments.media import Media
 from deployments.pieces import whole_of
 
 
@@ -17,7 +17,7 @@ class Method:
     """The signature of one method of a capability, as far as calling it needs."""
 
     streams: bool  # yields instead of returning
-    by_reference: bool  # media goes through the object store; small values travel with the call
+    by_reference: bool  # media goes through the object store; other values travel with the call
     returns: Any  # the type of the answer, or of a stream's items
     sampled: bool  # takes a seed: without a seed, two answers differ
     parameters: tuple[str, ...] = ()  # their names in order
@@ -40,12 +40,19 @@ def methods_of(capability: type[Any]) -> dict[str, Method]:
     }
 
 
+def _is_media(annotation: Any) -> bool:
+    """Whether a type is media, or a list of media. A picture within a message travels with the call: most messages have
+    none, and theirs should not wait for the object store."""
+    is_media = isinstance(annotation, type) and issubclass(annotation, Media)
+    return is_media or any(_is_media(part) for part in typing.get_args(annotation))
+
+
 def _method(function: Callable[..., Any]) -> Method:
     parameters, returned = parameters_of(function), typing.get_type_hints(function)["return"]
     streams = not inspect.iscoroutinefunction(function)
     return Method(
         streams=streams,
-        by_reference=any(has_media(hint) for hint in (*parameters.values(), returned)),
+        by_reference=any(_is_media(hint) for hint in (*parameters.values(), returned)),
         returns=typing.get_args(returned)[0] if streams else returned,
         sampled="seed" in parameters,
         parameters=tuple(parameters),

@@ -56,7 +56,7 @@ class Choice:
 def demand_of(arguments: Mapping[str, Any]) -> Demand:
     """The demand of a call: the category of its `prompt` or last message, and its size."""
     messages = arguments.get("messages") or ()
-    text = arguments.get("prompt") or arguments.get("text") or (messages[-1].content if messages else "")
+    text = arguments.get("prompt") or arguments.get("text") or (messages[-1].text if messages else "")
     sizes = [arguments[name] for name in ("width", "height", "max_tokens") if arguments.get(name)]
     return Demand(category_of(text), max(sizes, default=None))
 

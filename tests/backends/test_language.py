@@ -11,13 +11,16 @@ from typing import Any
 import jsonschema
 import pytest
 
+from deployments import BACKENDS
 from deployments.capabilities import Delta, Language, Message, Reply, Tool, ToolCall
-from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory
+from deployments.errors import InvalidInput, ModelUnavailable, OutOfMemory, PromptTooLong
 from deployments.language.writer import Writer
+from deployments.media import Audio, Image
+from deployments.messages import AudioPart, ImagePart, TextPart
 
 from .harness import offering, other_options, reload_in_flight, seconds_to_stop, unloaded, watch
 from .schemas import ODD
-from .weights import CONTEXT, write_language_model
+from .weights import CONTEXT, write_calling_model, write_language_model
 
 pytestmark = pytest.mark.asyncio
 NAMES = offering(Language)
@@ -48,6 +51,10 @@ TOOLS = [
     Tool(name="now", description="What time it is"),
 ]
 PARIS = ToolCall(id="a1b2c3d4e", name="weather", arguments='{"city": "Paris", "days": 1}')
+PICTURE, RECORDING = Image(b"...", "image/png"), Audio(b"...", "audio/wav")
+MARKS = ("<tool_call>", "</tool_call>")
+# What a model that calls tools writes, token by token; the fourth only begins like a mark.
+PIECES = ["I", " look", " <to", "o.", MARKS[0], '\n{"name": "weather", ', '"arguments": {"city": "Rome"}}\n', MARKS[1]]
 FOLD = {"max_tokens": 60, "temperature": 1.0, "seed": 3}  # a reply with some odd characters in it
 
 
@@ -139,6 +146,12 @@ async def test_a_stop_string_that_is_only_begun_is_delivered_in_the_end(model: A
         ("temperature", {"temperature": -0.1}),
         ("top_p", {"top_p": 0}),
         ("top_p", {"top_p": float("nan")}),
+        ("top_k", {"top_k": 0}),
+        ("min_p", {"min_p": float("nan")}),
+        ("presence_penalty", {"presence_penalty": 2.1}),
+        ("frequency_penalty", {"frequency_penalty": float("nan")}),
+        ("logit_bias", {"logit_bias": {"one": 1}}),
+        ("logit_bias", {"logit_bias": {"1": 101}}),
         ("stop", {"stop": [""]}),
         ("stop", {"stop": ["x"] * 99}),
         ("json_schema", {"json_schema": {"type": "strin"}}),
@@ -205,17 +218,15 @@ async def test_tools_that_may_not_be_called_are_as_none(model: Any) -> None:
     assert await model.chat(HI, max_tokens=20, temperature=0, tools=TOOLS, tool_choice="none") == plain
 
 
-async def test_tools_are_told_and_left_to_the_model_or_refused_by_name(model: Any) -> None:
-    plain = await model.chat([*HI, Message(role="user", content="weather?")], max_tokens=30, temperature=0)
-    try:
-        reply = await model.chat(
-            [*HI, Message(role="user", content="weather?")], max_tokens=30, temperature=0, tools=TOOLS
-        )
-    except InvalidInput as refused:
-        assert refused.field == "tools"
-    else:
+async def test_tools_are_left_to_the_model_and_never_a_refusal(model: Any) -> None:
+    asks = [*HI, Message(role="user", content="weather?")]
+    plain = await model.chat(asks, max_tokens=30, temperature=0)
+    reply = await model.chat(asks, max_tokens=30, temperature=0, tools=TOOLS)
+    if reply.tool_calls:
         assert [call.name for call in reply.tool_calls] == ["weather"]
         assert reply.prompt_tokens > plain.prompt_tokens
+    else:  # the chat template has no place for tools
+        assert reply == plain
 
 
 async def test_a_tools_answer_is_read(model: Any) -> None:
@@ -260,8 +271,63 @@ async def test_an_odd_schema_is_kept_or_refused_and_the_engine_goes_on(name: str
 
 @pytest.mark.parametrize("name", OF_WEIGHTS)
 async def test_too_long_a_conversation_is_told_its_counts(name: str, load: Any) -> None:
-    with pytest.raises(InvalidInput, match=rf"make 50\d\d tokens; this model takes {CONTEXT}"):
+    with pytest.raises(InvalidInput, match=rf"make 50\d\d tokens; .* length is {CONTEXT} tokens"):
         await load(name).chat([Message(role="user", content="x" * 5000)])
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_far_too_long_a_conversation_is_refused_unread(
+    name: str, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(name)
+    monkeypatch.setattr(type(model._engine.tokenizer), "apply_chat_template", None)
+    with pytest.raises(PromptTooLong, match=r"6,000,000 characters"):
+        await model.chat([Message(role="user", content="x" * 6_000_000)])
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_a_bias_decides_between_tokens_and_is_for_tokens_that_there_are(name: str, load: Any) -> None:
+    model = load(name)
+    token = model._engine.tokenizer("q").input_ids[0]
+    how: dict[str, Any] = {"max_tokens": 6, "temperature": 0}
+    assert (await model.chat(HI, **how, logit_bias={str(token): 100})).text == "q" * 6
+    with pytest.raises(InvalidInput, match=r"logit_bias: names token 999999"):
+        await model.chat(HI, **how, logit_bias={"999999": 1})
+
+
+@pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_a_penalty_is_for_what_was_written(name: str, penalty: str, load: Any) -> None:
+    model = load(name)
+    tokens = [str(model._engine.tokenizer(letter).input_ids[0]) for letter in "qz"]
+    bias = {tokens[0]: 100, tokens[1]: 99}
+    how: dict[str, Any] = {"max_tokens": 6, "temperature": 0, "logit_bias": bias}
+    plain, changed = await model.chat(HI, **how), await model.chat(HI, **how, **{penalty: 2})
+    assert plain.text == "q" * 6
+    assert changed.text.startswith("qz") and changed.completion_tokens == 6
+
+
+@pytest.mark.parametrize("sampling", [{"top_k": 1}, {"min_p": 1}])
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_a_draw_from_the_likeliest_token_alone_is_that(name: str, sampling: dict[str, Any], load: Any) -> None:
+    greedy = await load(name).chat(HI, max_tokens=12, temperature=0)
+    assert await load(name).chat(HI, max_tokens=12, temperature=2, seed=5, **sampling) == greedy
+
+
+@pytest.mark.parametrize("part", [ImagePart(image=PICTURE), AudioPart(audio=RECORDING)], ids=["picture", "recording"])
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_what_the_model_cannot_read_is_refused_by_its_place(name: str, part: Any, load: Any) -> None:
+    asks = [*HI, Message(role="user", content=[TextPart(text="What is this?"), part])]
+    with pytest.raises(InvalidInput, match=rf"messages.{len(HI)}.content.1: is a .* cannot read"):
+        await load(name).chat(asks)
+
+
+@pytest.mark.parametrize("name", OF_WEIGHTS)
+async def test_texts_in_parts_are_one_text(name: str, load: Any) -> None:
+    how: dict[str, Any] = {"max_tokens": 6, "temperature": 0}
+    parts = [TextPart(text="Good "), TextPart(text="day")]
+    whole = await load(name).chat([Message(role="user", content="Good day")], **how)
+    assert await load(name).chat([Message(role="user", content=parts)], **how) == whole
 
 
 @pytest.mark.parametrize("name", OF_WEIGHTS)
@@ -308,6 +374,27 @@ async def test_other_weights_do_not_disturb_a_call_in_flight(
 
 class TestTransformers:
     """What only the transformers backend promises."""
+
+    async def test_without_a_limit_a_reply_has_the_rest_of_the_context(self, tmp_path: Path) -> None:
+        folder, model = write_language_model(tmp_path), unloaded("transformers")
+        await model.reconfigure(BACKENDS["transformers"].Options(weights=str(folder)))
+        reply = await model.chat([Message(role="user", content="x" * (CONTEXT - 700))], temperature=0)
+        assert (reply.prompt_tokens + reply.completion_tokens, reply.finish_reason) == (CONTEXT, "length")
+
+    @pytest.mark.parametrize("special", [(), MARKS], ids=["marks-are-text", "marks-are-special"])
+    async def test_a_call_of_the_models_own_is_read(self, special: tuple[str, ...], tmp_path: Path) -> None:
+        folder, model = write_calling_model(tmp_path, PIECES, special), unloaded("transformers")
+        await model.reconfigure(BACKENDS["transformers"].Options(weights=str(folder)))
+        reply = await model.chat(HI, temperature=0, tools=TOOLS)
+        assert (reply.text, reply.finish_reason) == ("I look <too.", "tool_calls")
+        assert [(call.name, json.loads(call.arguments)) for call in reply.tool_calls] == [("weather", {"city": "Rome"})]
+        deltas = [delta async for delta in model.stream(HI, temperature=0, tools=TOOLS)]
+        assert Delta.join(deltas) == reply
+        assert len(deltas) > 2 and not any(delta.tool_calls for delta in deltas[:-1])
+        plain = await model.chat(HI, temperature=0)
+        assert plain.tool_calls == [] and plain.prompt_tokens < reply.prompt_tokens
+        await model.reconfigure(BACKENDS["transformers"].Options(weights=str(folder), optional_tools="left_out"))
+        assert await model.chat(HI, temperature=0, tools=TOOLS) == plain
 
     async def test_an_end_token_finishes_with_stop_and_is_counted(self, load: Any, monkeypatch: Any) -> None:
         model = load("transformers")

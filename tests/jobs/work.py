@@ -69,8 +69,8 @@ class Scribe(Language, TextToImage):
                 file.write(what + "\n")
 
     async def chat(self, messages: list[Message], **options: Any) -> Reply:
-        await self._called(messages[-1].content)
-        return Reply(text=messages[-1].content.upper(), finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+        await self._called(messages[-1].text)
+        return Reply(text=messages[-1].text.upper(), finish_reason="stop", prompt_tokens=1, completion_tokens=1)
 
     async def stream(self, messages: list[Message], **options: Any) -> AsyncIterator[Delta]:
         reply = await self.chat(messages)

@@ -293,7 +293,7 @@ async def test_speech_to_image_paints_what_was_heard() -> None:
     request = SpeechToImageRequest(audio=RECORDING, style="ink", seed=7)
     result = await speech_to_image(request, ears=Ears(" a circle "), writer=writer, painter=painter)
     assert (result.transcript, result.prompt, result.image) == ("a circle", "A glowing circle.", PICTURE)
-    assert writer.heard[0][0].content.endswith("a circle Style: ink")
+    assert writer.heard[0][0].text.endswith("a circle Style: ink")
     assert (painter.prompts, painter.seeds) == (["A glowing circle."], [7])
 
 

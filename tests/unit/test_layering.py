@@ -147,10 +147,12 @@ def test_the_service_names_no_backend() -> None:
                 "hub_errors",
                 "loads",
                 "media",
+                "nulls",
                 "pieces",
                 "pixels",
                 "progress",
                 "prompt_category",
+                "unions",
                 "provider_tasks",
                 "retry_after",
             )

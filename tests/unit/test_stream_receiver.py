@@ -45,7 +45,7 @@ class Speller(Language):
 
     async def stream(self, messages: list[Message], **options: Any) -> AsyncIterator[Delta]:
         try:
-            for letter in messages[0].content:
+            for letter in messages[0].text:
                 await asyncio.sleep(0)
                 if letter == ".":
                     await asyncio.Event().wait()
@@ -53,7 +53,7 @@ class Speller(Language):
                     raise InvalidInput("messages", "are loud")
                 yield Delta(text=letter)
         finally:
-            self.ended.append(messages[0].content)
+            self.ended.append(messages[0].text)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
     async def audio_transcriptions(request: Request) -> Response:
         body = await form_body(request, Transcription, "recording as `file`")
         words = "word" in body.timestamp_granularities
-        fields = {"audio": body.file, "language": body.language, "word_times": words}
+        fields: dict[str, Any] = {"audio": body.file, "language": body.language, "word_times": words}
         with names(TRANSCRIPTION_NAMES):
             run = await prepare(request, service, transcription, "ears", body.model, streams=body.stream, **fields)
             if body.stream:
@@ -96,7 +96,12 @@ def add_speech(routes: APIRouter, service: Service) -> None:
         """The file, streamed as it is spoken if the model can stream; a WAV only with `stream_format`, since its header
         states its length. With `stream_format` `sse`, events with pieces of the file in base64."""
         body = await read_json(request, SpeechCreation, *text_limit)
-        fields = {"text": body.input, "voice": body.voice, "speed": body.speed, "format": body.response_format}
+        fields: dict[str, Any] = {
+            "text": body.input,
+            "voice": body.voice,
+            "speed": body.speed,
+            "format": body.response_format,
+        }
         streams = body.stream_format is not None or body.response_format != "wav"
         with names(SPEECH_NAMES):
             run = await prepare(request, service, speech, "voice", body.model, streams=streams, **fields)

@@ -22,7 +22,8 @@ from ...sync_run import SyncRun
 from .chat_body import ChatCompletion
 from .shared import body_event, described, names, prepare
 
-OPENAI_NAMES = {"json_schema": "response_format", "adapter": "model"}  # of the chat graph's fields
+# Of the chat graph's fields
+OPENAI_NAMES = {"json_schema": "response_format", "adapter": "model", "image": "image_url", "audio": "input_audio"}
 
 
 ANSWER = answer_in("The reply, or with `stream` its chunks", {JSON: ref("ChatCompletion"), SSE: TEXT})
@@ -30,16 +31,18 @@ CHAT = described(ChatCompletion, {200: ANSWER})
 
 
 def add(routes: APIRouter, service: Service) -> None:
-    text_limit = service.config.gateway.body_limit(holds_media=False)
+    limit = service.config.gateway.body_limit(holds_media=True)
     chat = service.graph("chat")
 
     @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=CHAT)
     async def chat_completions(request: Request) -> Response:
-        body = await read_json(request, ChatCompletion, *text_limit)
+        body = await read_json(request, ChatCompletion, *limit)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon
-        fields = {**body.fields(), "adapter": adapter or None}
+        fields: dict[str, Any] = {**body.fields(), "adapter": adapter or None}
         with names(OPENAI_NAMES):
-            run = await prepare(request, service, chat, "writer", model, streams=body.stream, **fields)
+            run = await prepare(
+                request, service, chat, "writer", model, streams=body.stream, holds_media=body.holds_media, **fields
+            )
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         if body.stream:
             return await begun(_chunks(run, adapter, {**head, "object": "chat.completion.chunk"}, body))

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deployments.errors import InvalidInput, MedleyError, UnsupportedMedia
+from deployments.nulls import NullIsAbsent
 
 from ....config.schema import AUTO
 from ....errors import FieldError, InvalidRequest, invalid_request
@@ -28,6 +29,12 @@ FORM = "multipart/form-data"
 DEFAULT_MODEL = "default"  # the profile's first model of the capability
 
 
+class OpenAIBody(NullIsAbsent):
+    """A part of a body of OpenAI's API. Nothing is dropped in silence: what is not a field here is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 async def prepare(
     request: Request,
     service: Service,
@@ -36,6 +43,7 @@ async def prepare(
     model: str,
     *,
     streams: bool = False,
+    holds_media: bool = True,
     **fields: Any,
 ) -> SyncRun:
     """A run of a graph with a named model, for the caller of a request.
@@ -43,21 +51,25 @@ async def prepare(
     Args:
         parameter: the parameter of the graph that `model` is for.
         streams: whether the client follows the pieces.
+        holds_media: whether these fields hold media, which take a while to open.
         fields: the fields of the graph's request.
     """
     named = {} if model == DEFAULT_MODEL else {parameter: model}
     if named and model != AUTO:
         service.models.named(model, graph.capabilities[parameter])
 
+    context: dict[str, Any] = {"limits": service.config.gateway.limits}
+    if graph.takes_media:
+        context["artifacts"] = service.jobs.artifacts.opener(request.scope["identity"].user)
+
     def validated() -> BaseModel:
-        context = {"limits": service.config.gateway.limits}
         return graph.call.model_validate({**fields, MODELS_FIELD: named}, context=context)
 
     try:
         # Opening media takes a while: not on the event loop.
-        call = await in_parsing_pool(validated) if graph.takes_media else validated()
+        call = await in_parsing_pool(validated) if holds_media else validated()
     except ValidationError as error:
-        raise invalid_request(error) from None
+        raise invalid_request(error, graph.fields) from None
     options = RunOptions(timeout_s=service.config.gateway.run_timeout_s)
     return SyncRun(service.jobs, graph, call, request.scope["identity"], options, streams)
 
@@ -87,8 +99,7 @@ def names(renamed: dict[str, str]) -> Generator[None, None, None]:
 
 def _renamed(error: MedleyError, names: dict[str, str]) -> MedleyError:
     def renamed(field: str) -> str:
-        first, dot, rest = field.partition(".")
-        return names.get(first, first) + dot + rest
+        return ".".join(names.get(part, part) for part in field.split("."))
 
     if isinstance(error, InvalidRequest):
         return InvalidRequest([FieldError(renamed(e.field), e.detail, e.code) for e in error.errors])
