@@ -325,7 +325,7 @@ async def test_what_the_model_cannot_read_is_refused_by_its_place(name: str, par
 @pytest.mark.parametrize("name", OF_WEIGHTS)
 async def test_texts_in_parts_are_one_text(name: str, load: Any) -> None:
     how: dict[str, Any] = {"max_tokens": 6, "temperature": 0}
-    parts = [TextPart(text="Good "), TextPart(text="day")]
+    parts: list[Any] = [TextPart(text="Good "), TextPart(text="day")]
     whole = await load(name).chat([Message(role="user", content="Good day")], **how)
     assert await load(name).chat([Message(role="user", content=parts)], **how) == whole
 
