@@ -52,6 +52,7 @@ def paint(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/images/generations", json={"model": "painter", "prompt": "a red circle"})
 
 
+@pytest.mark.slow
 def test_they_take_turns_and_are_never_on_it_together(one_card: Live) -> None:
     plan = one_card.medley("plan", str(Path(one_card.state.profile)))
     assert plan.returncode == 0 and "in turns with others" in plan.stdout, plan.stdout + plan.stderr

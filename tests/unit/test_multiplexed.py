@@ -204,6 +204,7 @@ async def test_a_failed_call_holds_nothing_and_a_sick_model_is_told() -> None:
         await said(replica, "x")
 
 
+@pytest.mark.slow
 def test_memory_of_real_weights_comes_back(tmp_path: Path) -> None:
     """Resident memory of a process of its own, with a small host and two sharers of some 100 MB."""
     done = subprocess.run(

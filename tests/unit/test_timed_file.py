@@ -247,6 +247,7 @@ def test_a_rate_that_is_none_of_sound_is_refused(rate: int) -> None:
         heard(data)
 
 
+@pytest.mark.slow
 def test_more_than_an_hour_is_not_decoded() -> None:
     with pytest.raises(InvalidInput, match="longer than the 3600 s"):
         heard(recordings.false_times("matroska", 1.01))

@@ -111,6 +111,7 @@ def test_pickles_alone_are_not_fetched(tmp_path: Path) -> None:
     assert fetched == []
 
 
+@pytest.mark.slow
 def test_a_folder_or_bucket_is_copied_to_the_weights_folder_where_models_look_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +311,7 @@ def _chosen(paths: list[str], said: Named) -> set[str]:
     return {file.name for file in chosen([File(path, 1, None) for path in paths], weights)}
 
 
+@pytest.mark.slow
 def test_what_is_fetched_without_a_pinned_revision_is_there_offline_too(tmp_path: Path) -> None:
     with hub({"org/model": REPOSITORY}) as (url, _):
         assert pull(profile(tmp_path, None), tmp_path / "home", url).returncode == 0
