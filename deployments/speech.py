@@ -23,6 +23,10 @@ class Segment(BaseModel):
     end: float = Field(description="Seconds from the beginning")
     text: str
     words: list[Word] = Field(default=[], description="Where asked for")
+    tokens: list[int] = Field(default=[], description="The model's own, where it has some")
+    temperature: float | None = Field(default=None, description="At which the text was drawn, where the model says so")
+    avg_logprob: float | None = Field(default=None, description="Mean log probability of its tokens, where it says so")
+    no_speech_prob: float | None = Field(default=None, description="That nobody speaks, 0 to 1, where it says so")
 
 
 class Transcript(BaseModel):

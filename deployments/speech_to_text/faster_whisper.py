@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 RATE = 16_000  # Hz, of every Whisper
 NEEDED = "model.bin"  # CTranslate2's own format: numbers, no code
 FILES = (NEEDED, "*.json", "*.txt")
+# Languages (BCP 47) that Whisper knows by another tag: macrolanguages, and tags that have been replaced.
+WHISPERS = {"nb": "no", "cmn": "zh", "fil": "tl", "jv": "jw", "iw": "he", "in": "id", "ji": "yi"}
+TAGS = {"jw": "jv"}  # of Whisper's languages, where its own is no longer valid
 
 
 class FasterWhisper(Backend, SpeechToText):
@@ -125,7 +128,8 @@ def _call(engine: _Engine, language: str | None, translate: bool, word_times: bo
     Raises:
         InvalidInput: the model does not understand the language.
     """
-    chosen = language and language.replace("_", "-").split("-")[0].lower()
+    tag = (language or "").replace("_", "-").split("-")[0].lower()
+    chosen = WHISPERS.get(tag, tag) or None
     if chosen and chosen not in engine.languages:
         known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
         raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
@@ -161,7 +165,8 @@ class _Heard:
         how = {"batch_size": options.batch, "beam_size": options.beam, "temperature": 0.0, "without_timestamps": False}
         try:
             heard, about = engine.reader.pipeline(caller).transcribe(samples, **{**how, **call})
-            self._language = self._language or about.language
+            spoken: str = about.language
+            self._language = self._language or TAGS.get(spoken, spoken)
             for segment in heard:
                 if caller.cancelled.is_set():
                     raise CancelledError
@@ -170,7 +175,16 @@ class _Heard:
                         Word(start=self._at(word.start), end=self._at(word.end), text=word.word.strip())
                         for word in segment.words or ()
                     ]
-                    yield Segment(start=self._at(segment.start), end=self._at(segment.end), text=text, words=words)
+                    yield Segment(
+                        start=self._at(segment.start),
+                        end=self._at(segment.end),
+                        text=text,
+                        words=words,
+                        tokens=segment.tokens,
+                        temperature=segment.temperature,
+                        avg_logprob=segment.avg_logprob,
+                        no_speech_prob=segment.no_speech_prob,
+                    )
         except (RuntimeError, MemoryError) as error:
             raise failure(error, "faster-whisper failed") from None
 

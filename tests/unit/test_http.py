@@ -232,7 +232,7 @@ async def test_an_unknown_model_is_404_in_both_apis(client: httpx.AsyncClient) -
     answer = await client.post("/api/v1/graphs/chat", json={**HELLO, "models": {"writer": "writter"}})
     assert "'writer'" in refused(answer, 404)["detail"]
     answer = await client.post("/v1/chat/completions", json={**HELLO, "model": "painter"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not-found")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
     assert (await client.get("/v1/models/painter")).json()["id"] == "painter"
 
 

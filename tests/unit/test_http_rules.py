@@ -390,4 +390,4 @@ async def test_models_are_marked_and_every_name_that_is_taken_is_retrievable(cli
         assert (answer["id"], answer["object"], answer["capabilities"]) == (name, "model", capabilities)
     for name in ("nobody", "ears:support", "nobody:support", "Default"):
         answer = await client.get(f"/v1/models/{name}")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not-found")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

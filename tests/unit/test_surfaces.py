@@ -70,7 +70,7 @@ def body_of(found: Graph[..., Any]) -> dict[str, Any]:
     body = example(found.request)
     for name in body:
         annotation = found.request.model_fields[name].annotation
-        if has_media(annotation):
+        if has_media(annotation) and name != "messages":  # which may be texts
             body[name] = (RECORDING if annotation is Audio else PICTURE).url
     if "mask" in found.request.model_fields:
         body["mask"] = PICTURE.url

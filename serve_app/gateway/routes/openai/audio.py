@@ -1,15 +1,16 @@
 """OpenAI's audio routes: transcription, translation and speech."""
 
 import base64
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from deployments.capabilities import AudioFormat, Transcript
+from deployments.capabilities import AudioFormat, Segment, Transcript
 from deployments.errors import MedleyError
 from deployments.media import Audio
 
@@ -19,23 +20,26 @@ from ...openapi_parts import BINARY, JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun
 from ...service import Service
 from ...sync_run import SyncRun
-from .shared import DEFAULT_MODEL, FORM, body_event, described, form_body, names, prepare
+from .shared import DEFAULT_MODEL, FORM, OpenAIBody, body_event, described, form_body, names, prepare
 from .subtitles import srt, vtt
 
 
-class Translation(BaseModel):
+class Translation(OpenAIBody):
     file: bytes
     model: str = DEFAULT_MODEL
     response_format: Literal["json", "text", "srt", "vtt", "verbose_json"] = "json"
+    prompt: Literal[""] = Field("", description="Models here take no text that came before")
+    temperature: Literal[0] = Field(0, description="Nothing is drawn: the same recording gives the same transcript")
 
 
 class Transcription(Translation):
     language: str | None = None
     timestamp_granularities: list[Literal["word", "segment"]] = Field(default=["segment"], max_length=2)
     stream: bool = False
+    chunking_strategy: Literal["auto"] = Field("auto", description="Each model cuts a recording as it needs")
 
 
-class SpeechCreation(BaseModel):
+class SpeechCreation(OpenAIBody):
     model: str = DEFAULT_MODEL
     input: str
     voice: str | None = None
@@ -161,13 +165,28 @@ async def _transcript_events(run: SyncRun) -> AsyncGenerator[str]:
         yield body_event(openai_error(error)[1])
 
 
+def _segment(index: int, segment: Segment) -> dict[str, Any]:
+    """A segment with every field that clients require; 0 where the model does not say."""
+    text = segment.text.encode()
+    return {
+        "id": index,
+        "seek": round(segment.start * 100),  # in frames of 10 ms
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": segment.tokens,
+        "temperature": segment.temperature or 0.0,
+        "avg_logprob": segment.avg_logprob or 0.0,
+        "compression_ratio": len(text) / len(zlib.compress(text)),  # as Whisper has it
+        "no_speech_prob": segment.no_speech_prob or 0.0,
+    }
+
+
 def _transcript(transcript: Transcript, form: str, task: str) -> Response:
     if form == "json":
         return JSONResponse({"text": transcript.text})
     if form == "verbose_json":
-        segments = [
-            {"id": index, **segment.model_dump(exclude={"words"})} for index, segment in enumerate(transcript.segments)
-        ]
+        segments = [_segment(index, segment) for index, segment in enumerate(transcript.segments)]
         words = [
             {"word": word.text, "start": word.start, "end": word.end}
             for segment in transcript.segments
