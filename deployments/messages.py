@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from .errors import InvalidInput, ModelUnavailable
+from .errors import BeyondModel, ModelUnavailable
 from .media import Audio, Image
 from .nulls import NullIsAbsent
 from .pieces import at_least_one
@@ -128,14 +128,14 @@ def check_parts(messages: Sequence[Message], taken: Collection[PartType]) -> Non
         taken: the types of parts that the model reads.
 
     Raises:
-        InvalidInput: a message has a part of another type; names it by its place.
+        BeyondModel: a message has a part of another type; names it by its place.
     """
     for number, message in enumerate(messages):
         for place, part in enumerate(message.parts):
             if part.type not in taken:
                 reads = ", ".join(PART_NAMES[kind] for kind in sorted(taken))
                 what = f"is {PART_NAMES[part.type]}, which this model cannot read; it reads {reads}"
-                raise InvalidInput(f"messages.{number}.content.{place}", what)
+                raise BeyondModel(f"messages.{number}.content.{place}", what)
 
 
 class Reply(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.errors import MedleyError, ModelUnavailable
+from deployments.errors import BeyondModel, MedleyError, ModelUnavailable
 from deployments.progress import Progress
 from deployments.provider_tasks import TaskCreated
 
@@ -214,7 +214,7 @@ class Steps:
                         return
                 if fault.counts:
                     self.breaker.failed(model.name, call.method)
-            raise ModelUnavailable(fault.reason)
+            raise fault.refusal or ModelUnavailable(fault.reason)
         except BaseException as error:
             self._finish(step, error)
             raise
@@ -351,11 +351,13 @@ def _cancel(response: Any) -> None:
 
 
 class _Fault(NamedTuple):
-    """The reason why a model did not answer, whether another replica may, and whether it counts against the model."""
+    """The reason why a model did not answer, whether another replica may, whether it counts against the model, and the
+    error if it is the request that is beyond the model."""
 
     reason: str
     lost: bool = False
     counts: bool = True
+    refusal: BeyondModel | None = None
 
 
 def cause_of(error: Exception) -> Exception:
@@ -381,6 +383,8 @@ def _fault(error: Exception, model: Model) -> _Fault:
         return _Fault(f"{model.name}: {cause.detail}", lost=True)
     if isinstance(cause, ModelUnavailable):
         return _Fault(f"{model.name}: {cause.detail}")
+    if isinstance(cause, BeyondModel):
+        return _Fault(f"{model.name}: {cause.detail}", counts=False, refusal=cause)
     if isinstance(cause, MedleyError):
         raise cause from None
     log.error("model %s failed", model.name, exc_info=error)

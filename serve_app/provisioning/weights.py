@@ -53,7 +53,7 @@ def named(profile: Profile) -> list[Weights]:
     Raises:
         InvalidConfig: a model needs an option for its weights, and has none.
     """
-    weights = list[Weights]()
+    weights, packaged = list[Weights](), {weights.name for weights in profile.app.weights}
     for model in profile.app.models:
         try:
             options = load_backend(model.backend).Options.model_validate(profile.options.get(model.name, {}))
@@ -63,7 +63,7 @@ def named(profile: Profile) -> list[Weights]:
         weights += [
             Weights(model.name, load.name, load.revision, load.variant, load.files, load.only)
             for load in named_by(options)
-            if _on_the_hub(load.name)
+            if _on_the_hub(load.name) and load.name not in packaged
         ]
     return weights
 
@@ -158,7 +158,7 @@ def verify(folder: Path, expected: Mapping[str, File] | None = None) -> None:
             raise BadWeights(
                 f"{path} has {path.stat().st_size:,} bytes instead of {file.size:,}; delete it and pull again"
             )
-        if file.sha256 and _digest(path) != file.sha256:
+        if file.sha256 and digest(path) != file.sha256:
             raise BadWeights(f"{path} is damaged: its SHA-256 is not the one expected; delete it and pull again")
     for path in sorted(folder.rglob("*.safetensors")):
         _check_header(path)
@@ -183,9 +183,10 @@ def _check_header(path: Path) -> None:
         raise BadWeights(f"{path} is cut off or not a safetensors file; delete it and pull again")
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+            sha256.update(chunk)
+    return sha256.hexdigest()

@@ -99,6 +99,7 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "mms": lambda voices: {
         "voices": [{"name": one, "language": one, "weights": str(voices / one)} for one in VOICE_TAGS]
     },
+    "moonshine": lambda: {"weights": PULLED["moonshine"]},
     "opencv": lambda: {},
     "palette": lambda: {},
     "pocketsphinx": lambda: {},
@@ -124,6 +125,8 @@ CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a c
 UNTRAINED = frozenset({"depth_anything", "fastsam", "sam2"})  # loaded with random weights: what they find means nothing
 # Backends that are tested in another environment, and the module of their engine.
 ELSEWHERE = {"fastsam": "ultralytics", "vllm": "vllm", "xtts": "TTS"}
+# Backends whose tests need weights that `make test` pulls, and their names in the weights folder.
+PULLED = {"moonshine": "moonshine/tiny-en"}
 # Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
 # test_vllm.py sees end.
 LOADED = dict.fromkeys(
@@ -135,6 +138,7 @@ LOADED = dict.fromkeys(
         "faster_whisper",
         "fastsam",
         "mms",
+        "moonshine",
         "sam2",
         "swin2sr",
         "transformers",
@@ -146,9 +150,11 @@ LOADED = dict.fromkeys(
 
 
 def need(name: str) -> None:
-    """Skip the test where the engine of this backend is not installed."""
+    """Skip the test where the engine of this backend is not installed, or its weights are not there."""
     if name in ELSEWHERE:
         need_module(ELSEWHERE[name])
+    if name in PULLED and not Path(common.weights_path(PULLED[name])).is_dir():
+        pytest.skip(f"the weights {PULLED[name]} are not here: `make test` pulls them")
 
 
 def need_module(name: str) -> None:

@@ -106,7 +106,7 @@ def started(home: Path, profile: Path = STARTER, gpus: int | None = None) -> Ite
     """`medley up --detach`, and `medley down` afterwards; with `gpus`, Ray believes that the machine has so many."""
     port, dashboard_port = free_port(), free_port()
     command_line = Live(f"http://127.0.0.1:{port}", "", home, port)
-    arguments = ["up", "--detach", "--profile", str(profile), "--port", str(port)]
+    arguments = ["up", "--detach", "--no-pull", "--profile", str(profile), "--port", str(port)]
     environment = command_line.environment
     if gpus is not None:
         environment["RAY_OVERRIDE_RESOURCES"] = json.dumps({"GPU": gpus})

@@ -13,7 +13,7 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from deployments.capabilities import Delta, ImageTools, Language, Message, Reply, TextToImage
-from deployments.errors import InvalidInput, MedleyError, ModelUnavailable, OutOfMemory
+from deployments.errors import BeyondModel, InvalidInput, MedleyError, ModelUnavailable, OutOfMemory
 from graphs.image_generation import ImageGenerationRequest, image_generation
 from serve_app import steps as engine
 from serve_app.errors import ModelFailed, RunTimedOut, UnknownName
@@ -275,6 +275,22 @@ async def test_bad_input_is_neither_retried_nor_handed_on(wrap: Callable[..., Ex
     assert type(refused.value) is InvalidInput  # Ray's wrapper is gone
     assert (refused.value.field, refused.value.detail) == ("voice", "there is no such voice")
     assert (len(first.calls), len(second.calls)) == (1, 0)
+
+
+@pytest.mark.parametrize("wrap", [lambda error: error, bare, remote])
+@pytest.mark.parametrize("ask", [chat, stream])
+async def test_what_is_beyond_a_model_is_handed_on_and_does_not_count_against_it(
+    wrap: Callable[..., Exception], ask: Any
+) -> None:
+    fault = wrap(BeyondModel("language", "is 'fr'; this model understands en only"))
+    faults = [fault if ask is chat else [fault] for _ in range(FAILURES + 2)]
+    first, second = ScriptedHandle(*faults), ScriptedHandle(*[["hi"] for _ in range(FAILURES + 1)])
+    table = models(first, second)
+    for _ in range(FAILURES + 1):
+        assert await ask(Calls(table)) == ["hi"]
+    assert len(first.calls) == FAILURES + 1  # its circuit is not open
+    with pytest.raises(BeyondModel, match="language: is 'fr'"):  # nobody else is left
+        await ask(Calls(table, {"writer": "m1"}))
 
 
 @pytest.mark.parametrize("wrap", [lambda error: error, bare, remote])
