@@ -291,16 +291,21 @@ def _start_detached(
             time.sleep(0.2)
 
 
-def _watch(state: "Running", profile: Profile, timeout: float) -> None:
+def _watch(running: "Running", profile: Profile, timeout: float) -> None:
     from ..provisioning import local_cluster as runtime
 
     began = time.monotonic()
+    states: list[DeploymentStatus] = []
     with Live(console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
-        for states in runtime.wait_ready(state, profile, timeout):
+        for states in runtime.wait_ready(running, profile, timeout):
             live.update(_table(states))
     if not console.is_terminal:
-        console.print(_table(runtime.deployment_states(state.dashboard)))
+        console.print(_table(runtime.deployment_states(running.dashboard)))
     console.print(f"Ready after {time.monotonic() - began:.0f} s.")
+    for state in states:
+        if state.status in runtime.FAILED:
+            said = f"Without {state.name}, which could not be started; others of its capability answer. {state.reason}"
+            errors.print(said, style="yellow", soft_wrap=True)
 
 
 def _table(states: "list[DeploymentStatus]") -> Table:

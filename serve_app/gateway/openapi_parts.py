@@ -155,7 +155,17 @@ SCHEMAS: dict[str, Schema] = {
     "Deliveries": page_of("deliveries", "Delivery"),
     "Health": record(
         status=one_of("healthy", "degraded", "unhealthy"),
-        models=listed(record({"message": TEXT}, name=TEXT, capabilities=listed(TEXT), status=TEXT, replicas=WHOLE)),
+        models=listed(
+            record(
+                {"message": TEXT},
+                name=TEXT,
+                capabilities=listed(TEXT),
+                status=TEXT,
+                serves=FLAG,
+                given_up=FLAG,
+                replicas=WHOLE,
+            )
+        ),
     ),
     "Ready": record(ready=FLAG, waiting_for=listed(TEXT)),
     "OpenAIError": record(error=record(message=TEXT, type=TEXT, param=maybe(TEXT), code=maybe(TEXT))),

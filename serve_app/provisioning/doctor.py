@@ -14,9 +14,12 @@ from deployments.backend import STARTER
 from deployments.errors import MedleyError
 
 from ..accounts.keys import KEY_FILE, key_path
+from ..config.profile import STARTER as STARTER_PROFILE
+from ..config.profile import load_profile
 from ..config.settings import Settings
 from ..storage.artifacts import SIGNING_KEY_FILE
 from ..storage.secret_file import private_folder
+from .packaged_weights import missing
 from .ray_environment import haproxy_binary, max_connections, port_is_free, ray_token_path
 
 PACKAGES = {  # packages that the starter profile needs -> their purpose
@@ -46,7 +49,14 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Check everything that `medley up` needs."""
-    return [*_python(), *_packages(), *_machine(settings), *_security(settings), *_service(settings)]
+    return [
+        *_python(),
+        *_packages(),
+        *_pulled(settings),
+        *_machine(settings),
+        *_security(settings),
+        *_service(settings),
+    ]
 
 
 def _finding(good: bool, subject: str, value: str, fix: str, otherwise: Literal["hint", "bad"] = "bad") -> Finding:
@@ -73,6 +83,15 @@ def _packages() -> Iterator[Finding]:
         present = any((STARTER / name / "weights").rglob("*.safetensors"))
         fix = f"python -m deployments.starter.{name}.train --checkpoint .training/{name}"
         yield _finding(present, f"weights of starter-{name}", "present" if present else "missing", fix)
+
+
+def _pulled(settings: Settings) -> Iterator[Finding]:
+    """The starter's weights that come in packages."""
+    for weights in load_profile(STARTER_PROFILE).app.weights:
+        lacking = missing(weights, settings.weights)
+        value = f"{len(lacking)} of {len(weights.files)} files missing" if lacking else "present"
+        fix = "medley models pull starter; until then another model of its capability answers"
+        yield _finding(not lacking, f"weights {weights.name}", value, fix, "hint")
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

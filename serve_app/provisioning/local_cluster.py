@@ -17,7 +17,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ from typing import Any
 import httpx
 
 from deployments.backend import WEIGHTS_FOLDER
+from deployments.capabilities import capabilities_of
 from deployments.errors import MedleyError
 
+from ..config.loading import load_backend
 from ..config.profile import Profile
-from ..config.schema import APPLICATION
+from ..config.schema import APPLICATION, GATEWAY, WORKER
 from ..config.settings import Settings
 from ..errors import StorageUnavailable, reason_of
 from ..models.serve_status import HEALTHY, DeploymentStatus, from_details
@@ -188,25 +190,36 @@ def deployment_states(dashboard: str) -> list[DeploymentStatus]:
 
 
 def wait_ready(state: Running, profile: Profile, timeout_s: float) -> Iterator[list[DeploymentStatus]]:
-    """Yield the deployments' states until all are healthy and the gateway answers.
+    """Yield the deployments' states until all are healthy and the gateway answers. A model that failed is not waited
+    for if others have each of its capabilities.
 
     Raises:
-        MedleyError: a deployment failed, or the time is over; says which and why.
+        MedleyError: a deployment failed that no other can stand in for, or the time is over; says which and why.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         states = deployment_states(state.dashboard)
         yield states
-        failed = [f"{s.name}: {s.reason}" for s in states if s.status in FAILED]
-        if failed:
-            raise MedleyError("Not every model could be started.\n" + "\n".join(failed))
+        failed = {s.name: s.reason for s in states if s.status in FAILED}
+        if failed and not _replaceable(profile, failed):
+            lines = [f"{name}: {reason}" for name, reason in failed.items()]
+            raise MedleyError("Not every model could be started.\n" + "\n".join(lines))
         healthy = {s.name for s in states if s.status == HEALTHY}
-        if healthy >= set(profile.deployments) and _answers(state.url):
+        if healthy >= set(profile.deployments) - set(failed) and _answers(state.url):
             return
         if time.monotonic() > deadline:
-            missing = sorted(set(profile.deployments) - healthy)
+            missing = sorted(set(profile.deployments) - healthy - set(failed))
             raise MedleyError(f"Not ready after {timeout_s:.0f} s; still waiting for {', '.join(missing) or 'HTTP'}.")
         time.sleep(0.5)
+
+
+def _replaceable(profile: Profile, failed: Collection[str]) -> bool:
+    """Whether models of other deployments have every capability of those that failed."""
+    left, lost = set[type[Any]](), set[type[Any]]()
+    for model in profile.app.models:
+        offered = capabilities_of(load_backend(model.backend))
+        (lost if (model.host or model.name) in failed else left).update(offered)
+    return lost <= left and not {GATEWAY, WORKER} & set(failed)
 
 
 def _answers(url: str) -> bool:

@@ -11,8 +11,8 @@ from ..service import Service
 
 
 async def model_rows(service: Service) -> list[dict[str, Any]]:
-    """One row per model: name, capabilities, status (Serve's word), whether it serves, running replicas, message. A
-    multiplexed model has its deployment's status.
+    """One row per model: name, capabilities, status (Serve's word), whether it serves, whether Serve has given up
+    starting it, running replicas, message. A multiplexed model has its deployment's status.
 
     Raises:
         StatusUnavailable: Serve's controller does not answer.
@@ -27,6 +27,7 @@ async def model_rows(service: Service) -> list[dict[str, Any]]:
                 "capabilities": [capability.__name__ for capability in model.capabilities],
                 "status": deployment.status if deployment else "MISSING",
                 "serves": deployment is not None and deployment.serves,
+                "given_up": deployment is not None and deployment.given_up,
                 "replicas": deployment.replicas if deployment else 0,
                 "message": deployment.message if deployment else "",
             }
@@ -67,8 +68,15 @@ def router(service: Service) -> APIRouter:
         ),
     )
     async def get_ready(request: Request) -> JSONResponse:
-        """200 if every model serves (a model scaled to zero counts, since it starts on demand), else 503."""
-        waiting = [model["name"] for model in await model_rows(service) if not model["serves"]]
+        """200 if every model serves (a model scaled to zero counts, since it starts on demand), else 503. A model that
+        could not be started is not waited for if others have each of its capabilities."""
+        models = await model_rows(service)
+        served = {capability for model in models if model["serves"] for capability in model["capabilities"]}
+        waiting = [
+            model["name"]
+            for model in models
+            if not model["serves"] and not (model["given_up"] and served >= set(model["capabilities"]))
+        ]
         if waiting:
             return JSONResponse({"ready": False, "waiting_for": waiting}, 503, {"retry-after": "2"})
         return JSONResponse({"ready": True, "waiting_for": []})
