@@ -31,6 +31,7 @@ PACKAGES = {  # packages that the starter profile needs -> their purpose
     "av": "audio and video",
     "opencv-python-headless": "masks and image tools",
     "pocketsphinx": "speech to text",
+    "onnxruntime": "speech to text",
     "espeakng-loader": "text to speech",
 }
 MIN_MEMORY_GIB, MIN_DISK_GIB, MIN_SHARED_GIB = 6, 5, 0.5

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.audio import decode
 from deployments.media import Audio
+from tests.media.real_speech import words
 
 from .live import Live
-from .samples import Samples, disc, opened
+from .samples import SPOKEN, Samples, disc, opened
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,9 @@ def api(live: Live) -> Iterator[openai.OpenAI]:
 
 def test_models(api: openai.OpenAI) -> None:
     names = [model.id for model in api.models.list()]
-    assert names[:6] == ["starter-writer", "starter-painter", "pocketsphinx", "espeak", "grabcut", "opencv"]
-    assert names[6:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
+    assert names[:5] == ["starter-writer", "starter-painter", "moonshine", "pocketsphinx", "espeak"]
+    assert names[5:7] == ["grabcut", "opencv"]
+    assert names[7:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
     assert api.models.retrieve("espeak").id == "espeak"
     with pytest.raises(openai.NotFoundError, match="espeak"):
         api.models.retrieve("espeek")
@@ -87,7 +89,7 @@ def test_chat_is_held_to_a_json_schema(api: openai.OpenAI) -> None:
     assert Note.model_validate_json(text) == reply.choices[0].message.parsed
 
 
-def test_chat_calls_a_tool_that_is_insisted_on_and_refuses_the_rest_by_name(api: openai.OpenAI) -> None:
+def test_chat_calls_a_tool_that_is_insisted_on_and_answers_where_it_may(api: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": "What is the mood?"}]
     tools = [openai.pydantic_function_tool(Note, name="note", description="Write it down")]
     asked: dict[str, Any] = {"model": "default", "messages": messages, "tools": tools, "temperature": 0}
@@ -97,9 +99,8 @@ def test_chat_calls_a_tool_that_is_insisted_on_and_refuses_the_rest_by_name(api:
     made: Any = reply.message.tool_calls
     assert [call.function.name for call in made] == ["note"]
     Note.model_validate_json(made[0].function.arguments)
-    with pytest.raises(openai.BadRequestError) as caught:
-        api.chat.completions.create(**asked)
-    assert caught.value.param == "tools"
+    free = api.chat.completions.create(**asked).choices[0]  # its template has no place for tools: it answers
+    assert free.finish_reason == "stop" and free.message.content and not free.message.tool_calls
     with pytest.raises(openai.BadRequestError) as caught:
         api.chat.completions.create(model="starter-writer:pirate", messages=messages)  # type: ignore[arg-type]
     assert caught.value.param == "model"
@@ -154,12 +155,12 @@ def test_transcriptions(api: openai.OpenAI, samples: Samples) -> None:
     heard = api.audio.transcriptions.create(model="default", file=recording)
     assert heard.text
     full = api.audio.transcriptions.create(model="pocketsphinx", file=recording, response_format="verbose_json")
-    assert full.text == heard.text
+    assert words(heard.text) == SPOKEN["text"] and "red circle on a blue" in full.text
     assert full.segments and 0.5 < full.duration < 5
     timed = api.audio.transcriptions.create(
         model="default", file=recording, response_format="verbose_json", timestamp_granularities=["word"]
     )
-    assert timed.words and " ".join(word.word for word in timed.words) == heard.text
+    assert timed.words and " ".join(word.word for word in timed.words) == full.text  # PocketSphinx knows their times
     assert 0 < timed.words[0].start < timed.words[-1].end <= full.duration
     assert api.audio.translations.create(model="default", file=recording).text == heard.text  # it was English
     subtitles = api.audio.transcriptions.create(model="default", file=recording, response_format="srt")

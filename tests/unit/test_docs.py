@@ -22,7 +22,16 @@ from deployments.media import Image
 from graphs import GRAPHS
 from serve_app.cli.main import app
 from serve_app.config.loading import load_backend
-from serve_app.config.schema import AppConfig, GatewayConfig, JobsConfig, ModelConfig, NodeConfig
+from serve_app.config.schema import (
+    AppConfig,
+    GatewayConfig,
+    JobsConfig,
+    ModelConfig,
+    NodeConfig,
+    PackagedFile,
+    PackagedWeights,
+    PackagePart,
+)
 from serve_app.errors import ServiceError, SetupError
 from serve_app.gateway.openapi import example
 from serve_app.graph import Graph
@@ -241,7 +250,8 @@ def test_each_profile_excerpt_is_one() -> None:
 
 def test_every_key_of_a_profile_is_documented() -> None:
     pages = PAGES["docs/operations.md"] + PAGES["docs/jobs.md"]
-    kinds = (AppConfig, ModelConfig, NodeConfig, GatewayConfig, JobsConfig)
+    packaged = (PackagedWeights, PackagedFile, PackagePart)
+    kinds = (AppConfig, ModelConfig, NodeConfig, GatewayConfig, JobsConfig, *packaged)
     keys = {key for kind in kinds for key in kind.model_fields}
     assert {key for key in keys if f"`{key}`" not in pages and f"**{key}**" not in pages} == set()
 

@@ -11,6 +11,7 @@ from ray import cloudpickle
 
 import serve_app
 from deployments.errors import (
+    BeyondModel,
     CallerError,
     InvalidInput,
     MedleyError,
@@ -100,11 +101,13 @@ EXAMPLES: list[MedleyError] = [
     ServiceError("It broke."),
     SetupError("It is not set up."),
     UnpaidRun("Nothing is reserved."),
+    BeyondModel("language", "is French"),
 ]
 STATUS = {
     MedleyError: 500,
     InvalidInput: 422,
     PromptTooLong: 422,
+    BeyondModel: 422,
     UnsupportedMedia: 415,
     ModelUnavailable: 503,
     OutOfMemory: 503,
