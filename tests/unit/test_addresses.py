@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpcore
 import httpx
 import pytest
 
+from deployments import addresses
 from deployments.addresses import PublicTransport, check_endpoint, check_url, resolve_public
 from deployments.errors import InvalidInput
 
@@ -316,3 +318,52 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
     backend = FakeBackend()
     await post("https://example.com/hook", PublicTransport(inner=backend))
     assert backend.connected == [(PUBLIC, 443)]
+
+
+async def test_no_connection_is_kept_for_another_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, [PUBLIC])
+    backend = FakeBackend()
+    async with httpx.AsyncClient(transport=PublicTransport(inner=backend), trust_env=False, timeout=2) as client:
+        for _ in range(2):
+            backend.stream = FakeStream()
+            assert (await client.post("https://example.com/hook", content=b"{}")).status_code == 204
+    assert backend.connected == [(PUBLIC, 443)] * 2
+
+
+async def test_a_url_that_is_none_is_refused_before_its_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answers(monkeypatch, [PUBLIC])
+    for url in ("ftp://example.com/", "https://user:password@example.com/", "http://example.com/"):
+        with pytest.raises(InvalidInput):
+            await check_endpoint(url)
+    assert asked == []
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
+async def test_a_port_that_a_url_need_not_name_is_the_schemes(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, port: int
+) -> None:
+    answers(monkeypatch, ["10.0.0.1"])
+    allowed = [f"receiver:{port}"]
+    await check_endpoint(f"{scheme}://receiver:{port}/", allowed)  # httpx takes the scheme's own port out
+    with pytest.raises(InvalidInput):
+        await check_endpoint(f"{scheme}://receiver/", [f"receiver:{port + 1}"])
+
+
+async def test_a_look_up_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(addresses, "RESOLVE_S", 0.05)
+    monkeypatch.setattr(addresses, "_look_up", lambda host, port: ended.wait(10) and [PUBLIC])
+    try:
+        with pytest.raises(InvalidInput, match=r"'slow\.example' was not resolved within 0\.05 s"):
+            await resolve_public("slow.example", 443)
+    finally:
+        ended.set()
+
+
+def test_the_longest_name_has_253_characters() -> None:
+    labels = ".".join(["x" * 61] * 4)
+    check_url(f"https://{labels}.example/"[: 8 + 253])
+    with pytest.raises(InvalidInput, match="is not a host name"):
+        check_url(f"https://{labels}.examples.com/")
+    with pytest.raises(InvalidInput, match="names no host"):
+        check_url("https://./")
