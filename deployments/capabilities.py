@@ -17,6 +17,7 @@ from pydantic import Field
 
 from .errors import ModelUnavailable
 from .media import Audio, Image
+from .messages import MAX_MESSAGES as MAX_MESSAGES
 from .messages import Delta, Message, Reply, Tool
 from .messages import ToolCall as ToolCall
 from .pieces import in_pieces

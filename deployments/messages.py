@@ -11,6 +11,10 @@ from .nulls import NullIsAbsent
 from .pieces import at_least_one
 from .unions import by_type
 
+# Bounds that no model's context comes near: what really bounds a conversation is its model, or the size of the body.
+MAX_CHARACTERS = 32_000_000
+MAX_MESSAGES = MAX_PARTS = 50_000
+
 
 class Tool(NullIsAbsent):
     """Something the caller can do, which a language model may ask for."""
@@ -18,7 +22,7 @@ class Tool(NullIsAbsent):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="What the model calls it by")
-    description: str = Field(default="", description="What it does, for the model to read")
+    description: str = Field(default="", max_length=MAX_CHARACTERS, description="What it does, for the model to read")
     parameters: dict[str, Any] = Field(
         default={},
         validate_default=True,
@@ -47,7 +51,7 @@ class ToolCall(NullIsAbsent):
 
     id: str = Field(min_length=1, max_length=256, description="What its answer refers to")
     name: str = Field(max_length=256, description="The tool's")
-    arguments: str = Field(description="JSON of an object, as the model wrote it")
+    arguments: str = Field(max_length=MAX_CHARACTERS, description="JSON of an object, as the model wrote it")
 
 
 class TextPart(NullIsAbsent):
@@ -56,7 +60,7 @@ class TextPart(NullIsAbsent):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["text"] = "text"
-    text: str
+    text: str = Field(max_length=MAX_CHARACTERS)
 
 
 class ImagePart(NullIsAbsent):
@@ -83,7 +87,8 @@ Part = Annotated[
 ]
 PartType = Literal["text", "image", "audio"]
 Content = Annotated[
-    Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
+    Annotated[str, Field(max_length=MAX_CHARACTERS), Tag("(string)")]
+    | Annotated[list[Part], Field(max_length=MAX_PARTS), Tag("(list)")],
     Discriminator(lambda content: "(list)" if isinstance(content, list) else "(string)"),
 ]
 PART_NAMES = {"text": "a text", "image": "a picture", "audio": "a recording"}

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, FailFast, Field
 
 from deployments.call_options import options_in, with_options
-from deployments.capabilities import ChatOptions, Delta, Language, Message
+from deployments.capabilities import MAX_MESSAGES, ChatOptions, Delta, Language, Message
 from serve_app.graph import graph
 
 
@@ -14,6 +14,7 @@ from serve_app.graph import graph
 class ChatRequest(BaseModel):
     messages: Annotated[list[Message], FailFast()] = Field(
         min_length=1,
+        max_length=MAX_MESSAGES,
         description="The conversation so far, oldest first",
         examples=[[{"role": "user", "content": "What can you do?"}]],
     )

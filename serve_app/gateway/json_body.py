@@ -54,13 +54,29 @@ async def read_body(request: Request, max_bytes: int, limit: str = "") -> bytes:
     return b"".join(pieces)
 
 
+def check_text(body: bytes, max_bytes: int, limit: str) -> None:
+    """Refuse a body that may hold media and holds none, if it is larger than a body of texts may be.
+
+    Raises:
+        BodyTooLarge: it has more than `max_bytes`; names the limit.
+    """
+    if len(body) > max_bytes and not MEDIA.search(body):
+        raise BodyTooLarge(f"The body has no media and more than the {max_bytes:,} bytes of texts ({limit}).")
+
+
 async def read_json(
-    request: Request, schema: type[B], max_bytes: int = SMALL_BODY_BYTES, limit: str = "", known: Sequence[str] = ()
+    request: Request,
+    schema: type[B],
+    max_bytes: int = SMALL_BODY_BYTES,
+    limit: str = "",
+    known: Sequence[str] = (),
+    text_limit: tuple[int, str] | None = None,
 ) -> B:
     """The validated JSON body.
 
     Args:
         limit: as for `read_body`.
+        text_limit: as for `check_text`, of a body that may hold media.
         known: the names of fields, for a hint at a misspelt name; by default the schema's.
 
     Raises:
@@ -72,6 +88,8 @@ async def read_json(
     if kind != JSON:
         raise UnsupportedMedia("content-type", f"{kind[:80]!r} is not accepted here: send {JSON}")
     body = await read_body(request, max_bytes, limit)
+    if text_limit:
+        check_text(body, *text_limit)
     try:
         return await validated(schema.model_validate_json, body)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from ..config.schema import GatewayConfig
 from ..errors import invalid_request
 from ..graph import Graph
 from ..storage.artifacts import Artifacts
-from .json_body import media_type_of, parsed_field, read_body, validated
+from .json_body import check_text, media_type_of, parsed_field, read_body, validated
 from .parsing_pool import in_parsing_pool
 
 MAX_PARTS = 200
@@ -41,6 +41,8 @@ async def read_call(
     try:
         if content_type == "application/json":
             body = await read_body(request, *gateway.body_limit(graph.takes_media))
+            if graph.takes_media:
+                check_text(body, *gateway.body_limit(holds_media=False))
             validate = functools.partial(graph.call.model_validate_json, context=context)
             call = await validated(validate, body, holds_media=graph.takes_media)
         elif content_type == "multipart/form-data":

@@ -96,7 +96,7 @@ async def test_options_of_sampling_reach_the_model(post: Any, writer: Writer) ->
 
 
 async def test_long_conversations_and_long_messages_are_the_models_to_refuse(post: Any, writer: Writer) -> None:
-    long = [{"role": "user", "content": "x" * 100_000}, {"role": "assistant", "content": "y"}] * 200
+    long = [{"role": "user", "content": "x" * 100_000}, *[{"role": "assistant", "content": "y" * 10_000}] * 500]
     assert (await post({**HELLO, "messages": [*long, *HELLO["messages"]]})).status_code == 200
     writer.says = PromptTooLong("messages", "make 9 tokens; this model's maximum context length is 8 tokens")
     answer = await post(HELLO)

@@ -31,12 +31,13 @@ CHAT = described(ChatCompletion, {200: ANSWER})
 
 
 def add(routes: APIRouter, service: Service) -> None:
-    limit = service.config.gateway.body_limit(holds_media=True)
+    limits = service.config.gateway
+    limit, text_limit = limits.body_limit(holds_media=True), limits.body_limit(holds_media=False)
     chat = service.graph("chat")
 
     @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=CHAT)
     async def chat_completions(request: Request) -> Response:
-        body = await read_json(request, ChatCompletion, *limit)
+        body = await read_json(request, ChatCompletion, *limit, text_limit=text_limit)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon
         fields: dict[str, Any] = {**body.fields(), "adapter": adapter or None}
         with names(OPENAI_NAMES):
