@@ -9,9 +9,10 @@ def without_nulls(model: type[BaseModel], fields: Any) -> Any:
     """The fields of a request without those that are null, except for a field that `model` requires."""
     if not isinstance(fields, dict):
         return fields
-    required = {name for name, field in model.model_fields.items() if field.is_required()}
     given = cast(dict[str, Any], fields)
-    return {name: value for name, value in given.items() if value is not None or name in required}
+    nulls = [name for name, value in given.items() if value is None]
+    absent = {name for name in nulls if name not in model.model_fields or not model.model_fields[name].is_required()}
+    return {name: value for name, value in given.items() if name not in absent} if absent else given
 
 
 class NullIsAbsent(BaseModel):

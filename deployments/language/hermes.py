@@ -10,7 +10,7 @@ import re
 from typing import Any, Literal
 
 from ..capabilities import ToolCall
-from .reading import End, Reading
+from .reading import End, Reading, reading
 from .request import LanguageRequest, template_of
 from .tools import NO_JSON, call_id
 
@@ -18,9 +18,12 @@ OPENING = "<tool_call>"
 CALL = re.compile(r"\s*<tool_call>\s*(\{.*?\})\s*(?:</tool_call>|$)\s*", re.DOTALL)
 
 
-def writes_hermes(tokenizer: Any, request: LanguageRequest) -> bool:
-    """Whether a model writes its calls in this form, by its chat template."""
-    return OPENING in template_of(tokenizer, request)
+def reading_of(tokenizer: Any, request: LanguageRequest) -> Reading:
+    """The way to read the reply to a request: in this form where the model may call tools and its chat template shows
+    it, else as `reading` has it."""
+    if request.tool_choice == "auto" and OPENING in template_of(tokenizer, request):
+        return HermesReading(request)
+    return reading(request)
 
 
 class HermesReading(Reading):
@@ -31,7 +34,9 @@ class HermesReading(Reading):
 
     def take(self, text: str, tokens: list[int]) -> str:
         self.text += text
-        return self._until(_certain(self.text))
+        said, unsaid = self._said, self.text[self._said :]
+        self._said += _certain(unsaid)
+        return self.text[said : self._said]
 
     def end(self, reason: Literal["stop", "length"]) -> End:
         calls, rest = list[ToolCall](), self.text[self._said :]
@@ -40,10 +45,6 @@ class HermesReading(Reading):
                 calls.append(call)
                 rest = rest.replace(found[0], "", 1)
         return End(rest, "tool_calls" if calls and reason == "stop" else reason, calls)
-
-    def _until(self, end: int) -> str:
-        text, self._said = self.text[self._said : end], max(self._said, end)
-        return text
 
     def _call(self, number: int, written: str) -> ToolCall | None:
         """The call that this JSON is; None if it is none of the caller's tools, and so a text."""
@@ -59,7 +60,7 @@ class HermesReading(Reading):
 
 
 def _certain(text: str) -> int:
-    """How many characters of the reply so far are no part of a call."""
+    """How many characters of what is not said yet are no part of a call."""
     if (begun := text.find(OPENING)) >= 0:
         return len(text[:begun].rstrip())
     held = next((length for length in range(len(OPENING) - 1, 0, -1) if text.endswith(OPENING[:length])), 0)

@@ -27,10 +27,10 @@ class OpenAICompatible(Remote, Language):
 
     It sends texts, pictures (as data URLs) and recordings (WAV or MP3), and takes text and calls of tools. What decides
     them, the seed too, is passed on as it is; how far a provider keeps to a seed, and which of the arguments and parts
-    its model takes, is the provider's. A reply that
-    is no JSON though a schema was asked for is an error: some providers leave out what they do not know. Tokens are as
-    the provider counts them, 0 where it does not. What a model thinks aloud beside its content is left out. A filter
-    that stops the provider in the midst of a reply is an error, not a short reply.
+    its model takes, is the provider's. A reply that is no JSON though a schema was asked for is an error: some
+    providers leave out what they do not know. Tokens are as the provider counts them, 0 where it does not. What a model
+    thinks aloud beside its content is left out. A filter that stops the provider in the midst of a reply is an error,
+    not a short reply.
     """
 
     class Options(RemoteOptions):

@@ -180,8 +180,7 @@ def offered(tokenizer: Any, request: LanguageRequest) -> LanguageRequest:
 
 def template_of(tokenizer: Any, request: LanguageRequest) -> str:
     """The chat template by which a request becomes a prompt; empty where the tokenizer has none."""
-    tools = [described(tool) for tool in request.tools] or None
-    return tokenizer.get_chat_template(tools=tools) if tokenizer.chat_template else ""
+    return tokenizer.get_chat_template(tools=list(request.tools) or None) if tokenizer.chat_template else ""
 
 
 def most_characters(tokenizer: Any, context: int) -> int:

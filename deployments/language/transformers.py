@@ -17,8 +17,8 @@ from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from .held import Held, matcher_tokens
-from .hermes import HermesReading, writes_hermes
-from .reading import Reading, reading
+from .hermes import reading_of
+from .reading import Reading
 from .request import (
     LEARNED,
     LanguageRequest,
@@ -206,8 +206,7 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
-    auto = request.tool_choice == "auto"
-    read = HermesReading(request) if auto and writes_hermes(engine.tokenizer, request) else reading(request)
+    read = reading_of(engine.tokenizer, request)
     processors = [*_holders(engine, request), *_penalties(engine, request, count), *_samplers(engine, request)]
     emitter, special = _emitter(read, emit), read.skip_special_tokens
     writer = Writer(engine.tokenizer, engine.ends, request.stop, most, emitter, cancelled, special)

@@ -16,8 +16,8 @@ from ..backend import Options as BackendOptions
 from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..errors import InvalidInput, ModelUnavailable
 from ..loads import Loads
-from .hermes import HermesReading, writes_hermes
-from .reading import TOO_COMPLEX, Reading, reading
+from .hermes import reading_of
+from .reading import TOO_COMPLEX, Reading
 from .request import LEARNED, LanguageRequest, check_bias, most_tokens, offered, prompt_tokens, sampling
 from .schemas import grammar
 from .schemas import text as schema_text
@@ -212,11 +212,8 @@ def _beginning(engine: Engine, text: str, tokens: list[int]) -> str:
 
 def _reading(engine: Engine, options: VLLM.Options, request: LanguageRequest) -> Reading:
     """How the reply is read: by the model's own way to call tools where it calls them as it sees fit."""
-    if request.tool_choice != "auto":
-        return reading(request)
-    if options.tool_parser is None:
-        hermes = writes_hermes(engine.tokenizer, request)
-        return HermesReading(request) if hermes else reading(request)
+    if request.tool_choice != "auto" or options.tool_parser is None:
+        return reading_of(engine.tokenizer, request)
     return ParsedReading(request, options.tool_parser, engine.llm.get_tokenizer())
 
 

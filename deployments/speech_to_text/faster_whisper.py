@@ -15,7 +15,7 @@ from ..backend import Backend, Needs, in_thread, out_of_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript, Word
 from ..engine import failure, is_local
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import BeyondModel, ModelUnavailable
 from ..loads import Loads
 from ..media import Audio
 from ..progress import teller
@@ -126,13 +126,13 @@ def _call(engine: _Engine, language: str | None, translate: bool, word_times: bo
     """Arguments of faster-whisper, by its own names.
 
     Raises:
-        InvalidInput: the model does not understand the language.
+        BeyondModel: the model does not understand the language.
     """
     tag = (language or "").replace("_", "-").split("-")[0].lower()
     chosen = WHISPERS.get(tag, tag) or None
     if chosen and chosen not in engine.languages:
         known = f"{len(engine.languages)} languages" if len(engine.languages) > 9 else ", ".join(engine.languages)
-        raise InvalidInput("language", f"is {chosen[:40]!r}; this model understands {known}")
+        raise BeyondModel("language", f"is {chosen[:40]!r}; this model understands {known}")
     task = "translate" if translate else "transcribe"
     return {"language": chosen, "task": task, "word_timestamps": word_times}
 

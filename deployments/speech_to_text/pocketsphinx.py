@@ -14,7 +14,7 @@ from .. import audio
 from ..backend import Backend, Needs, in_thread, out_of_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript, Word
-from ..errors import InvalidInput, ModelUnavailable
+from ..errors import BeyondModel, ModelUnavailable
 from ..media import Audio
 from .word_error import agreement
 
@@ -171,7 +171,7 @@ class _Heard(NamedTuple):
 
 def _check_language(language: str | None) -> None:
     if language is not None and language.lower().replace("_", "-") not in ("en", "en-us"):
-        raise InvalidInput("language", f"is {language[:40]!r}; this model understands {LANGUAGE} only")
+        raise BeyondModel("language", f"is {language[:40]!r}; this model understands {LANGUAGE} only")
 
 
 def _stretches(pool: _Pool, recording: Audio, word_times: bool, cancelled: threading.Event) -> Iterator[Transcript]:

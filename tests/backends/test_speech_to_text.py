@@ -31,6 +31,7 @@ from .harness import able, need, offering, other_options, reload_in_flight, seco
 pytestmark = pytest.mark.asyncio
 NAMES = offering(SpeechToText)
 HEARING = [name for name in NAMES if name != "faster_whisper"]  # its tiny weights are random: they hear noise
+TIMING = [name for name in HEARING if name != "moonshine"]  # which knows no times of words
 OTHER = {"pocketsphinx": {"beam": 1e-20}, "faster_whisper": {"beam": 2}}
 COUNTING = "one two three four five"
 SPEAKER = "en-us+f2"  # of eSpeak's, the one best understood
@@ -112,9 +113,9 @@ async def test_words_have_times_where_asked_for(model: Any, counting: np.ndarray
     assert times[0] >= 0 and times[-1] <= heard.seconds
 
 
-async def test_the_times_of_words_are_those_of_the_recording(hearing: Any, counting: np.ndarray) -> None:
-    if isinstance(hearing, Moonshine):
-        pytest.skip("it knows no times of words")
+@pytest.mark.parametrize("name", TIMING)
+async def test_the_times_of_words_are_those_of_the_recording(name: str, load: Any, counting: np.ndarray) -> None:
+    hearing = load(name)
     later = np.concatenate([np.zeros(96_000, np.float32), counting])
     first, second = [
         (await hearing.transcribe(audio.encode(sound, 48_000), word_times=True)).segments[-1].words

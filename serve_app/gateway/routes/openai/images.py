@@ -118,7 +118,7 @@ async def _changed(
         return _answer(await asyncio.gather(*(changed() for _ in range(body.n))), body.response_format)
 
 
-def _covering(picture: bytes | Image, sides: tuple[int, int], field: str) -> Image:
+def _covering(picture: bytes | Image, sides: tuple[int, int], field: str) -> bytes | Image:
     """A picture scaled to cover these sides, and cut to them around its middle.
 
     Raises:
@@ -129,7 +129,7 @@ def _covering(picture: bytes | Image, sides: tuple[int, int], field: str) -> Ima
     pixels.check_size(*sides, field="size")
     given = picture if isinstance(picture, Image) else Image(picture, "image/png")
     opened = pixels.open_picture(given, field)
-    return pixels.write_picture(opened if opened.size == sides else PIL.ImageOps.fit(opened, sides))
+    return picture if opened.size == sides else pixels.write_picture(PIL.ImageOps.fit(opened, sides))
 
 
 def _answer(images: Sequence[Image], form: Literal["url", "b64_json"]) -> Response:

@@ -67,7 +67,7 @@ async def prepare(
 
     try:
         # Opening media takes a while: not on the event loop.
-        call = await in_parsing_pool(validated) if holds_media else validated()
+        call = await in_parsing_pool(validated) if graph.takes_media and holds_media else validated()
     except ValidationError as error:
         raise invalid_request(error, graph.fields) from None
     options = RunOptions(timeout_s=service.config.gateway.run_timeout_s)
