@@ -14,6 +14,7 @@ from .image_enhancement.swin2sr import Swin2SR
 from .image_reconstruction.vit_mae import ViTMAE
 from .image_tools.opencv import OpenCVTools
 from .image_translation.cyclegan import CycleGAN
+from .language.llama_cpp import LlamaCpp
 from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
 from .language.vllm import VLLM
@@ -47,6 +48,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "hugging_face_text_to_image": HuggingFaceTextToImage,  # text to image: at Hugging Face Inference
     "hugging_face_text_to_speech": HuggingFaceTextToSpeech,  # text to speech: at Hugging Face Inference
     "lambert": Lambert,  # image enhancement: pictures lit anew by their depth
+    "llama_cpp": LlamaCpp,  # language: any GGUF, on a CPU
     "mms": MMS,  # text to speech: VITS networks of a thousand languages
     "moonshine": Moonshine,  # speech to text: English on a CPU, at a thirtieth of the recording's length
     "openai_compatible": OpenAICompatible,  # language: at OpenRouter, OpenAI, Anthropic, any vLLM

@@ -1,8 +1,11 @@
-"""What kind of thing a prompt asks for, by its words: no network, so it costs nothing and says the same each time."""
+"""The category of a text, by its words: what a picture shows, or what a language model shall do. No network, so it
+costs nothing and says the same each time.
+"""
 
 import re
 from typing import Literal, get_args
 
+Task = Literal["medley", "picture_prompt", "story", "lesson", "code", "mathematics", "translation"]
 Category = Literal[
     "portrait",
     "animal",
@@ -17,11 +20,15 @@ Category = Literal[
     "mathematics",
     "translation",
     "story",
+    "lesson",
+    "picture_prompt",
+    "medley",
     "general",
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
+TASKS: tuple[Task, ...] = get_args(Task)
 
-# Beginnings of words (an asterisk) and whole words, those that hardly stand for anything else.
+# Beginnings of words (an asterisk) and whole words, those that hardly stand for anything else. `a_b` are two words.
 WORDS: dict[Category, str] = {
     "portrait": "portrait* face faces headshot selfie woman man girl boy person people grandmother child bride",
     "animal": "animal* dog dogs cat cats horse* bird birds lion tiger fox wolf fish puppy kitten elephant* owl bear",
@@ -36,18 +43,30 @@ WORDS: dict[Category, str] = {
     "mathematics": "math* equation* integral* derivative* theorem* prove proof calculate* algebra* probabilit* sum",
     "translation": "translat* french german spanish italian chinese japanese arabic russian english",
     "story": "story stories tale tales novel* chapter* poem* fairy narrat* plot character*",
+    "lesson": "lesson lessons",
+    "picture_prompt": "picture_prompt* image_prompt*",
+    "medley": "medley* api_key* ray_serve webhook* who_are_you what_are_you what_can_you your_name about_yourself",
 }
 _PATTERNS = {
-    category: re.compile(r"\b(?:" + words.replace(" ", "|").replace("*", r"\w*") + r")\b", re.IGNORECASE)
+    category: re.compile(r"\b(?:" + words.replace(" ", "|").replace("_", r"\s+").replace("*", r"\w*") + r")\b", re.I)
     for category, words in WORDS.items()
 }
 
 
 def category_of(text: str) -> Category:
     """The category most of whose words are in the text; of equals the one whose word comes first; else `general`."""
+    return _best(text, CATEGORIES[:-1])
+
+
+def task_of(text: str) -> Category:
+    """The same of what a text asks a language model to do: a story about a dog is a story, and no animal."""
+    return _best(text, TASKS)
+
+
+def _best(text: str, categories: tuple[Category, ...]) -> Category:
     best: tuple[int, int] = (0, 0)  # how many words, and how near the beginning the first is
     found: Category = "general"
-    for category in CATEGORIES[:-1]:
+    for category in categories:
         places = [match.start() for match in _PATTERNS[category].finditer(text)]
         if places and (len(places), -places[0]) > best:
             best, found = (len(places), -places[0]), category

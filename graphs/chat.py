@@ -20,7 +20,7 @@ class ChatRequest(BaseModel):
     )
 
 
-@graph(title="Chat")
+@graph(title="Chat", auto=("writer",))
 async def chat(request: ChatRequest, writer: Language) -> AsyncIterator[Delta]:
     """Answer the last message of a conversation, as it is written."""
     async for delta in writer.stream(request.messages, **options_in(request, ChatOptions)):

@@ -23,7 +23,7 @@ class VoiceAssistantResult(BaseModel):
     audio: Audio = Field(description="The answer, spoken")
 
 
-@graph(title="Voice assistant")
+@graph(title="Voice assistant", auto=("writer",))
 async def voice_assistant(
     request: VoiceAssistantRequest, ears: SpeechToText, writer: Language, voice: TextToSpeech
 ) -> VoiceAssistantResult:

@@ -201,9 +201,7 @@ def prompt_tokens(tokenizer: Any, request: LanguageRequest, longest: int) -> lis
     """
     import jinja2
 
-    characters = sum(len(message.text.strip()) for message in request.messages)
-    if characters > longest:
-        raise PromptTooLong("messages", f"have {characters:,} characters, more than this model's context has room for")
+    check_characters(request, longest)
     if not tokenizer.chat_template:
         lines = [f"{turn['role']}: {turn['content']}\n" for turn in plain_turns(request.messages, request.tools)]
         return tokenizer("".join(lines) + "assistant:").input_ids
@@ -220,15 +218,30 @@ def prompt_tokens(tokenizer: Any, request: LanguageRequest, longest: int) -> lis
         raise InvalidInput("messages", f"do not fit this model's chat template: {error}") from None
 
 
+def check_characters(request: LanguageRequest, longest: int) -> None:
+    """Refuse messages with more characters than a context has room for."""
+    characters = sum(len(message.text.strip()) for message in request.messages)
+    if characters > longest:
+        raise PromptTooLong("messages", f"have {characters:,} characters, more than this model's context has room for")
+
+
 def most_tokens(request: LanguageRequest, options: Defaults, prompt: int, context: int) -> int:
     """How many tokens the reply may have, after a prompt of so many in a context of so many.
 
     Raises:
         PromptTooLong: there is no room for one, or not for as many as the caller wants.
     """
-    most = request.max_tokens or min(options.max_tokens or context, context - prompt)
-    if prompt >= context or prompt + most > context:
-        wants = f", and max_tokens asks for {request.max_tokens} more" if request.max_tokens else ""
-        detail = f"make {prompt} tokens{wants}; this model's maximum context length is {context} tokens, with its reply"
-        raise PromptTooLong("messages", detail)
-    return most
+    check_room(request, prompt, context)
+    return request.max_tokens or min(options.max_tokens or context, context - prompt)
+
+
+def check_room(request: LanguageRequest, prompt: int, context: int) -> None:
+    """Refuse a prompt that leaves no room for a token, or not for as many as the caller wants."""
+    if prompt >= context or prompt + (request.max_tokens or 0) > context:
+        raise PromptTooLong("messages", too_long(request, prompt, context))
+
+
+def too_long(request: LanguageRequest, prompt: int, context: int) -> str:
+    """What is said of a prompt of so many tokens, where the context has no room for it."""
+    wants = f", and max_tokens asks for {request.max_tokens} more" if request.max_tokens else ""
+    return f"make {prompt} tokens{wants}; this model's maximum context length is {context} tokens, with its reply"

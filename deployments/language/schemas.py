@@ -30,6 +30,7 @@ sys.stdout.buffer.write(wrong.encode())
 COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 # One space after a comma or a colon, or none. With more as it likes, a weak model may write nothing else for ever.
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+SPACED = {**COMPACT, "item_separator": ", ", "key_separator": ": "}  # for a llguidance whose separators are no patterns
 
 
 def grammar(schema: dict[str, Any], field: str) -> str:
@@ -70,7 +71,7 @@ def _wrong(written: str) -> str:
     return (tried.stdout.decode(errors="replace").strip().splitlines() or [""])[0][:300]
 
 
-def text(schema: dict[str, Any], field: str) -> str:
+def text(schema: dict[str, Any], field: str, layout: dict[str, Any] = COMPACT) -> str:
     """The schema as JSON with the layout in it, within the bounds.
 
     Raises:
@@ -80,7 +81,7 @@ def text(schema: dict[str, Any], field: str) -> str:
     if not items <= MOST_ITEMS:  # also true for NaN
         raise InvalidInput(field, f"counts up to {items:g} items or properties; {MOST_ITEMS} are the most")
     try:
-        written = json.dumps({**schema, "x-guidance": COMPACT}, allow_nan=False)
+        written = json.dumps({**schema, "x-guidance": layout}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInput(field, f"is no JSON: {error}") from None
     if len(written) > LONGEST:

@@ -31,6 +31,7 @@ class Model:
     handle: Any = field(repr=False)
     tells_progress: bool = False
     traits: Traits = field(default_factory=Traits)
+    concurrency: int = 4  # calls that a replica works on at once
     lacks: frozenset[str] = frozenset()  # methods of its capabilities that its backend only refuses
     host: str | None = None  # the model whose replicas it shares (a host names itself); None: it has its own
     receiver: StreamReceiver | None = field(
@@ -159,6 +160,7 @@ def _model(model: ModelConfig, handle: Any, host: str | None, receiver: StreamRe
         handle,
         tells_progress=backend.tells_progress,
         traits=model.traits,
+        concurrency=backend.needs.concurrency,
         lacks=lacking(backend),
         host=host,
         receiver=receiver,

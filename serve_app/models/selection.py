@@ -8,7 +8,7 @@ how busy each model is and whether its circuit is open. The other candidates fol
 | good at the prompt's category | 2 |
 | states no category | 0.5 |
 | the most expensive candidate; the others in proportion | -1 |
-| each call of this process that it works on | -0.25, at most -2 |
+| each call of this process beyond those that a replica works on at once | -0.25, at most -2 |
 | too small for the request | after every model that is large enough |
 | its circuit is open | after all others (`circuit_breaker.py`) |
 
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from deployments.prompt_category import Category, category_of
+from deployments.prompt_category import Category, category_of, task_of
 
 from ..config.schema import Traits
 
@@ -41,6 +41,8 @@ class Candidate(Protocol):
     def name(self) -> str: ...
     @property
     def traits(self) -> Traits: ...
+    @property
+    def concurrency(self) -> int: ...  # calls that a replica works on at once
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Choice:
 
 
 def demand_of(arguments: Mapping[str, Any]) -> Demand:
-    """The demand of a call: the category of its `prompt` or last message, and its size."""
-    messages = arguments.get("messages") or ()
-    text = arguments.get("prompt") or arguments.get("text") or (messages[-1].text if messages else "")
+    """The demand of a call: the category of its `prompt`, or the task of its last message, and its size."""
     sizes = [arguments[name] for name in ("width", "height", "max_tokens") if arguments.get(name)]
-    return Demand(category_of(text), max(sizes, default=None))
+    if messages := arguments.get("messages"):
+        category = task_of(messages[-1].text)
+    else:
+        category = category_of(arguments.get("prompt") or arguments.get("text") or "")
+    return Demand(category, max(sizes, default=None))
 
 
 def ranked(candidates: Sequence[Candidate], demand: Demand, calls: Mapping[str, int]) -> list[Choice]:
@@ -77,9 +81,9 @@ def _choice(model: Candidate, demand: Demand, calls: int, top_cost: float) -> Ch
     if traits.cost:
         points += MOST_EXPENSIVE * traits.cost / top_cost
         why.append(f"costs {traits.cost:g}")
-    if calls:
-        points += max(ALL_CALLS, PER_CALL * calls)
-        why.append(f"works on {calls}")
+    if waiting := max(0, calls - model.concurrency):
+        points += max(ALL_CALLS, PER_CALL * waiting)
+        why.append(f"{waiting} calls wait for it")
     fits = traits.largest is None or demand.size is None or demand.size <= traits.largest
     if not fits:
         why.append(f"makes {traits.largest}, {demand.size} is requested")

@@ -21,7 +21,7 @@ from .covered import Covered
 from .harness import OPTIONS, VOICE_TAGS, need
 from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
-from .weights import write_language_model, write_painter, write_whisper
+from .weights import write_gguf, write_language_model, write_painter, write_whisper
 from .xtts_weights import write_xtts
 
 COVERED = Covered()
@@ -82,6 +82,11 @@ def part_of_the_gpu() -> None:
 @pytest.fixture(scope="session")
 def lm_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_language_model(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="session")
+def gguf_weights(lm_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf"), lm_weights)
 
 
 @pytest.fixture(scope="session")

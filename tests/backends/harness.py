@@ -96,6 +96,7 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "fastsam": lambda fastsam: {"weights": str(fastsam), "side": 128, "sureness": 0.9, "overlap": 0.5},
     "grabcut": lambda: {},
     "lambert": lambda: {},
+    "llama_cpp": lambda gguf: {"weights": str(gguf), "max_tokens": 20, "threads": 1, "temperature": 0.0},
     "mms": lambda voices: {
         "voices": [{"name": one, "language": one, "weights": str(voices / one)} for one in VOICE_TAGS]
     },
@@ -137,6 +138,7 @@ LOADED = dict.fromkeys(
         "diffusers",
         "faster_whisper",
         "fastsam",
+        "llama_cpp",
         "mms",
         "moonshine",
         "sam2",

@@ -74,6 +74,56 @@ def write_language_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def write_gguf(folder: Path, weights: Path) -> Path:
+    """These weights of a Llama as the one GGUF of a folder."""
+    import gguf
+    import numpy
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(weights, dtype="float32")
+    tokenizer, config = AutoTokenizer.from_pretrained(weights), model.config
+    folder.mkdir(exist_ok=True, parents=True)
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    added = {token: token.special for token in tokenizer.added_tokens_decoder.values()}
+    kinds = {
+        str(token): gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
+        for token, special in added.items()
+    }
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([kinds.get(token, gguf.TokenType.NORMAL) for token in tokens])
+    writer.add_token_merges(["\u0100 \u0100"])  # of two bytes to no token: a list must not be empty
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(tokenizer.chat_template)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        values, heads = tensor.numpy(), config.num_attention_heads
+        if name.endswith(("q_proj.weight", "k_proj.weight")):  # pairs of a rotation lie side by side in GGUF
+            heads = heads if "q_proj" in name else config.num_key_value_heads
+            values = values.reshape(heads, 2, -1, values.shape[-1]).swapaxes(1, 2).reshape(values.shape)
+        stem, _, ending = name.rpartition(".")
+        writer.add_tensor(f"{names.get_name(stem)}.{ending}", numpy.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return folder
+
+
 def write_calling_model(folder: Path, pieces: list[str], special: tuple[str, ...] = ()) -> Path:
     """A Llama whose every reply is these pieces, a token each, and then the end: each token leads to the next.
 

@@ -1,6 +1,6 @@
 """`model: auto`: what a prompt asks for, which model is asked first, and what happens when it does not answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from deployments.capabilities import Language, Message, TextToImage
 from deployments.errors import ModelUnavailable, PromptTooLong
-from deployments.prompt_category import CATEGORIES, WORDS, category_of
+from deployments.prompt_category import CATEGORIES, TASKS, WORDS, category_of, task_of
 from graphs.image_orchestration import DETAILS, ImageOrchestrationRequest, detailed, image_orchestration
 from serve_app.config.profile import load_profile
 from serve_app.config.schema import AppConfig, Traits
@@ -45,17 +45,36 @@ def test_a_prompt_is_of_the_kind_most_of_its_words_say(text: str, category: str)
     assert category_of(text) == category
 
 
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [
+        ("Write a picture prompt for: two dogs and a cat in a castle", "picture_prompt"),
+        ("Tell a story of 3 scenes about: a lake by the mountains and the sea", "story"),
+        ("Teach a lesson of 3 points about: dogs", "lesson"),
+        ("What is Medley?", "medley"),
+        ("who  are you", "medley"),
+        ("how do I get an API key", "medley"),
+        ("What is the capital of France?", "general"),
+        ("my favourite colour", "general"),
+    ],
+)
+def test_what_a_language_model_shall_do_goes_before_what_it_is_about(text: str, task: str) -> None:
+    assert task_of(text) == task
+
+
 def test_every_category_but_the_general_one_has_words_and_no_word_two_categories() -> None:
     assert set(WORDS) == set(CATEGORIES) - {"general"}
     words = [word for said in WORDS.values() for word in said.split()]
     assert len(words) == len(set(words))
-    assert set(DETAILS) <= set(CATEGORIES)
+    assert set(DETAILS) <= set(CATEGORIES) - set(TASKS)
+    assert set(TASKS) < set(CATEGORIES)
 
 
 @dataclass
 class Candidate:
     name: str
     traits: Traits
+    concurrency: int = 4
 
 
 def traits(*good_at: Any, cost: float = 0, largest: int | None = None) -> Traits:
@@ -75,9 +94,10 @@ def names(candidates: list[Traits], asked: Demand, **calls: int) -> list[str]:
         ([traits("logo"), traits()], Demand("food"), {}, ["m2", "m1"]),  # rather one for anything
         ([traits(cost=4), traits(cost=1)], Demand(), {}, ["m2", "m1"]),
         ([traits("food", cost=4), traits(cost=1)], Demand("food"), {}, ["m1", "m2"]),  # worth its cost
-        ([traits(), traits()], Demand(), {"m1": 1}, ["m2", "m1"]),
-        ([traits("food"), traits()], Demand("food"), {"m1": 2}, ["m1", "m2"]),
-        ([traits("food"), traits()], Demand("food"), {"m1": 7}, ["m2", "m1"]),
+        ([traits(), traits()], Demand(), {"m1": 5}, ["m2", "m1"]),
+        ([traits(), traits()], Demand(), {"m1": 4}, ["m1", "m2"]),  # those it works on at once are no burden
+        ([traits("food"), traits()], Demand("food"), {"m1": 6}, ["m1", "m2"]),
+        ([traits("food"), traits()], Demand("food"), {"m1": 11}, ["m2", "m1"]),
         ([traits("food"), traits(), traits()], Demand("food"), {"m1": 900, "m2": 900}, ["m3", "m1", "m2"]),
         ([traits("food", largest=512), traits()], Demand("food", 1024), {}, ["m2", "m1"]),
         ([traits("food", largest=1024), traits()], Demand("food", 1024), {}, ["m1", "m2"]),
@@ -88,8 +108,8 @@ def test_the_order(candidates: list[Traits], asked: Demand, calls: dict[str, int
 
 
 def test_why_is_said() -> None:
-    (choice,) = ranked([Candidate("m", traits("food", cost=2, largest=64))], Demand("food", 128), {"m": 3})
-    assert choice.why == ("good at food", "costs 2", "works on 3", "makes 64, 128 is requested")
+    (choice,) = ranked([Candidate("m", traits("food", cost=2, largest=64))], Demand("food", 128), {"m": 7})
+    assert choice.why == ("good at food", "costs 2", "3 calls wait for it", "makes 64, 128 is requested")
     assert choice.points == 2 - 1 - 0.75
     assert not choice.fits
 
@@ -98,6 +118,7 @@ def test_what_is_wanted_is_read_from_the_call() -> None:
     assert demand_of({"prompt": "a dog", "width": 64, "height": 128}) == Demand("animal", 128)
     said = [Message(role="user", content="a dog"), Message(role="user", content="fix this bug")]
     assert demand_of({"messages": said, "max_tokens": 9}) == Demand("code", 9)
+    assert demand_of({"messages": said[:1]}) == Demand()
     assert demand_of({"image": PICTURE}) == Demand()
 
 
@@ -160,7 +181,8 @@ async def test_a_busy_model_is_asked_after_an_idle_one() -> None:
     import asyncio
 
     never = Never()
-    models = Models([painter("one", ScriptedHandle(never)), painter("two", ScriptedHandle(PICTURE))])
+    one = replace(painter("one", ScriptedHandle(never)), concurrency=0)
+    models = Models([one, painter("two", ScriptedHandle(PICTURE))])
     run = Calls(models, {"painter": "auto"})
     waiting = asyncio.create_task(run.model("painter", TextToImage).generate("a dog"))
     await never.reached.wait()

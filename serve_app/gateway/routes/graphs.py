@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from deployments.addresses import check_endpoint
 from deployments.capabilities import CAPABILITIES
 from deployments.errors import InvalidInput
-from deployments.prompt_category import category_of
+from deployments.prompt_category import category_of, task_of
 
 from ...errors import UnknownName, foreseen, problem
 from ...graph import Graph
@@ -115,7 +115,7 @@ def _add_service_routes(routes: APIRouter, service: Service) -> None:
         offered = {kind.__name__: kind for kind in CAPABILITIES}
         if capability not in offered:
             raise UnknownName("capability", capability, offered)
-        demand = Demand(category_of(prompt), size)
+        demand = Demand(task_of(prompt) if capability == "Language" else category_of(prompt), size)
         choices = ranked(service.models.offering(offered[capability]), demand, service.models.calls)
         rows = [{"name": c.model.name, "points": c.points, "fits": c.fits, "why": c.why} for c in choices]
         return JSONResponse({"category": demand.category, "models": rows})
