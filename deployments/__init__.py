@@ -6,6 +6,7 @@ this package loads no engine (torch, OpenCV, ...): backends import theirs when t
 
 from .backend import Backend
 from .depth.depth_anything import DepthAnything
+from .embeddings.sentence_transformers import SentenceTransformers
 from .image_enhancement.cutout import Cutout
 from .image_enhancement.freepik import FreepikImageEnhancement
 from .image_enhancement.lambert import Lambert
@@ -18,6 +19,8 @@ from .language.llama_cpp import LlamaCpp
 from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
 from .language.vllm import VLLM
+from .reranking.bi_encoder import BiEncoder
+from .reranking.cross_encoder import CrossEncoder
 from .segmentation.fastsam import FastSAM
 from .segmentation.grabcut import GrabCut
 from .segmentation.sam2 import SAM2
@@ -34,6 +37,8 @@ from .text_to_speech.mms import MMS
 from .text_to_speech.xtts import XTTS
 
 BACKENDS: dict[str, type[Backend]] = {
+    "bi_encoder": BiEncoder,  # reranking: by any embeddings
+    "cross_encoder": CrossEncoder,  # reranking: any classifier of pairs
     "cutout": Cutout,  # image enhancement: backgrounds removed, without weights or with Mask2Former and ViTMatte
     "cyclegan": CycleGAN,  # image translation: any CycleGAN generators in safetensors
     "depth_anything": DepthAnything,  # depth: any Depth Anything network
@@ -56,6 +61,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "palette": Palette,  # image enhancement: the palette of one picture for another
     "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU
     "sam2": SAM2,  # segmentation: any SAM 2, of pictures or of videos
+    "sentence_transformers": SentenceTransformers,  # embeddings: any model of sentence-transformers
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network
     "transformers": TransformersLanguage,  # language: any causal model in safetensors
     "vit_mae": ViTMAE,  # image reconstruction: any ViT-MAE network

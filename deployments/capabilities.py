@@ -11,70 +11,31 @@ A method that streams is marked with the one whose answer it gives (`pieces.py`)
 
 import inspect
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal, Protocol, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Protocol, Unpack
 
 from pydantic import Field
 
+from .chat_options import ChatOptions as ChatOptions
 from .errors import ModelUnavailable
 from .media import Audio, Image
 from .messages import MAX_MESSAGES as MAX_MESSAGES
-from .messages import Delta, Message, Reply, Tool
+from .messages import Delta, Message, Reply
+from .messages import Tool as Tool
 from .messages import ToolCall as ToolCall
 from .pieces import in_pieces
 from .speech import Segment as Segment
 from .speech import Transcript, Voice
 from .speech import Word as Word
+from .vectors import Ranked as Ranked
+from .vectors import Ranking, Vectors
 
+Purpose = Literal["query", "document"]
 AudioFormat = Literal["wav", "mp3", "opus", "aac", "flac", "pcm"]
 ImageFormat = Literal["png", "jpeg", "webp"]
 Point = tuple[float, float]  # x, y in pixels from the top left corner
 Direction = tuple[float, float, float]  # x to the right, y down, z towards the viewer; of any length
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-
-
-class ChatOptions(TypedDict, total=False):
-    """The options of a reply, declared here and nowhere else: a new one is a new line.
-
-    `Language` takes them as keywords, the graph `chat` has them as fields, and a backend that has not learned one
-    refuses it by its name.
-    """
-
-    max_tokens: Annotated[
-        int | None, Field(ge=1, lt=2**31, description="Longest answer, in tokens; else what the context has room for")
-    ]
-    temperature: Annotated[
-        float | None, Field(ge=0, le=2, allow_inf_nan=False, description="0 takes the likeliest token")
-    ]
-    top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False, description="Nucleus of the distribution")]
-    top_k: Annotated[int | None, Field(ge=1, lt=2**31, description="The likeliest tokens, so many, are drawn from")]
-    min_p: Annotated[
-        float | None,
-        Field(ge=0, le=1, allow_inf_nan=False, description="Least probability of a token, relative to the likeliest"),
-    ]
-    presence_penalty: Annotated[
-        float | None,
-        Field(ge=-2, le=2, allow_inf_nan=False, description="Taken from the logit of a token that was written"),
-    ]
-    frequency_penalty: Annotated[
-        float | None,
-        Field(ge=-2, le=2, allow_inf_nan=False, description="Taken from it for each time that it was written"),
-    ]
-    logit_bias: Annotated[
-        dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None,
-        Field(max_length=1024, description="Added to the logits of tokens, by their ids in the model's vocabulary"),
-    ]
-    stop: Annotated[
-        list[Annotated[str, Field(max_length=500)]] | None,
-        Field(max_length=16, description="Texts that end the answer"),
-    ]
-    seed: Annotated[int | None, Field(ge=0, lt=2**63, description="The same seed gives the same answer")]
-    tools: Annotated[list[Tool] | None, Field(max_length=128, description="What the model may ask for")]
-    tool_choice: Annotated[
-        str | None, Field(max_length=64, description="auto, required, none, or the name of the tool it must ask for")
-    ]
-    json_schema: Annotated[dict[str, Any] | None, Field(description="The answer's text is JSON that this allows")]
-    adapter: Annotated[str | None, Field(max_length=64, description="Name of a LoRA adapter of the model")]
 
 
 class Language(Protocol):
@@ -97,6 +58,29 @@ class Language(Protocol):
 
         Text waits only as long as it could be part of a call.
         """
+        ...
+
+
+class Embeddings(Protocol):
+    """Turns texts into vectors: the nearer their directions, the more alike the texts."""
+
+    async def embed(
+        self, texts: list[str], *, purpose: Purpose | None = None, dimensions: int | None = None
+    ) -> Vectors:
+        """A vector of length 1 for each of 1 to 2,048 texts, in their order. All of a long text is in its vector.
+
+        `purpose` is for models that were trained to tell the two apart: `query` for a text that looks for others,
+        `document` for those that are found. `dimensions`: of the vectors, for models whose first dimensions say most.
+        """
+        ...
+
+
+class Reranking(Protocol):
+    """Says how well texts answer a question."""
+
+    async def rank(self, query: str, documents: list[str]) -> Ranking:
+        """The places of 1 to 1,000 documents, best first, each with a score from 0 to 1 by which documents of one query
+        can be compared, and those of one model."""
         ...
 
 
@@ -351,6 +335,8 @@ class Depth(Protocol):
 
 CAPABILITIES: tuple[type[Any], ...] = (
     Language,
+    Embeddings,
+    Reranking,
     TextToImage,
     SpeechToText,
     TextToSpeech,

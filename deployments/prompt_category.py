@@ -5,7 +5,7 @@ costs nothing and says the same each time.
 import re
 from typing import Literal, get_args
 
-Task = Literal["medley", "picture_prompt", "story", "lesson", "code", "mathematics", "translation"]
+Task = Literal["small_talk", "medley", "picture_prompt", "story", "lesson", "code", "mathematics", "translation"]
 Category = Literal[
     "portrait",
     "animal",
@@ -23,6 +23,7 @@ Category = Literal[
     "lesson",
     "picture_prompt",
     "medley",
+    "small_talk",
     "general",
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
@@ -47,6 +48,8 @@ WORDS: dict[Category, str] = {
     "picture_prompt": "picture_prompt* image_prompt*",
     "medley": "medley* api_key* ray_serve webhook* who_are_you what_are_you what_can_you your_name about_yourself",
 }
+GREETINGS = "hello hi hey there good day morning evening how are you today thanks thank very much bye"
+SMALL_TALK = frozenset(re.findall(r"\w+", GREETINGS))
 _PATTERNS = {
     category: re.compile(r"\b(?:" + words.replace(" ", "|").replace("_", r"\s+").replace("*", r"\w*") + r")\b", re.I)
     for category, words in WORDS.items()
@@ -55,12 +58,14 @@ _PATTERNS = {
 
 def category_of(text: str) -> Category:
     """The category most of whose words are in the text; of equals the one whose word comes first; else `general`."""
-    return _best(text, CATEGORIES[:-1])
+    return _best(text, tuple(WORDS))
 
 
 def task_of(text: str) -> Category:
     """The same of what a text asks a language model to do: a story about a dog is a story, and no animal."""
-    return _best(text, TASKS)
+    if (words := re.findall(r"\w+", text.lower())) and SMALL_TALK.issuperset(words):
+        return "small_talk"
+    return _best(text, TASKS[1:])
 
 
 def _best(text: str, categories: tuple[Category, ...]) -> Category:

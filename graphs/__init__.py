@@ -1,6 +1,7 @@
 """The graphs that ship with Medley, one file each; a new graph is a new file and a line here."""
 
 from .chat import chat
+from .embeddings import embeddings
 from .image_background import image_background
 from .image_depth import image_depth
 from .image_edit import image_edit, image_inpaint, image_vary
@@ -15,6 +16,7 @@ from .image_upscale import image_upscale
 from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
 from .lesson import lesson
 from .prompt_enhancement import prompt_enhancement
+from .reranking import reranking
 from .smart_mask import smart_mask
 from .speech import speech
 from .speech_to_image import speech_to_image
@@ -24,6 +26,8 @@ from .voice_assistant import voice_assistant
 
 GRAPHS = [
     chat,
+    embeddings,
+    reranking,
     prompt_enhancement,
     image_generation,
     image_orchestration,

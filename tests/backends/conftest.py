@@ -18,6 +18,7 @@ from deployments.backend import GPU_MEMORY
 from deployments.engine import GIB
 
 from .covered import Covered
+from .encoder_weights import write_encoder, write_ranker
 from .harness import OPTIONS, VOICE_TAGS, need
 from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
@@ -87,6 +88,16 @@ def lm_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gguf_weights(lm_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gguf(tmp_path_factory.mktemp("gguf"), lm_weights)
+
+
+@pytest.fixture(scope="session")
+def encoder_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def ranker_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ranker(tmp_path_factory.mktemp("ranker"))
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,13 @@ from deployments import BACKENDS
 from deployments import backend as common
 from deployments.capabilities import (
     Depth,
+    Embeddings,
     ImageEnhancement,
     ImageReconstruction,
     ImageTools,
     ImageTranslation,
     Language,
+    Reranking,
     Segmentation,
     SpeechToText,
     TextToImage,
@@ -86,6 +88,8 @@ REMOTE: dict[str, Remote] = {
 # What each backend is loaded with: options from the folders of tiny weights, of which
 # those are made that are named. No backend is without an entry.
 OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "bi_encoder": lambda encoder: {"weights": str(encoder), "threads": 1},
+    "cross_encoder": lambda ranker: {"weights": str(ranker), "threads": 1},
     "cutout": lambda: {},
     "cyclegan": lambda: {"weights": "starter/translator", "longest_side": 64},
     "depth_anything": lambda depth: {"weights": str(depth)},
@@ -105,6 +109,7 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "palette": lambda: {},
     "pocketsphinx": lambda: {},
     "sam2": lambda sam2: {"weights": str(sam2), "sureness": 0, "stability": 0},
+    "sentence_transformers": lambda encoder: {"weights": str(encoder), "threads": 1},
     "swin2sr": lambda: {"weights": "starter/upscaler"},
     "transformers": lambda lm: {"weights": str(lm), "max_tokens": 20},
     "vit_mae": lambda: {"weights": "starter/restorer"},
@@ -113,6 +118,8 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a capability
     Language: "test_language",
+    Embeddings: "test_embeddings",
+    Reranking: "test_reranking",
     TextToImage: "test_text_to_image",
     SpeechToText: "test_speech_to_text",
     TextToSpeech: "test_text_to_speech",
@@ -126,12 +133,14 @@ CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a c
 UNTRAINED = frozenset({"depth_anything", "fastsam", "sam2"})  # loaded with random weights: what they find means nothing
 # Backends that are tested in another environment, and the module of their engine.
 ELSEWHERE = {"fastsam": "ultralytics", "vllm": "vllm", "xtts": "TTS"}
-# Backends whose tests need weights that `make test` pulls, and their names in the weights folder.
-PULLED = {"moonshine": "moonshine/tiny-en"}
+# Tests that need weights which `make test` pulls, by backend or by model, and the weights' names in their folder.
+PULLED = {"moonshine": "moonshine/tiny-en", "minilm": "minilm/l6-v2", "smollm2": "smollm2/135m-instruct"}
 # Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
 # test_vllm.py sees end.
 LOADED = dict.fromkeys(
     (
+        "bi_encoder",
+        "cross_encoder",
         "cutout",
         "cyclegan",
         "depth_anything",
@@ -142,6 +151,7 @@ LOADED = dict.fromkeys(
         "mms",
         "moonshine",
         "sam2",
+        "sentence_transformers",
         "swin2sr",
         "transformers",
         "vit_mae",

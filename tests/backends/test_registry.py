@@ -18,12 +18,14 @@ from deployments.backend import Options as BackendOptions
 from deployments.capabilities import (
     CAPABILITIES,
     Depth,
+    Embeddings,
     ImageEnhancement,
     ImageReconstruction,
     ImageTools,
     ImageTranslation,
     Language,
     Message,
+    Reranking,
     Segmentation,
     SpeechToText,
     TextToImage,
@@ -39,6 +41,7 @@ from .harness import CONTRACTS, ELSEWHERE, LOADED, OPTIONS, offering, unloaded
 ENGINES = (
     "torch",
     "transformers",
+    "sentence_transformers",
     "llguidance",
     "vllm",
     "TTS",
@@ -57,6 +60,8 @@ ENGINES = (
     "serve_app",
 )
 BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot be loaded
+    "bi_encoder": {"weights": "/nowhere"},
+    "cross_encoder": {"weights": "/nowhere"},
     "cutout": {"matting": "/nowhere"},
     "cyclegan": {"weights": "/nowhere"},
     "depth_anything": {"weights": "/nowhere"},
@@ -75,6 +80,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "openai_compatible": {"key_variable": "NO_SUCH_KEY"},
     "pocketsphinx": {"language_model": "/nowhere.lm"},
     "sam2": {"weights": "/nowhere"},
+    "sentence_transformers": {"weights": "/nowhere"},
     "swin2sr": {"weights": "/nowhere"},
     "transformers": {"weights": "/nowhere"},
     "vit_mae": {"weights": "/nowhere"},
@@ -144,6 +150,8 @@ def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
     }
     calls = {
         Language: lambda: backend.chat([Message(role="user", content="hi")]),
+        Embeddings: lambda: backend.embed(["hi"]),
+        Reranking: lambda: backend.rank("hi", ["hi"]),
         TextToImage: lambda: backend.generate("a dog"),
         SpeechToText: lambda: backend.transcribe(picture),
         TextToSpeech: lambda: backend.synthesize("hi"),

@@ -73,6 +73,8 @@ class Samples:
         return cls(
             {
                 "chat": {"messages": [{"role": "user", "content": "What can you do?"}], "seed": 1},
+                "embeddings": {"texts": ["a cat", "a kitten"]},
+                "reranking": {"query": "Which animal barks?", "documents": ["A dog barks.", "Cats purr."]},
                 "prompt_enhancement": {"wish": "a red circle on blue", "seed": 1},
                 "image_generation": {"prompt": "a red circle on a blue background", "seed": 1},
                 "image_orchestration": {"prompt": "a red circle on a blue background", "seed": 1},

@@ -13,17 +13,23 @@ from deployments.capabilities import (
     AudioFormat,
     Box,
     Delta,
+    Embeddings,
     ImageFormat,
     ImageTools,
     Language,
     Message,
+    Purpose,
+    Ranked,
+    Ranking,
     Reply,
+    Reranking,
     Segment,
     SpeechToText,
     TextToImage,
     TextToSpeech,
     ToolCall,
     Transcript,
+    Vectors,
     Voice,
 )
 from deployments.errors import PromptTooLong
@@ -48,6 +54,22 @@ def wav_bytes(seconds: float = 0.25, rate: int = 8000) -> bytes:
 
 PICTURE = Image(picture_bytes(), "image/png")
 RECORDING = Audio(wav_bytes(), "audio/wav")
+
+
+class Embedder(Embeddings, Reranking):
+    """A vector of two numbers by the text's length; the longest document is the best."""
+
+    async def embed(
+        self, texts: list[str], *, purpose: Purpose | None = None, dimensions: int | None = None
+    ) -> Vectors:
+        vectors = [[1.0 / (1 + len(text)), 0.5] for text in texts]
+        return Vectors(vectors=[vector[:dimensions] for vector in vectors], prompt_tokens=len(texts))
+
+    async def rank(self, query: str, documents: list[str]) -> Ranking:
+        order = sorted(range(len(documents)), key=lambda at: -len(documents[at]))
+        scores = [len(documents[at]) / 1000 for at in order]
+        results = [Ranked(index=at, score=score) for at, score in zip(order, scores, strict=True)]
+        return Ranking(results=results, prompt_tokens=len(query))
 
 
 class Writer(Language):

@@ -56,6 +56,10 @@ def test_a_prompt_is_of_the_kind_most_of_its_words_say(text: str, category: str)
         ("how do I get an API key", "medley"),
         ("What is the capital of France?", "general"),
         ("my favourite colour", "general"),
+        ("Hello there!", "small_talk"),
+        ("How are you today?", "small_talk"),
+        ("Hello, why is the sky blue?", "general"),
+        ("?", "general"),
     ],
 )
 def test_what_a_language_model_shall_do_goes_before_what_it_is_about(text: str, task: str) -> None:
@@ -63,7 +67,7 @@ def test_what_a_language_model_shall_do_goes_before_what_it_is_about(text: str, 
 
 
 def test_every_category_but_the_general_one_has_words_and_no_word_two_categories() -> None:
-    assert set(WORDS) == set(CATEGORIES) - {"general"}
+    assert set(WORDS) == set(CATEGORIES) - {"general", "small_talk"}
     words = [word for said in WORDS.values() for word in said.split()]
     assert len(words) == len(set(words))
     assert set(DETAILS) <= set(CATEGORIES) - set(TASKS)

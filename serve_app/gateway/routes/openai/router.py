@@ -13,12 +13,14 @@ from ....config.schema import AUTO
 from ....models.registry import Model
 from ...openapi_parts import answer, operation, ref
 from ...service import Service
-from . import audio, chat, images
+from . import audio, chat, embeddings, images
 from .shared import DEFAULT_MODEL
 
 STARTED = int(time.time())
 ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
     "chat": chat.add,
+    "embeddings": embeddings.add_embeddings,
+    "reranking": embeddings.add_rerank,
     "image_generation": images.add_generations,
     "image_edit": images.add_edits,
     "image_vary": images.add_variations,
@@ -34,7 +36,7 @@ def router(service: Service) -> APIRouter:
         "/models", summary="List models", openapi_extra=operation({200: answer("The models", ref("OpenAIModels"))})
     )
     async def list_models(request: Request) -> Response:
-        """The profile's models. `capabilities` tells which of them chat, paint, hear or speak."""
+        """The profile's models. `capabilities` tells which of them chat, embed, paint, hear or speak."""
         return JSONResponse({"object": "list", "data": [_model(model.name, [model]) for model in service.models.all]})
 
     @routes.get(

@@ -1,0 +1,1 @@
+"""Backends that turn texts into vectors."""

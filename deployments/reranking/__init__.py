@@ -1,0 +1,1 @@
+"""Backends that say how well texts answer a question."""

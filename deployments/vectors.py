@@ -1,0 +1,24 @@
+"""What comes out of models that compare texts: vectors, and documents in the order of their worth."""
+
+from pydantic import BaseModel, Field
+
+
+class Vectors(BaseModel):
+    """Texts as vectors, in the texts' order."""
+
+    vectors: list[list[float]] = Field(description="One for each text, of length 1")
+    prompt_tokens: int = Field(description="Of all texts, as the model counts them")
+
+
+class Ranked(BaseModel):
+    """A document's worth for a query."""
+
+    index: int = Field(description="The document's place in the request, from 0")
+    score: float = Field(description="0 to 1")
+
+
+class Ranking(BaseModel):
+    """Documents, best first."""
+
+    results: list[Ranked]
+    prompt_tokens: int = Field(description="Of the query and all documents, as the model counts them")

@@ -1,0 +1,22 @@
+"""Documents in the order of their worth for a query."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from deployments.capabilities import Ranking, Reranking
+from deployments.texts import LONGEST_TEXT
+from serve_app.graph import graph
+
+
+class RerankingRequest(BaseModel):
+    query: str = Field(min_length=1, max_length=LONGEST_TEXT, examples=["Which animal barks?"])
+    documents: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
+        min_length=1, max_length=1000, examples=[["A dog barks.", "Cats purr."]]
+    )
+
+
+@graph(title="Reranking")
+async def reranking(request: RerankingRequest, ranker: Reranking) -> Ranking:
+    """Order documents by how well they answer a query, best first."""
+    return await ranker.rank(request.query, request.documents)
