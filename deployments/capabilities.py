@@ -26,6 +26,9 @@ from .pieces import in_pieces
 from .speech import Segment as Segment
 from .speech import Transcript, Voice
 from .speech import Word as Word
+from .vectors import LONGEST_TEXT as LONGEST_TEXT
+from .vectors import MOST_DOCUMENTS as MOST_DOCUMENTS
+from .vectors import MOST_TEXTS as MOST_TEXTS
 from .vectors import Ranked as Ranked
 from .vectors import Ranking, Vectors
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InvalidInput
-
-MOST_TEXTS = 2048  # as in OpenAI's API
-LONGEST_TEXT = 2_000_000  # characters
+from .vectors import LONGEST_TEXT, MOST_TEXTS
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 from pydantic import BaseModel, Field
 
+MOST_TEXTS = 2048  # as in OpenAI's API
+MOST_DOCUMENTS = 1000
+LONGEST_TEXT = 2_000_000  # characters
+
 
 class Vectors(BaseModel):
     """Texts as vectors, in the texts' order."""

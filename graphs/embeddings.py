@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from deployments.capabilities import Embeddings, Purpose, Vectors
-from deployments.texts import LONGEST_TEXT, MOST_TEXTS
+from deployments.capabilities import LONGEST_TEXT, MOST_TEXTS, Embeddings, Purpose, Vectors
 from serve_app.graph import graph
 
 

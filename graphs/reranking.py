@@ -4,15 +4,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from deployments.capabilities import Ranking, Reranking
-from deployments.texts import LONGEST_TEXT
+from deployments.capabilities import LONGEST_TEXT, MOST_DOCUMENTS, Ranking, Reranking
 from serve_app.graph import graph
 
 
 class RerankingRequest(BaseModel):
     query: str = Field(min_length=1, max_length=LONGEST_TEXT, examples=["Which animal barks?"])
     documents: list[Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field(
-        min_length=1, max_length=1000, examples=[["A dog barks.", "Cats purr."]]
+        min_length=1, max_length=MOST_DOCUMENTS, examples=[["A dog barks.", "Cats purr."]]
     )
 
 

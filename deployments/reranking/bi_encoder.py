@@ -4,12 +4,10 @@ import threading
 from typing import ClassVar
 
 from ..backend import Backend, Needs, in_thread
-from ..capabilities import Ranked, Ranking, Reranking
+from ..capabilities import MOST_DOCUMENTS, Ranked, Ranking, Reranking
 from ..embeddings.sentence_transformers import Engine, SentenceTransformers, load
 from ..errors import ModelUnavailable
 from ..texts import check_texts
-
-MOST_DOCUMENTS = 1000
 
 
 class BiEncoder(Backend, Reranking):

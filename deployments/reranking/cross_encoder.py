@@ -9,11 +9,11 @@ from pydantic import Field
 
 from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
-from ..capabilities import Ranking, Reranking
+from ..capabilities import MOST_DOCUMENTS, Ranking, Reranking
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..texts import Piece, check_texts, pieces
-from .bi_encoder import MOST_DOCUMENTS, ranking
+from .bi_encoder import ranking
 
 SHORTEST_PIECE = 16  # tokens, of a document beside a long query
 

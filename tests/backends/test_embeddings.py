@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from deployments import BACKENDS
-from deployments.capabilities import Embeddings, Vectors
+from deployments.capabilities import LONGEST_TEXT, MOST_TEXTS, Embeddings, Vectors
 from deployments.errors import InvalidInput, ModelUnavailable
-from deployments.texts import LONGEST_TEXT, MOST_TEXTS
 
 from .encoder_weights import LONGEST, SIZE, write_encoder
 from .harness import PULLED, need, offering, other_options, reload_in_flight, seconds_to_stop, unloaded

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from deployments.capabilities import ImageTools, Language, SpeechToText, TextToImage, TextToSpeech
+from deployments.capabilities import (
+    Embeddings,
+    ImageTools,
+    Language,
+    Reranking,
+    SpeechToText,
+    TextToImage,
+    TextToSpeech,
+)
 from graphs import GRAPHS as SHIPPED
 from serve_app.config.schema import AppConfig
 from serve_app.models.local_handle import LocalHandle
@@ -12,7 +20,7 @@ from serve_app.models.registry import Model, Models
 from serve_app.storage.database import Database
 from tests.jobs.work import GRAPHS
 
-from .fakes import Ears, Speaker, Tools
+from .fakes import Ears, Embedder, Speaker, Tools
 from .multiplexing import in_serve as in_serve
 from .services import Author, Make, Served, Services
 
@@ -55,6 +63,7 @@ def made_of(services: Services, author: Author, gateway: dict[str, Any] | None =
         [
             Model("author", "fake", (Language, TextToImage), LocalHandle(author)),
             Model("ears", "fake", (SpeechToText,), LocalHandle(Ears())),
+            Model("embedder", "fake", (Embeddings, Reranking), LocalHandle(Embedder())),
             Model("speaker", "fake", (TextToSpeech,), LocalHandle(Speaker())),
             Model("tools", "fake", (ImageTools,), LocalHandle(Tools())),
         ]

@@ -53,6 +53,8 @@ PICTURE_FORM = {"image": ("a.png", PICTURE.data), "prompt": (None, "a circle")}
 OPENAI: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", {"json": {"messages": HELLO}}),
     ("/v1/chat/completions", {"json": {"messages": HELLO, "stream": True}}),
+    ("/v1/embeddings", {"json": {"input": ["a cat"]}}),
+    ("/v1/rerank", {"json": {"query": "who barks", "documents": ["a dog"]}}),
     ("/v1/images/generations", {"json": {"prompt": "a circle"}}),
     ("/v1/images/edits", {"files": PICTURE_FORM}),
     ("/v1/images/variations", {"files": {"image": ("a.png", PICTURE.data)}}),

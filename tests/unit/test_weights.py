@@ -231,7 +231,11 @@ def _hub_names(value: Any) -> Iterator[tuple[str, str | None]]:
     if isinstance(value, dict):
         said = cast(dict[str, Any], value)
         for key, inner in said.items():
-            if key != "path" and isinstance(inner, str) and re.fullmatch(r"(?!starter/)[\w.-]+/[\w.-]+(@\w+)?", inner):
+            if (
+                key not in ("path", "name")
+                and isinstance(inner, str)
+                and re.fullmatch(r"(?!starter/)[\w.-]+/[\w.-]+(@\w+)?", inner)
+            ):
                 name, _, commit = inner.partition("@")
                 yield name, commit or said.get(f"{key}_revision") or said.get("revision")
             yield from _hub_names(inner)

@@ -10,8 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 from starlette.responses import JSONResponse, Response
 
-from deployments.capabilities import Ranking, Vectors
-from deployments.texts import MOST_TEXTS
+from deployments.capabilities import MOST_DOCUMENTS, MOST_TEXTS, Ranking, Vectors
 
 from ...json_body import read_json
 from ...openapi_parts import answer, ref
@@ -57,7 +56,7 @@ class EmbeddingCreation(OpenAIBody):
 
 class Rerank(OpenAIBody):
     query: str
-    documents: list[AnyDocument] = Field(min_length=1, max_length=1000)
+    documents: list[AnyDocument] = Field(min_length=1, max_length=MOST_DOCUMENTS)
     model: str = DEFAULT_MODEL
     top_n: int | None = Field(None, ge=1, description="The best, so many; else all")
     return_documents: bool = False
