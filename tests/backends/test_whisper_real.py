@@ -111,7 +111,7 @@ def check_times(heard: Transcript) -> None:
         assert one.start <= one.end <= other.start <= other.end
 
 
-async def test_ten_minutes_are_heard_as_well_as_in_sequence(
+async def test_ten_minutes_are_heard_nearly_as_well_as_in_sequence(
     model: Any, folder: Path, people: dict[str, np.ndarray]
 ) -> None:
     samples, said = ten_minutes(people)
@@ -119,6 +119,7 @@ async def test_ten_minutes_are_heard_as_well_as_in_sequence(
     wrong = word_errors(words(said), words(heard.text))
     sequential = word_errors(words(said), words(await asyncio.to_thread(in_sequence, folder, samples)))
     print(f"\n{wrong} of {len(words(said).split())} words wrong, {sequential} in sequence")
+    # What is read in sequence has 2 to 9 wrong of 952 when it begins 0.7 s sooner or later; so few prove no difference.
     assert wrong <= max(1.2 * sequential, 0.01 * len(words(said).split()))
     check_times(heard)
 
