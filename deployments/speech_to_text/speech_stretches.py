@@ -15,27 +15,43 @@ def stretches(samples: "np.ndarray", rate: int, longest_s: float) -> Iterator[tu
     """First and last sample of each stretch of speech, and its sound. What fits into `longest_s` is one stretch, with
     the pauses in it: models hear words better in their context.
 
-    Silero (https://github.com/snakers4/silero-vad, in faster-whisper's package) does not hear a recording at a
-    hundredth of full scale, so a quiet one is brought up first, and so is the sound that is returned.
-
     Args:
         samples: float32 (n,), -1 to 1.
         rate: 16,000 Hz, which Silero takes.
         longest_s: seconds of a stretch; speech without a pause is cut there.
     """
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-    loudest = float(abs(samples).max(initial=0.0))
-    if loudest < SILENCE:
-        return
-    if loudest < LEVEL:
-        samples = samples * (LEVEL / loudest)
-    options = VadOptions(max_speech_duration_s=longest_s, min_silence_duration_ms=SHORTEST_PAUSE_MS)
+    samples = brought_up(samples)
     first = last = 0
-    for speech in get_speech_timestamps(samples, options, sampling_rate=rate):
-        if last and speech["end"] - first > longest_s * rate:
+    for start, end in speech(samples, rate, longest_s):
+        if last and end - first > longest_s * rate:
             yield first, last, samples[first:last]
             last = 0
-        first, last = first if last else int(speech["start"]), int(speech["end"])
+        first, last = first if last else start, end
     if last:
         yield first, last, samples[first:last]
+
+
+def brought_up(samples: "np.ndarray") -> "np.ndarray":
+    """A quiet recording at the level of others: Silero does not hear one at a hundredth of full scale."""
+    loudest = float(abs(samples).max(initial=0.0))
+    return samples * (LEVEL / loudest) if SILENCE <= loudest < LEVEL else samples
+
+
+def speech(
+    samples: "np.ndarray", rate: int, longest_s: float, pause_ms: int = SHORTEST_PAUSE_MS, around_ms: int = 400
+) -> list[tuple[int, int]]:
+    """First and last sample of each piece of speech, by Silero (https://github.com/snakers4/silero-vad, in
+    faster-whisper's package).
+
+    Args:
+        longest_s: seconds of a piece; where there is no pause it is cut.
+        pause_ms: milliseconds; shorter pauses are speech.
+        around_ms: milliseconds of the pauses that belong to the speech before and after.
+    """
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    if float(abs(samples).max(initial=0.0)) < SILENCE:
+        return []
+    options = VadOptions(max_speech_duration_s=longest_s, min_silence_duration_ms=pause_ms, speech_pad_ms=around_ms)
+    pieces = get_speech_timestamps(samples, options, sampling_rate=rate)
+    return [(int(piece["start"]), int(piece["end"])) for piece in pieces]

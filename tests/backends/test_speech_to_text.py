@@ -21,6 +21,7 @@ from deployments.progress import followed_by
 from deployments.speech_to_text import pocketsphinx
 from deployments.speech_to_text.moonshine import DECODER, ENCODER, VOCABULARY, Moonshine
 from deployments.speech_to_text.pocketsphinx import PocketSphinx
+from deployments.speech_to_text.together import Reader
 from deployments.speech_to_text.word_error import agreement, word_errors
 from serve_app.errors import BadWeights
 from tests.media.real_speech import recordings, words
@@ -428,19 +429,16 @@ class TestFasterWhisper:
     async def test_shorter_stretches_come_sooner(
         self, options_of: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import faster_whisper
-
         recording = audio.encode(np.tile(counting, 8), 48_000)  # 20 s
-        read = dict[int, int]()
-        whole = faster_whisper.BatchedInferencePipeline.generate_segment_batched
+        read, answer = dict[int, int](), Reader._answer
         for most in (30, 5):
             read[most] = 0
 
             def counted(*asked: Any, most: int = most) -> Any:
                 read[most] += 1
-                return whole(*asked)
+                return answer(*asked)
 
-            monkeypatch.setattr(faster_whisper.BatchedInferencePipeline, "generate_segment_batched", counted)
+            monkeypatch.setattr(Reader, "_answer", counted)
             model = unloaded("faster_whisper")
             await model.reconfigure(options_of("faster_whisper", stretch_s=most))
             pieces = model.stream(recording, language="en")
@@ -464,20 +462,18 @@ class TestFasterWhisper:
     async def test_stretches_of_several_recordings_are_read_together_each_for_its_own(
         self, options_of: Any, counting: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import faster_whisper
-
         model = unloaded("faster_whisper")
         await model.reconfigure(options_of("faster_whisper"))
         clips = [audio.encode(np.roll(np.tile(counting, 1 + number), 999 * number), 48_000) for number in range(4)]
         clips *= 10  # more than there are threads for calls
         alone = [await model.transcribe(clip, language="en") for clip in clips[:4]] * 10
-        sizes, read = list[int](), faster_whisper.BatchedInferencePipeline.generate_segment_batched
+        sizes, answer = list[int](), Reader._answer
 
-        def counted(self: Any, features: Any, *more: Any) -> Any:
-            sizes.append(len(features))
-            return read(self, features, *more)
+        def counted(self: Reader, calls: Any) -> Any:
+            sizes.append(len(calls))
+            return answer(self, calls)
 
-        monkeypatch.setattr(faster_whisper.BatchedInferencePipeline, "generate_segment_batched", counted)
+        monkeypatch.setattr(Reader, "_answer", counted)
         assert await asyncio.gather(*(model.transcribe(clip, language="en") for clip in clips)) == alone
         assert max(sizes) > 1
         assert len(sizes) < sum(sizes)
