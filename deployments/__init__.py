@@ -33,6 +33,7 @@ from .text_to_image.freepik import FreepikTextToImage
 from .text_to_image.hugging_face import HuggingFaceTextToImage
 from .text_to_speech.espeak import ESpeak
 from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
+from .text_to_speech.kokoro import Kokoro
 from .text_to_speech.mms import MMS
 from .text_to_speech.xtts import XTTS
 
@@ -52,6 +53,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "hugging_face_speech_to_text": HuggingFaceSpeechToText,  # speech to text: at Hugging Face Inference
     "hugging_face_text_to_image": HuggingFaceTextToImage,  # text to image: at Hugging Face Inference
     "hugging_face_text_to_speech": HuggingFaceTextToSpeech,  # text to speech: at Hugging Face Inference
+    "kokoro": Kokoro,  # text to speech: Kokoro, a pleasant voice on a CPU
     "lambert": Lambert,  # image enhancement: pictures lit anew by their depth
     "llama_cpp": LlamaCpp,  # language: any GGUF, on a CPU
     "mms": MMS,  # text to speech: VITS networks of a thousand languages

@@ -91,9 +91,9 @@ class ESpeak(Backend, TextToSpeech):
 
         def load(cancelled: threading.Event) -> None:
             with LOCK:
-                _library()
+                library_of_espeak()
             try:
-                _identifier(options.voice)
+                identifier_of(options.voice)
             except InvalidInput as error:
                 raise ModelUnavailable(str(error)) from None
 
@@ -116,9 +116,9 @@ class ESpeak(Backend, TextToSpeech):
         """What says the text, its samples' rate in Hz, and the format of the file."""
         options = self._ready()
         text, speed, written = checked(text, speed, format)
-        identifier = _identifier(options.voice if voice is None else voice)
+        identifier = identifier_of(options.voice if voice is None else voice)
         words = options.words_per_minute * speed
-        _, rate = _library()  # loaded by `reconfigure`: without `LOCK`, which a long text holds
+        _, rate = library_of_espeak()  # loaded by `reconfigure`: without `LOCK`, which a long text holds
 
         def say(give: Callable[["np.ndarray"], None], cancelled: threading.Event) -> None:
             if words >= SLOWEST:
@@ -165,7 +165,7 @@ class _Voice(ctypes.Structure):
 
 
 @cache
-def _library() -> tuple[Any, int]:
+def library_of_espeak() -> tuple[Any, int]:
     """The library, initialised, and its sample rate in Hz. Call it under `LOCK`."""
     try:
         import espeakng_loader
@@ -188,7 +188,7 @@ def _listed(kind: str | None = None) -> list[tuple[list[tuple[int, str]], str, s
     spec = _Voice(languages=ctypes.cast(ctypes.c_char_p(kind.encode()), ctypes.c_void_p).value) if kind else None
     voices = []
     with LOCK:
-        library, _ = _library()
+        library, _ = library_of_espeak()
         for entry in library.espeak_ListVoices(ctypes.byref(spec) if spec else None):
             if not entry:
                 break
@@ -231,7 +231,7 @@ def _variants() -> frozenset[str]:
     return frozenset(identifier.removeprefix("!v/") for _, identifier, _ in _listed("variant"))
 
 
-def _identifier(voice: str) -> str:
+def identifier_of(voice: str) -> str:
     """What eSpeak calls a voice: `en-us+f3` is `gmw/en-US+f3`.
 
     Raises:
@@ -277,7 +277,7 @@ def _speak(
         if cancelled.is_set():
             raise CancelledError
     try:
-        library, _ = _library()
+        library, _ = library_of_espeak()
         library.espeak_SetSynthCallback(collect)
         if library.espeak_SetVoiceByName(identifier.encode()):
             raise ModelUnavailable(f"eSpeak NG could not read its voice {identifier}")

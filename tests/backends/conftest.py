@@ -20,6 +20,7 @@ from deployments.engine import GIB
 from .covered import Covered
 from .encoder_weights import write_encoder, write_ranker
 from .harness import OPTIONS, VOICE_TAGS, need
+from .kokoro_weights import write_kokoro
 from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
 from .weights import write_gguf, write_language_model, write_painter, write_whisper
@@ -98,6 +99,11 @@ def encoder_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ranker_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_ranker(tmp_path_factory.mktemp("ranker"))
+
+
+@pytest.fixture(scope="session")
+def kokoro_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kokoro(tmp_path_factory.mktemp("kokoro"))
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,7 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "faster_whisper": lambda whisper: {"weights": str(whisper), "threads": 1},
     "fastsam": lambda fastsam: {"weights": str(fastsam), "side": 128, "sureness": 0.9, "overlap": 0.5},
     "grabcut": lambda: {},
+    "kokoro": lambda kokoro: {"weights": str(kokoro), "voices": str(kokoro), "threads": 1},
     "lambert": lambda: {},
     "llama_cpp": lambda gguf: {"weights": str(gguf), "max_tokens": 20, "threads": 1, "temperature": 0.0},
     "mms": lambda voices: {
@@ -134,7 +135,12 @@ UNTRAINED = frozenset({"depth_anything", "fastsam", "sam2"})  # loaded with rand
 # Backends that are tested in another environment, and the module of their engine.
 ELSEWHERE = {"fastsam": "ultralytics", "vllm": "vllm", "xtts": "TTS"}
 # Tests that need weights which `make test` pulls, by backend or by model, and the weights' names in their folder.
-PULLED = {"moonshine": "moonshine/tiny-en", "minilm": "minilm/l6-v2", "smollm2": "smollm2/135m-instruct"}
+PULLED = {
+    "moonshine": "moonshine/tiny-en",
+    "minilm": "minilm/l6-v2",
+    "smollm2": "smollm2/135m-instruct",
+    "kokoro-v1": "kokoro/v1.0-int8",
+}
 # Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
 # test_vllm.py sees end.
 LOADED = dict.fromkeys(
@@ -147,6 +153,7 @@ LOADED = dict.fromkeys(
         "diffusers",
         "faster_whisper",
         "fastsam",
+        "kokoro",
         "llama_cpp",
         "mms",
         "moonshine",

@@ -74,6 +74,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "hugging_face_speech_to_text": {"key_variable": "NO_SUCH_KEY"},
     "hugging_face_text_to_image": {"base_url": "https://user:password@example.com"},
     "hugging_face_text_to_speech": {"key_variable": "NO_SUCH_KEY"},
+    "kokoro": {"weights": "/nowhere"},
     "llama_cpp": {"weights": "/nowhere"},
     "mms": {"voices": [{"name": "en", "language": "en", "weights": "/nowhere"}]},
     "moonshine": {"weights": "/nowhere"},
@@ -119,6 +120,7 @@ def test_a_backend_inherits_a_backends_life_before_its_capability_and_is_documen
     [
         ("cutout", {"upscale", "relight", "stylize"}),
         ("espeak", {"clone"}),
+        ("kokoro", {"clone"}),
         ("mms", {"clone"}),
         ("hugging_face_text_to_speech", {"clone", "stream"}),
         ("xtts", set()),

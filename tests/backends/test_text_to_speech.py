@@ -16,6 +16,7 @@ from deployments.media import Audio, MediaLimits
 from deployments.progress import followed_by
 
 from .harness import REMOTE, able, offering, reload_in_flight, seconds_to_stop, telling, unloaded, watch
+from .kokoro_weights import write_kokoro
 from .speech_weights import LETTERS, write_voice
 from .xtts_weights import RATE, SPEAKERS, write_xtts
 
@@ -27,6 +28,10 @@ LONG = ("Count with me: one, two, three, four, five, six, seven. " * 80)[:4090]
 
 HASTY: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which it speaks much faster
     "espeak": lambda folder: {"words_per_minute": 300},
+    "kokoro": lambda folder: {
+        "weights": str(write_kokoro(folder, seconds=0.02)),
+        "voices": str(folder),
+    },
     "mms": lambda folder: {
         "voices": [{"name": "en", "language": "en", "weights": str(write_voice(folder, frames=1.6))}]
     },
