@@ -1,4 +1,5 @@
-"""Language models by Hugging Face transformers: any causal model in safetensors, on a CPU or one GPU."""
+"""Language models by Hugging Face transformers: any causal model in safetensors, on a CPU or one GPU, those that read
+pictures among them."""
 
 import asyncio
 import secrets
@@ -16,8 +17,10 @@ from ..backend import Options as BackendOptions
 from ..capabilities import ChatOptions, Delta, Language, Message, Reply
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
+from ..messages import PartType
 from .held import Held, matcher_tokens
 from .hermes import reading_of
+from .picture_prompts import Prompt, picture_prompt
 from .reading import Reading
 from .request import (
     LEARNED,
@@ -43,8 +46,9 @@ class TransformersLanguage(Backend, Language):
     not in one batch: for many users of a large model take vLLM. Replies are held to a JSON schema token by token, and
     so are calls of tools that the caller insists on. Tools that the model may leave (`tool_choice` `auto`) are offered
     through its chat template, and calls are read where that shows Hermes' form of them; without a place for tools in
-    the template it answers with a text. It takes no adapters. `completion_tokens` counts every token made, the one that
-    ends the reply among them.
+    the template it answers with a text. Models that transformers lists as image-text-to-text read pictures in messages;
+    the others refuse them. It takes no adapters. `completion_tokens` counts every token made, the one that ends the
+    reply among them.
     """
 
     class Options(BackendOptions):
@@ -122,7 +126,7 @@ class TransformersLanguage(Backend, Language):
 
 
 def _accepted(engine: "_Engine", messages: list[Message], options: ChatOptions) -> LanguageRequest:
-    request = LanguageRequest.checked(messages, options, LEARNED)
+    request = LanguageRequest.checked(messages, options, LEARNED, engine.parts)
     if engine.options.optional_tools == "left_out" and request.tool_choice == "auto":
         return request.without_tools()
     return offered(engine.tokenizer, request)
@@ -138,6 +142,20 @@ class _Engine:
     most_characters: int  # of a prompt
     ends: frozenset[int]  # tokens that end a reply
     options: TransformersLanguage.Options
+    processor: Any = None  # of a model that reads pictures
+
+    @property
+    def parts(self) -> tuple[PartType, ...]:
+        """The types of parts of messages that the model reads."""
+        return ("text",) if self.processor is None else ("text", "image")
+
+    def prompt(self, request: LanguageRequest) -> Prompt:
+        """What the model reads of a request."""
+        import torch
+
+        if self.processor is not None:
+            return picture_prompt(self.processor, request, self.most_characters)
+        return Prompt(torch.tensor([prompt_tokens(self.tokenizer, request, self.most_characters)]), {})
 
     @cached_property
     def held(self) -> Any:
@@ -200,8 +218,8 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-    tokens = prompt_tokens(engine.tokenizer, request, engine.most_characters)
-    prompt, count = torch.tensor([tokens]), len(tokens)
+    prompt = engine.prompt(request)
+    count = prompt.count
     most = most_tokens(request, engine.options, count, engine.context)
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
@@ -213,8 +231,9 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
     try:
         with torch.inference_mode():
             engine.model.generate(
-                prompt.to(engine.model.device),
-                attention_mask=torch.ones_like(prompt, device=engine.model.device),
+                prompt.tokens.to(engine.model.device),
+                attention_mask=torch.ones_like(prompt.tokens, device=engine.model.device),
+                **{name: _moved(tensor, engine.model) for name, tensor in prompt.others.items()},
                 generation_config=config,
                 logits_processor=LogitsProcessorList(processors),
                 stopping_criteria=StoppingCriteriaList([writer]),
@@ -226,6 +245,11 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
     end, written = read.end(writer.finish_reason), len(writer.tokens)
     counts = {"prompt_tokens": count, "completion_tokens": written}
     return Delta(text="", tool_calls=end.tool_calls, finish_reason=end.finish_reason, **counts)
+
+
+def _moved(tensor: Any, model: Any) -> Any:
+    """A tensor where the model is; numbers such as a picture's in the model's type."""
+    return tensor.to(model.device, model.dtype) if tensor.is_floating_point() else tensor.to(model.device)
 
 
 def _emitter(read: Reading, emit: Callable[[str], None]) -> Callable[[str], None]:
@@ -277,10 +301,14 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     dtype = "float32" if options.dtype == "auto" and device == "cpu" else options.dtype  # halves are slow there
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **source)
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **source
+        config, processor = transformers.AutoConfig.from_pretrained(path, **source), None
+        kind: Any = transformers.AutoModelForCausalLM
+        if type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and hasattr(config, "vision_config"):
+            kind, processor = transformers.AutoModelForImageTextToText, _processor(path, source)
+        tokenizer = (
+            transformers.AutoTokenizer.from_pretrained(path, **source) if processor is None else processor.tokenizer
         )
+        loaded: Any = kind.from_pretrained(path, dtype=dtype, use_safetensors=True, output_loading_info=True, **source)
         model, info = loaded
         missing = sorted(info["missing_keys"])
         if missing:  # transformers would go on with random numbers in their place
@@ -296,4 +324,14 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     text = model.config.get_text_config()
     context = getattr(text, "max_position_embeddings", None) or tokenizer.model_max_length
     context = int(min(context, 10_000_000))
-    return _Engine(model, tokenizer, context, most_characters(tokenizer, context), listed, options)
+    return _Engine(model, tokenizer, context, most_characters(tokenizer, context), listed, options, processor)
+
+
+def _processor(path: str, source: dict[str, Any]) -> Any:
+    """What turns messages with pictures into a prompt."""
+    import transformers
+
+    processor = transformers.AutoProcessor.from_pretrained(path, **source)
+    if processor.chat_template is None:
+        raise ModelUnavailable(f"{path} reads pictures and has no chat template, so nobody can show it one")
+    return processor
