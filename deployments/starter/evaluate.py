@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from ..backend import STARTER
 from .figures import Row, at_least, at_most, console, info, save
+from .pulled import kokoro, minilm, smollm2
 
 MOST_SHUFFLED = 0.25  # a judge that finds more than this in pictures of other prompts is no judge
 
@@ -124,7 +125,7 @@ def ears() -> list[Row]:
 
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
-    part.__name__: part for part in (painter, writer, translator, upscaler, restorer, ears)
+    part.__name__: part for part in (painter, writer, translator, upscaler, restorer, ears, smollm2, kokoro, minilm)
 }
 
 

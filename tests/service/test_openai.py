@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.audio import decode
 from deployments.media import Audio
+from tests.backends.harness import need
 from tests.media.real_speech import words
 
 from .live import Live
@@ -26,9 +27,10 @@ def api(live: Live) -> Iterator[openai.OpenAI]:
 
 def test_models(api: openai.OpenAI) -> None:
     names = [model.id for model in api.models.list()]
-    assert names[:5] == ["starter-writer", "starter-painter", "moonshine", "pocketsphinx", "espeak"]
-    assert names[5:7] == ["grabcut", "opencv"]
-    assert names[7:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
+    assert names[:5] == ["starter-writer", "smollm2", "minilm", "minilm-ranker", "starter-painter"]
+    assert names[5:9] == ["moonshine", "pocketsphinx", "espeak", "kokoro"]
+    assert names[9:11] == ["grabcut", "opencv"]
+    assert names[11:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
     assert api.models.retrieve("espeak").id == "espeak"
     with pytest.raises(openai.NotFoundError, match="espeak"):
         api.models.retrieve("espeek")
@@ -55,6 +57,36 @@ def test_chat(api: openai.OpenAI) -> None:
     assert len(chunks) > 3
     assert chunks[-1].usage == reply.usage
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+
+
+def test_a_chat_without_a_model_is_answered_by_the_one_that_suits(api: openai.OpenAI) -> None:
+    need("smollm2")
+    for model in ("default", "auto"):
+        for question, answering in (("What is the capital of France?", "smollm2"), ("Hello!", "starter-writer")):
+            messages = [{"role": "user", "content": question}]
+            reply = api.chat.completions.create(model=model, messages=messages, temperature=0)  # type: ignore[arg-type]
+            assert reply.model == answering
+            assert ("Paris" in (reply.choices[0].message.content or "")) == (answering == "smollm2")
+
+
+def test_embeddings_as_the_client_asks_for_them(api: openai.OpenAI) -> None:
+    need("minilm")
+    made = api.embeddings.create(model="default", input=["A cat sleeps.", "A kitten naps.", "Banks raise rates."])
+    vectors = [row.embedding for row in made.data]
+    assert [len(vector) for vector in vectors] == [384] * 3
+    alike, unlike = (sum(a * b for a, b in zip(vectors[0], vectors[n], strict=True)) for n in (1, 2))
+    assert alike > 0.6 > 0.2 > unlike
+    with pytest.raises(openai.BadRequestError, match=r"input\.1: is blank"):
+        api.embeddings.create(model="default", input=["x", " "])
+
+
+def test_a_pleasant_voice_is_heard_right(api: openai.OpenAI) -> None:
+    need("kokoro-v1")
+    need("moonshine")
+    said = "The children are playing in the garden."
+    spoken = api.audio.speech.create(model="kokoro", voice="nova", input=said, response_format="mp3")
+    heard = api.audio.transcriptions.create(model="default", file=("a.mp3", spoken.content))
+    assert words(heard.text) == words(said)
 
 
 def test_chat_stops_where_it_is_told(api: openai.OpenAI) -> None:
