@@ -147,6 +147,7 @@ class Reply(BaseModel):
     """What a language model answered: a text, calls of the caller's tools, or both."""
 
     text: str
+    reasoning: str = Field(default="", description="What the model thought aloud before, where it does so")
     tool_calls: list[ToolCall] = Field(default=[], description="Whole ones: a call that `length` cut is left out")
     finish_reason: Literal["stop", "length", "tool_calls"]
     prompt_tokens: int
@@ -157,6 +158,7 @@ class Delta(BaseModel):
     """A piece of a reply, as it is written; the last one has a `finish_reason`, and all the calls."""
 
     text: str
+    reasoning: str = ""
     tool_calls: list[ToolCall] = []
     finish_reason: Literal["stop", "length", "tool_calls"] | None = None
     prompt_tokens: int = 0
@@ -179,6 +181,7 @@ class Delta(BaseModel):
             raise ModelUnavailable("the model broke off its answer")
         return Reply(
             text="".join(piece.text for piece in pieces),
+            reasoning="".join(piece.reasoning for piece in pieces),
             tool_calls=[call for piece in pieces for call in piece.tool_calls],
             finish_reason=last.finish_reason,
             prompt_tokens=last.prompt_tokens,

@@ -20,6 +20,7 @@ from .llama_cpp_server import Server, started
 from .reading import reading
 from .request import LEARNED, LanguageRequest, check_bias, check_characters, check_room, too_long
 from .schemas import SPACED, grammar, text
+from .thoughts import Thoughts
 from .tools import call_id, described, knows_tools, plain_turns, turns
 
 SUFFIX = "*.gguf"
@@ -152,6 +153,7 @@ def _body(engine: Server, usual: LlamaCpp.Options, request: LanguageRequest) -> 
         "stop": list(request.stop),
         "seed": None if request.seed is None else request.seed % (2**32 - 1),  # the one above stands for any
         "messages": _messages(engine, usual, request),
+        "reasoning_format": "auto",
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # so that a prompt's length is known before it is read, and a caller's going during it
@@ -186,7 +188,7 @@ class _Arriving:
         self, engine: Server, request: LanguageRequest, give: Callable[[Delta], None], cancelled: threading.Event
     ) -> None:
         self._engine, self._request, self._give, self._cancelled = engine, request, give, cancelled
-        self._read = reading(request)
+        self._read, self._thoughts = reading(request), Thoughts(opened=False)  # llama.cpp knows templates that open it
         self._calls: dict[int, dict[str, str]] = {}  # by their place
         self._reason: Literal["stop", "length"] | None = None
         self._counts = {"prompt_tokens": 0, "completion_tokens": 0}
@@ -214,10 +216,13 @@ class _Arriving:
             raise CancelledError
         if self._reason is None:
             raise ModelUnavailable("llama.cpp broke off the reply")
+        left = self._thoughts.end()
+        text = self._read.take(left.answer, []) if left.answer else ""
         end, calls = self._read.end(self._reason), [self._call(place) for place in sorted(self._calls)]
         calls = end.tool_calls or (calls if self._reason == "stop" else [])
         reason = "tool_calls" if calls else end.finish_reason
-        self._give(Delta(text=end.text, tool_calls=calls, finish_reason=reason, **self._counts))
+        last = Delta(text=text + end.text, reasoning=left.thought, tool_calls=calls, finish_reason=reason)
+        self._give(last.model_copy(update=self._counts))
 
     def _take(self, chunk: dict[str, Any]) -> None:
         if error := chunk.get("error"):
@@ -234,8 +239,11 @@ class _Arriving:
                 whole = self._calls.setdefault(call["index"], {"name": "", "arguments": ""})
                 for part, written in call.get("function", {}).items():
                     whole[part] += written or ""
-            if (content := delta.get("content")) and (said := self._read.take(content, [])):
-                self._give(Delta(text=said))
+            thought, answer = self._thoughts.take(delta.get("content") or "")
+            thought += delta.get("reasoning_content") or ""
+            said = self._read.take(answer, []) if answer else ""
+            if thought or said:
+                self._give(Delta(text=said, reasoning=thought))
 
     def _call(self, place: int) -> ToolCall:
         name, arguments = self._calls[place]["name"], self._calls[place]["arguments"]

@@ -29,8 +29,8 @@ class OpenAICompatible(Remote, Language):
     them, the seed too, is passed on as it is; how far a provider keeps to a seed, and which of the arguments and parts
     its model takes, is the provider's. A reply that is no JSON though a schema was asked for is an error: some
     providers leave out what they do not know. Tokens are as the provider counts them, 0 where it does not. What a model
-    thinks aloud beside its content is left out. A filter that stops the provider in the midst of a reply is an error,
-    not a short reply.
+    thinks aloud beside its content is its `reasoning`. A filter that stops the provider in the midst of a reply is an
+    error, not a short reply.
     """
 
     class Options(RemoteOptions):
@@ -77,9 +77,10 @@ class OpenAICompatible(Remote, Language):
                         if choice.finish_reason:
                             reason = choice.finish_reason
                         calls.take(choice.delta.tool_calls or [])
-                        if choice.delta.content:
-                            text += choice.delta.content
-                            yield Delta(text=choice.delta.content)
+                        said, thought = choice.delta.content or "", choice.delta.thought
+                        text += said
+                        if said or thought:
+                            yield Delta(text=said, reasoning=thought)
             if reason is None:
                 raise ModelUnavailable(f"{connection.host} broke off its answer")
             end = _end(request, text, reason, calls.whole(request))
@@ -107,6 +108,12 @@ class _Call(BaseModel):
 class _Said(BaseModel):
     content: str | None = None
     tool_calls: list[_Call] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None  # OpenRouter's name for the same
+
+    @property
+    def thought(self) -> str:
+        return self.reasoning_content or self.reasoning or ""
 
 
 class _Choice(BaseModel):
@@ -212,7 +219,12 @@ def _reply(body: bytes, request: LanguageRequest) -> Reply:
     choice, usage = answer.choices[0], answer.usage or _Usage()
     text, calls = choice.message.content or "", _Calls()
     calls.take([call.model_copy(update={"index": None}) for call in choice.message.tool_calls or []])
-    return Reply(text=text, **_end(request, text, choice.finish_reason, calls.whole(request)), **usage.model_dump())
+    return Reply(
+        text=text,
+        reasoning=choice.message.thought,
+        **_end(request, text, choice.finish_reason, calls.whole(request)),
+        **usage.model_dump(),
+    )
 
 
 def _end(request: LanguageRequest, text: str, reason: str | None, calls: list[ToolCall]) -> dict[str, Any]:

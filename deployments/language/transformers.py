@@ -34,6 +34,7 @@ from .request import (
     sampling,
 )
 from .schemas import grammar
+from .thoughts import Thoughts, opened_by
 from .writer import Writer
 
 
@@ -87,35 +88,31 @@ class TransformersLanguage(Backend, Language):
     async def chat(self, messages: list[Message], **options: Unpack[ChatOptions]) -> Reply:
         engine = self._ready()
         request = _accepted(engine, messages, options)
-        texts: list[str] = []
-        end = await in_thread(lambda cancelled: _write(engine, request, texts.append, cancelled))
-        return Reply(**{**dict(end), "text": "".join(texts)})
+        pieces: list[Delta] = []
+        await in_thread(lambda cancelled: _write(engine, request, pieces.append, cancelled))
+        return Delta.join(pieces)
 
     async def stream(self, messages: list[Message], **options: Unpack[ChatOptions]) -> AsyncIterator[Delta]:
         """The reply as it is written. Closing the iterator stops the writing at the next token."""
         engine = self._ready()
         request = _accepted(engine, messages, options)
-        loop, waiting = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+        loop, waiting = asyncio.get_running_loop(), asyncio.Queue[Delta | None]()
 
-        def emit(text: str) -> None:
-            loop.call_soon_threadsafe(waiting.put_nowait, text)
+        def emit(piece: Delta) -> None:
+            loop.call_soon_threadsafe(waiting.put_nowait, piece)
 
         work = asyncio.create_task(in_thread(lambda cancelled: _write(engine, request, emit, cancelled)))
         work.add_done_callback(lambda _: waiting.put_nowait(None))
         try:
-            text: str | None = ""
-            while text is not None:
-                texts, text = [], await waiting.get()
-                while text is not None:  # all that is there leaves together, nothing is waited for
-                    texts.append(text)
-                    if waiting.empty():
-                        break
-                    text = waiting.get_nowait()
-                if text is not None:
-                    yield Delta(text="".join(texts))
-                else:
-                    end = await work
-                    yield end.model_copy(update={"text": "".join(texts)})
+            while (piece := await waiting.get()) is not None:
+                pieces = [piece]
+                while not waiting.empty() and (piece := waiting.get_nowait()) is not None:
+                    pieces.append(piece)  # all that is there leaves together, nothing is waited for
+                text, thought = "".join(one.text for one in pieces), "".join(one.reasoning for one in pieces)
+                yield pieces[-1].model_copy(update={"text": text, "reasoning": thought})
+                if piece is None:
+                    break
+            await work
         finally:
             work.cancel()
 
@@ -213,8 +210,10 @@ class _Sampler:
         return chances / torch.empty_like(chances).exponential_(generator=self._generator)
 
 
-def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None], cancelled: threading.Event) -> Delta:
-    """Write a reply, token by token; returns its end, without text."""
+def _write(
+    engine: _Engine, request: LanguageRequest, emit: Callable[[Delta], None], cancelled: threading.Event
+) -> None:
+    """Write a reply, token by token; the last piece that it emits has the end."""
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
@@ -225,8 +224,9 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
     read = reading_of(engine.tokenizer, request)
+    thoughts = Thoughts(opened_by(engine.tokenizer, prompt.tokens[0].tolist()) and request.form() is None)
     processors = [*_holders(engine, request), *_penalties(engine, request, count), *_samplers(engine, request)]
-    emitter, special = _emitter(read, emit), read.skip_special_tokens
+    emitter, special = _emitter(thoughts, read, emit), read.skip_special_tokens
     writer = Writer(engine.tokenizer, engine.ends, request.stop, most, emitter, cancelled, special)
     try:
         with torch.inference_mode():
@@ -242,9 +242,12 @@ def _write(engine: _Engine, request: LanguageRequest, emit: Callable[[str], None
         raise failure(error, "the language model failed") from None
     if writer.finish_reason is None:
         raise CancelledError
+    left = thoughts.end()
+    text = read.take(left.answer, []) if left.answer else ""
     end, written = read.end(writer.finish_reason), len(writer.tokens)
     counts = {"prompt_tokens": count, "completion_tokens": written}
-    return Delta(text="", tool_calls=end.tool_calls, finish_reason=end.finish_reason, **counts)
+    last = Delta(text=text + end.text, reasoning=left.thought, tool_calls=end.tool_calls)
+    emit(last.model_copy(update={"finish_reason": end.finish_reason, **counts}))
 
 
 def _moved(tensor: Any, model: Any) -> Any:
@@ -252,12 +255,14 @@ def _moved(tensor: Any, model: Any) -> Any:
     return tensor.to(model.device, model.dtype) if tensor.is_floating_point() else tensor.to(model.device)
 
 
-def _emitter(read: Reading, emit: Callable[[str], None]) -> Callable[[str], None]:
-    """Emits what a reading says of each text."""
+def _emitter(thoughts: Thoughts, read: Reading, emit: Callable[[Delta], None]) -> Callable[[str], None]:
+    """Emits what a reading says of each text, and the thoughts before it."""
 
     def read_and_emit(text: str) -> None:
-        if said := read.take(text, []):
-            emit(said)
+        thought, answer = thoughts.take(text)
+        said = read.take(answer, []) if answer else ""
+        if thought or said:
+            emit(Delta(text=said, reasoning=thought))
 
     return read_and_emit
 

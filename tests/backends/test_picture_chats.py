@@ -24,7 +24,7 @@ CALL = ToolCall(id="a1b2c3d4e", name="camera", arguments="{}")
 
 
 def asking(*parts: Any) -> list[Message]:
-    made = [TextPart(text=part) if isinstance(part, str) else ImagePart(image=part) for part in parts]
+    made: list[Any] = [TextPart(text=part) if isinstance(part, str) else ImagePart(image=part) for part in parts]
     return [Message(role="user", content=made)]
 
 
@@ -54,7 +54,8 @@ async def test_a_picture_is_read_as_plain_transformers_reads_it(model: Any, fold
         return_tensors="pt",
     )
     with torch.inference_mode():
-        made = AutoModelForImageTextToText.from_pretrained(folder).generate(**read, max_new_tokens=20, do_sample=False)
+        plain: Any = AutoModelForImageTextToText.from_pretrained(folder)
+        made = plain.generate(**read, max_new_tokens=20, do_sample=False)
     expected = processor.tokenizer.decode(made[0, read["input_ids"].shape[1] :], skip_special_tokens=True)
     reply = await model.chat(asking(RED, "What is this?"), **GREEDY)
     assert (reply.text, reply.prompt_tokens) == (expected, read["input_ids"].shape[1])

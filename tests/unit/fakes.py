@@ -89,8 +89,7 @@ class Writer(Language):
         if isinstance(self.says, Exception):
             raise self.says
         reason = "tool_calls" if self.calls else "stop"
-        counts = {"prompt_tokens": 1, "completion_tokens": 2}
-        return Reply(text=self.says, tool_calls=self.calls, finish_reason=reason, **counts)
+        return Reply(text=self.says, tool_calls=self.calls, finish_reason=reason, prompt_tokens=1, completion_tokens=2)
 
     async def stream(self, messages: list[Message], *, seed: int | None = None, **options: Any) -> AsyncIterator[Delta]:
         reply = await self.chat(messages, seed=seed, **options)

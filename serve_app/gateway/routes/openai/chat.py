@@ -50,6 +50,8 @@ def add(routes: APIRouter, service: Service) -> None:
         with names(OPENAI_NAMES):
             reply: Reply = await run.answer()
         message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+        if reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
         if reply.tool_calls:
             message |= {"content": reply.text or None, "tool_calls": _calls(reply.tool_calls, body)}
         head |= {"object": "chat.completion", "model": _model(run, adapter)}
@@ -67,10 +69,12 @@ async def _chunks(run: SyncRun, adapter: str, head: dict[str, Any], body: ChatCo
         with names(OPENAI_NAMES):
             async with aclosing(run.pieces()) as pieces:
                 async for delta in pieces:
-                    if opening and not delta.tool_calls and not delta.finish_reason:
+                    if opening and not (delta.tool_calls or delta.finish_reason or delta.reasoning):
                         yield _text_event(opening, delta.text)
                         continue
                     content: dict[str, Any] = {"content": delta.text}
+                    if delta.reasoning:
+                        content["reasoning_content"] = delta.reasoning
                     if not opening:
                         head["model"], content["role"] = _model(run, adapter), "assistant"
                         opening = json.dumps(head)[:-1]
