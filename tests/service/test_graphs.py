@@ -27,6 +27,10 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
     match graph.name:
         case "chat" | "transcription":
             assert result["text"].strip()
+        case "embeddings":
+            assert [len(vector) for vector in result["vectors"]] == [384, 384]
+        case "reranking":
+            assert [one["index"] for one in result["results"]] == [0, 1]
         case "prompt_enhancement":
             assert len(result["prompt"]) > 10
         case "image_generation":
