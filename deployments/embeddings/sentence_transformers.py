@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_CALLS = 64  # in one batch
+LOOK_S = 0.1  # how often a call that waits looks whether its caller has gone
 
 
 class SentenceTransformers(Backend, Embeddings):
@@ -88,11 +89,12 @@ class SentenceTransformers(Backend, Embeddings):
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A loaded model. One batch at a time."""
+    """A loaded model."""
 
     model: Any
     size: int  # of its vectors
     options: SentenceTransformers.Options
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # a tokenizer is one thread's at a time
 
     def checked(self, dimensions: int | None) -> int:
         """The dimensions that a call gets."""
@@ -109,6 +111,15 @@ class Engine:
         Raises:
             CancelledError: all callers have gone.
         """
+        while not self._lock.acquire(timeout=LOOK_S):
+            if _all_set(gone):
+                raise CancelledError
+        try:
+            return self._embed(calls, purpose, gone)
+        finally:
+            self._lock.release()
+
+    def _embed(self, calls: list[list[str]], purpose: Any, gone: Sequence[threading.Event]) -> list[Vectors]:
         import numpy as np
 
         texts = [text for call in calls for text in call]

@@ -15,6 +15,7 @@ from ..errors import InvalidInput, ModelUnavailable
 from ..texts import Piece, check_texts, pieces
 from .bi_encoder import ranking
 
+LOOK_S = 0.1  # how often a call that waits looks whether its caller has gone
 SHORTEST_PIECE = 16  # tokens, of a document beside a long query
 
 
@@ -73,6 +74,7 @@ class _Engine:
     tokenizer: Any
     longest: int  # tokens of a query and a document together
     batch: int
+    lock: threading.Lock  # a tokenizer is one thread's at a time
 
 
 def _rank(engine: _Engine, query: str, documents: list[str], cancelled: threading.Event) -> Ranking:
@@ -82,6 +84,16 @@ def _rank(engine: _Engine, query: str, documents: list[str], cancelled: threadin
         CancelledError: `cancelled` was set; looked at before each batch.
         InvalidInput: the query leaves no room for a document.
     """
+    while not engine.lock.acquire(timeout=LOOK_S):
+        if cancelled.is_set():
+            raise CancelledError
+    try:
+        return _ranked(engine, query, documents, cancelled)
+    finally:
+        engine.lock.release()
+
+
+def _ranked(engine: _Engine, query: str, documents: list[str], cancelled: threading.Event) -> Ranking:
     asked = len(engine.tokenizer(query, add_special_tokens=False, verbose=False)["input_ids"])
     room = engine.longest - asked - engine.tokenizer.num_special_tokens_to_add(pair=True)
     if room < SHORTEST_PIECE:
@@ -143,4 +155,4 @@ def _load(options: CrossEncoder.Options) -> _Engine:
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for
         raise failure(error, f"{options.weights} cannot be loaded", options.revision) from None
     longest = min(tokenizer.model_max_length, network.config.max_position_embeddings)
-    return _Engine(network, tokenizer, longest, options.batch)
+    return _Engine(network, tokenizer, longest, options.batch, threading.Lock())

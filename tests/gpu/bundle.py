@@ -52,7 +52,7 @@ WHEELS = (
 )
 # Parts of the repository, without the weights and programs that no group uses.
 PACKED = ("deployments", "tests/__init__.py", "tests/conftest.py", "tests/backends", "tests/gpu", "pyproject.toml")
-LEFT_OUT = ("deployments/starter/writer/weights", "deployments/starter/ears/weights")
+LEFT_OUT = tuple(f"deployments/starter/{name}/weights" for name in ("writer", "ears", "voices"))
 
 
 class BundleError(Exception):

@@ -233,7 +233,6 @@ async def test_a_path_with_a_nul_names_nothing(path: str, client: httpx.AsyncCli
 @pytest.mark.parametrize(
     ("path", "hint"),
     [
-        ("/v1/embeddings", ""),
         ("/v1/completions", ""),
         ("/v1/responses", ""),
         ("/v1/moderations", ""),
