@@ -13,7 +13,6 @@ from .bad_media import BadMedia
 from .capabilities import AudioFormat
 from .errors import InvalidInput
 from .media import Audio
-from .opposite_phase import uncancelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +38,7 @@ def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "flo
     """The samples of `audio`, mixed to mono, at `rate` Hz: shape (n,), float32 within -1..1 or int16.
 
     The first sample is the beginning of the file: where its time stamps leave a gap, before the first sound or later,
-    there is silence. Where the channels cancel each other, the loudest is heard. What cannot be decoded is left out.
+    there is silence. What cannot be decoded is left out.
 
     Raises:
         InvalidInput: `audio` cannot be decoded, is silent of length, or is longer than an hour.
@@ -110,9 +109,8 @@ class _Samples:
             self.end()
             self._resampler = av.AudioResampler(format=self._format, layout="mono", rate=self._rate)
             self._kind = kind
+        frame.pts = None  # overlapping time stamps are not to become errors
         try:
-            frame = uncancelled(frame)
-            frame.pts = None  # overlapping time stamps are not to become errors
             self._take(self._resampler.resample(frame))
             self._seconds += length
         except (av.error.FFmpegError, ValueError) as error:

@@ -87,52 +87,6 @@ def test_any_rate_and_stereo_decode_to_mono(rate: int, channels: int) -> None:
     assert pitch(read, 16_000) == pytest.approx(440, abs=1)
 
 
-def stereo(left: np.ndarray, right: np.ndarray, container: str, codec: str, format: str, layout: str) -> Audio:
-    """A file of channels, float32 (n,) at `RATE`, in the sample format of a codec."""
-    import av
-
-    file = io.BytesIO()
-    channels = np.stack([left, right, *[left * 0] * (int(layout == "5.1") * 4)]).astype(np.float32)
-    with av.open(file, "w", format=container) as out:
-        stream: Any = out.add_stream(codec, rate=RATE, layout=layout)
-        resampler = av.AudioResampler(format, layout, RATE, frame_size=1024)
-        frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
-        frame.sample_rate = RATE
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            part.pts = None
-            out.mux(stream.encode(part))
-        out.mux(stream.encode(None))
-    return Audio(file.getvalue(), "audio/any")
-
-
-@pytest.mark.parametrize(
-    ("container", "codec", "format", "layout"),
-    [
-        ("wav", "pcm_s16le", "s16", "stereo"),
-        ("wav", "pcm_u8", "u8", "stereo"),
-        ("wav", "pcm_f32le", "flt", "stereo"),
-        ("flac", "flac", "s16", "stereo"),
-        ("adts", "aac", "fltp", "stereo"),
-        ("wav", "pcm_s16le", "s16", "5.1"),
-    ],
-)
-def test_channels_of_opposite_phase_are_heard(container: str, codec: str, format: str, layout: str) -> None:
-    voice = tone()
-    heard = audio.decode(stereo(0.8 * voice, -0.9 * voice, container, codec, format, layout), RATE)
-    expected = audio.decode(stereo(0.9 * voice, 0.9 * voice, container, codec, format, layout), RATE)
-    assert np.abs(heard).mean() > 0.9 * np.abs(expected).mean() > 0.05
-    assert pitch(heard, RATE) == pytest.approx(440, abs=1)
-
-
-def test_only_where_the_mix_cancels_one_channel_is_taken() -> None:
-    left, right = tone(440), tone(660)
-    right[RATE:] = -left[RATE:]
-    heard = audio.decode(stereo(left, right, "wav", "pcm_s16le", "s16", "stereo"), RATE)
-    mixed = slice(0, RATE // 2)
-    assert np.corrcoef(heard[mixed], (left + right)[mixed])[0, 1] > 0.999
-    assert np.corrcoef(heard[-RATE // 2 :], left[-RATE // 2 :])[0, 1] > 0.999
-
-
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"not sound at all" * 100, b"#EXTM3U\nfile:///etc/passwd\n"])
 def test_what_is_no_sound_names_the_audio(data: bytes) -> None:
     with pytest.raises(InvalidInput) as raised:

@@ -181,19 +181,6 @@ async def test_a_short_call_does_not_wait_for_a_long_one_that_was_cancelled(
     assert after < 4 * alone
 
 
-async def test_a_recording_in_stereo_of_opposite_phase_is_heard(model: Any, people: dict[str, np.ndarray]) -> None:
-    import io
-    import wave
-
-    voice = (people["beckett.wav"] * 32_000).astype("<i2")
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((2, 2, RATE, 0, "NONE", ""))
-        out.writeframes(np.stack([voice, -voice], 1).tobytes())
-    heard = await model.transcribe(Audio(file.getvalue(), "audio/wav"), language="en")
-    assert word_errors(words(SAID["beckett.wav"]), words(heard.text)) <= 2
-
-
 async def test_its_language_is_found(model: Any, people: dict[str, np.ndarray]) -> None:
     for sound in people.values():
         assert (await model.transcribe(audio.encode(sound, RATE))).language == "en"
