@@ -16,7 +16,6 @@ import pytest
 from deployments import audio
 from deployments.backend import WEIGHTS_FOLDER
 from deployments.capabilities import Transcript
-from deployments.media import Audio
 from deployments.speech_to_text.word_error import word_errors
 from serve_app.config.schema import PackagedFile, PackagedWeights, PackagePart
 from serve_app.errors import BadWeights
