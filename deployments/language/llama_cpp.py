@@ -20,7 +20,7 @@ from .llama_cpp_server import Server, started
 from .reading import reading
 from .request import LEARNED, LanguageRequest, check_bias, check_characters, check_room, too_long
 from .schemas import SPACED, grammar, text
-from .thoughts import Thoughts
+from .thoughts import ThinkingReading
 from .tools import call_id, described, knows_tools, plain_turns, turns
 
 SUFFIX = "*.gguf"
@@ -188,7 +188,7 @@ class _Arriving:
         self, engine: Server, request: LanguageRequest, give: Callable[[Delta], None], cancelled: threading.Event
     ) -> None:
         self._engine, self._request, self._give, self._cancelled = engine, request, give, cancelled
-        self._read, self._thoughts = reading(request), Thoughts(opened=False)  # llama.cpp knows templates that open it
+        self._read = ThinkingReading(reading(request), opened=False)  # llama.cpp knows templates that open it
         self._calls: dict[int, dict[str, str]] = {}  # by their place
         self._reason: Literal["stop", "length"] | None = None
         self._counts = {"prompt_tokens": 0, "completion_tokens": 0}
@@ -216,12 +216,10 @@ class _Arriving:
             raise CancelledError
         if self._reason is None:
             raise ModelUnavailable("llama.cpp broke off the reply")
-        left = self._thoughts.end()
-        text = self._read.take(left.answer, []) if left.answer else ""
-        end, calls = self._read.end(self._reason), [self._call(place) for place in sorted(self._calls)]
+        end, calls = self._read.end(self._reason, []), [self._call(place) for place in sorted(self._calls)]
         calls = end.tool_calls or (calls if self._reason == "stop" else [])
         reason = "tool_calls" if calls else end.finish_reason
-        last = Delta(text=text + end.text, reasoning=left.thought, tool_calls=calls, finish_reason=reason)
+        last = Delta(text=end.text, reasoning=end.thought, tool_calls=calls, finish_reason=reason)
         self._give(last.model_copy(update=self._counts))
 
     def _take(self, chunk: dict[str, Any]) -> None:
@@ -239,11 +237,10 @@ class _Arriving:
                 whole = self._calls.setdefault(call["index"], {"name": "", "arguments": ""})
                 for part, written in call.get("function", {}).items():
                     whole[part] += written or ""
-            thought, answer = self._thoughts.take(delta.get("content") or "")
+            thought, answer = self._read.take(delta.get("content") or "", [])
             thought += delta.get("reasoning_content") or ""
-            said = self._read.take(answer, []) if answer else ""
-            if thought or said:
-                self._give(Delta(text=said, reasoning=thought))
+            if thought or answer:
+                self._give(Delta(text=answer, reasoning=thought))
 
     def _call(self, place: int) -> ToolCall:
         name, arguments = self._calls[place]["name"], self._calls[place]["arguments"]

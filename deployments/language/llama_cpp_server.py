@@ -60,7 +60,7 @@ def started(file: Path, named: str, context: int, parallel: int, threads: int) -
     try:
         import xllamacpp
     except ImportError as error:
-        raise ModelUnavailable(f"xllamacpp cannot be imported ({error}); the extra `llama-cpp` installs it") from None
+        raise ModelUnavailable(f"xllamacpp cannot be imported ({error})") from None
     key, params = secrets.token_urlsafe(32), xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_ctx, params.n_parallel = context * parallel, parallel

@@ -18,6 +18,7 @@ class End:
     text: str
     finish_reason: Literal["stop", "length", "tool_calls"]
     tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    thought: str = ""
 
 
 class Reading:

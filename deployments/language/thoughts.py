@@ -3,7 +3,10 @@
 The form is that of DeepSeek R1, Qwen 3 and many others. Some chat templates open it for the model, at the prompt's end.
 """
 
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
+
+from .reading import End, Reading
 
 OPENING, CLOSING = "<think>", "</think>"
 LAST_TOKENS = 16  # of a prompt, in which a template may have opened it
@@ -67,3 +70,31 @@ class Thoughts:
             text = text.lstrip()
             self._blank = not text
         return text
+
+
+class ThinkingReading:
+    """A reply whose thoughts are told apart, and whose answer is read as `read` has it.
+
+    Args:
+        opened: whether the reply begins amid thoughts.
+    """
+
+    def __init__(self, read: Reading, opened: bool) -> None:
+        self.skip_special_tokens = read.skip_special_tokens
+        self._read, self._thoughts = read, Thoughts(opened)
+
+    def take(self, text: str, tokens: list[int]) -> Said:
+        """The next text, and all tokens until now; returns what is certain to be said."""
+        thought, answer = self._thoughts.take(text)
+        return Said(thought, self._read.take(answer, tokens) if answer or not thought else "")
+
+    def end(self, reason: Literal["stop", "length"], tokens: list[int]) -> End:
+        """After the last text.
+
+        Raises:
+            InvalidInput: it is not of the form that was asked for.
+        """
+        thought, answer = self._thoughts.end()
+        text = self._read.take(answer, tokens) if answer else ""
+        end = self._read.end(reason)
+        return replace(end, text=text + end.text, thought=thought)

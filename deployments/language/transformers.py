@@ -21,7 +21,6 @@ from ..messages import PartType
 from .held import Held, matcher_tokens
 from .hermes import reading_of
 from .picture_prompts import Prompt, picture_prompt
-from .reading import Reading
 from .request import (
     LEARNED,
     LanguageRequest,
@@ -34,7 +33,7 @@ from .request import (
     sampling,
 )
 from .schemas import grammar
-from .thoughts import Thoughts, opened_by
+from .thoughts import ThinkingReading, opened_by
 from .writer import Writer
 
 
@@ -104,14 +103,15 @@ class TransformersLanguage(Backend, Language):
         work = asyncio.create_task(in_thread(lambda cancelled: _write(engine, request, emit, cancelled)))
         work.add_done_callback(lambda _: waiting.put_nowait(None))
         try:
-            while (piece := await waiting.get()) is not None:
-                pieces = [piece]
-                while not waiting.empty() and (piece := waiting.get_nowait()) is not None:
-                    pieces.append(piece)  # all that is there leaves together, nothing is waited for
-                text, thought = "".join(one.text for one in pieces), "".join(one.reasoning for one in pieces)
-                yield pieces[-1].model_copy(update={"text": text, "reasoning": thought})
-                if piece is None:
-                    break
+            over = False
+            while not over:
+                there = [await waiting.get()]
+                while not waiting.empty():  # all that is there leaves together, nothing is waited for
+                    there.append(waiting.get_nowait())
+                over = there[-1] is None
+                if pieces := [piece for piece in there if piece is not None]:
+                    text, thought = "".join(one.text for one in pieces), "".join(one.reasoning for one in pieces)
+                    yield pieces[-1].model_copy(update={"text": text, "reasoning": thought})
             await work
         finally:
             work.cancel()
@@ -223,10 +223,10 @@ def _write(
     config = GenerationConfig(max_new_tokens=most, do_sample=False, num_beams=1, return_dict_in_generate=False)
     config.eos_token_id = sorted(engine.ends) or None
     config.pad_token_id = next(iter(config.eos_token_id or [0]))
-    read = reading_of(engine.tokenizer, request)
-    thoughts = Thoughts(opened_by(engine.tokenizer, prompt.tokens[0].tolist()) and request.form() is None)
+    opened = opened_by(engine.tokenizer, prompt.tokens[0].tolist()) and request.form() is None
+    read = ThinkingReading(reading_of(engine.tokenizer, request), opened)
     processors = [*_holders(engine, request), *_penalties(engine, request, count), *_samplers(engine, request)]
-    emitter, special = _emitter(thoughts, read, emit), read.skip_special_tokens
+    emitter, special = _emitter(read, emit), read.skip_special_tokens
     writer = Writer(engine.tokenizer, engine.ends, request.stop, most, emitter, cancelled, special)
     try:
         with torch.inference_mode():
@@ -242,11 +242,9 @@ def _write(
         raise failure(error, "the language model failed") from None
     if writer.finish_reason is None:
         raise CancelledError
-    left = thoughts.end()
-    text = read.take(left.answer, []) if left.answer else ""
-    end, written = read.end(writer.finish_reason), len(writer.tokens)
+    end, written = read.end(writer.finish_reason, []), len(writer.tokens)
     counts = {"prompt_tokens": count, "completion_tokens": written}
-    last = Delta(text=text + end.text, reasoning=left.thought, tool_calls=end.tool_calls)
+    last = Delta(text=end.text, reasoning=end.thought, tool_calls=end.tool_calls)
     emit(last.model_copy(update={"finish_reason": end.finish_reason, **counts}))
 
 
@@ -255,14 +253,13 @@ def _moved(tensor: Any, model: Any) -> Any:
     return tensor.to(model.device, model.dtype) if tensor.is_floating_point() else tensor.to(model.device)
 
 
-def _emitter(thoughts: Thoughts, read: Reading, emit: Callable[[Delta], None]) -> Callable[[str], None]:
-    """Emits what a reading says of each text, and the thoughts before it."""
+def _emitter(read: ThinkingReading, emit: Callable[[Delta], None]) -> Callable[[str], None]:
+    """Emits what a reading says of each text."""
 
     def read_and_emit(text: str) -> None:
-        thought, answer = thoughts.take(text)
-        said = read.take(answer, []) if answer else ""
-        if thought or said:
-            emit(Delta(text=said, reasoning=thought))
+        thought, answer = read.take(text, [])
+        if thought or answer:
+            emit(Delta(text=answer, reasoning=thought))
 
     return read_and_emit
 

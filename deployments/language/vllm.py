@@ -21,7 +21,7 @@ from .reading import TOO_COMPLEX, Reading
 from .request import LEARNED, LanguageRequest, check_bias, most_tokens, offered, prompt_tokens, sampling
 from .schemas import grammar
 from .schemas import text as schema_text
-from .thoughts import Thoughts, opened_by
+from .thoughts import ThinkingReading, opened_by
 from .vllm_adapters import FILES as ADAPTER_FILES
 from .vllm_adapters import chosen
 from .vllm_engine import Engine, engine_arguments, load
@@ -162,7 +162,7 @@ async def _write(
         prompt = await asyncio.to_thread(prompt_tokens, engine.tokenizer, request, engine.most_characters)
         params = _parameters(engine, options, request, len(prompt), in_pieces)
         params.skip_special_tokens = read.skip_special_tokens
-        thoughts = Thoughts(opened_by(engine.tokenizer, prompt) and not form)
+        read = ThinkingReading(read, opened_by(engine.tokenizer, prompt) and not form)
         request_id, written, begun, reason = uuid.uuid4().hex, [], False, None
         try:
             async with aclosing(
@@ -174,15 +174,12 @@ async def _write(
                     text, reason = piece.text, piece.finish_reason
                     if text and not begun:
                         text, begun = _beginning(engine, text, written), True
-                    thought, answer = thoughts.take(text)
-                    text = read.take(answer, written) if answer or not thought else ""
+                    thought, text = read.take(text, written)
                     if reason in ("stop", "length"):
-                        left = thoughts.end()
-                        text += read.take(left.answer, written) if left.answer else ""
-                        end = read.end(reason)
+                        end = read.end(reason, written)
                         yield Delta(
                             text=text + end.text,
-                            reasoning=thought + left.thought,
+                            reasoning=thought + end.thought,
                             tool_calls=end.tool_calls,
                             finish_reason=end.finish_reason,
                             prompt_tokens=len(prompt),
