@@ -9,8 +9,9 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Executor
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import CancelledError, Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
 
+LOOK_S = 0.1  # how often work that waits looks whether its caller has gone
 GPU_MEMORY = "GPU_MEMORY_GIB"  # environment of a replica: how much of each of its GPUs it may use
 WEIGHTS_FOLDER = "MEDLEY_WEIGHTS"  # environment: a folder with ORG/NAME/..., looked at before the hub's cache
 STARTER = Path(__file__).parent / "starter"
@@ -107,6 +109,22 @@ async def out_of_thread(
         await working
     finally:
         working.cancel()
+
+
+@contextmanager
+def turn(lock: threading.Lock, gone: Callable[[], bool]) -> Generator[None]:
+    """Holds a lock of blocking work. While it waits it looks whether anybody still wants the work.
+
+    Raises:
+        CancelledError: nobody does.
+    """
+    while not lock.acquire(timeout=LOOK_S):
+        if gone():
+            raise CancelledError
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def weights_path(weights: str) -> str:

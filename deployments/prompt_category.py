@@ -6,26 +6,10 @@ import re
 from typing import Literal, get_args
 
 Task = Literal["small_talk", "medley", "picture_prompt", "story", "lesson", "code", "mathematics", "translation"]
-Category = Literal[
-    "portrait",
-    "animal",
-    "landscape",
-    "architecture",
-    "product",
-    "food",
-    "logo",
-    "illustration",
-    "abstract",
-    "code",
-    "mathematics",
-    "translation",
-    "story",
-    "lesson",
-    "picture_prompt",
-    "medley",
-    "small_talk",
-    "general",
+Subject = Literal[
+    "portrait", "animal", "landscape", "architecture", "product", "food", "logo", "illustration", "abstract"
 ]
+Category = Literal[Subject, Task, "general"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -65,7 +49,7 @@ def task_of(text: str) -> Category:
     """The same of what a text asks a language model to do: a story about a dog is a story, and no animal."""
     if (words := re.findall(r"\w+", text.lower())) and SMALL_TALK.issuperset(words):
         return "small_talk"
-    return _best(text, TASKS[1:])
+    return _best(text, tuple(task for task in TASKS if task in WORDS))
 
 
 def _best(text: str, categories: tuple[Category, ...]) -> Category:

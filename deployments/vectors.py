@@ -1,5 +1,8 @@
 """What comes out of models that compare texts: vectors, and documents in the order of their worth."""
 
+from collections.abc import Sequence
+from typing import Self
+
 from pydantic import BaseModel, Field
 
 MOST_TEXTS = 2048  # as in OpenAI's API
@@ -26,3 +29,9 @@ class Ranking(BaseModel):
 
     results: list[Ranked]
     prompt_tokens: int = Field(description="Of the query and all documents, as the model counts them")
+
+    @classmethod
+    def by(cls, scores: Sequence[float], prompt_tokens: int) -> Self:
+        """Documents by their scores; of equals the first comes first."""
+        order = sorted(range(len(scores)), key=lambda at: -scores[at])
+        return cls(results=[Ranked(index=at, score=scores[at]) for at in order], prompt_tokens=prompt_tokens)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..backend import Backend, Needs, in_thread
+from ..backend import Backend, Needs, in_thread, turn
 from ..backend import Options as BackendOptions
 from ..batching import Batches, Call
 from ..capabilities import Embeddings, Purpose, Vectors
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_CALLS = 64  # in one batch
-LOOK_S = 0.1  # how often a call that waits looks whether its caller has gone
 
 
 class SentenceTransformers(Backend, Embeddings):
@@ -111,13 +110,8 @@ class Engine:
         Raises:
             CancelledError: all callers have gone.
         """
-        while not self._lock.acquire(timeout=LOOK_S):
-            if _all_set(gone):
-                raise CancelledError
-        try:
+        with turn(self._lock, lambda: _all_set(gone)):
             return self._embed(calls, purpose, gone)
-        finally:
-            self._lock.release()
 
     def _embed(self, calls: list[list[str]], purpose: Any, gone: Sequence[threading.Event]) -> list[Vectors]:
         import numpy as np

@@ -4,7 +4,7 @@ import threading
 from typing import ClassVar
 
 from ..backend import Backend, Needs, in_thread
-from ..capabilities import MOST_DOCUMENTS, Ranked, Ranking, Reranking
+from ..capabilities import MOST_DOCUMENTS, Ranking, Reranking
 from ..embeddings.sentence_transformers import Engine, SentenceTransformers, load
 from ..errors import ModelUnavailable
 from ..texts import check_texts
@@ -52,10 +52,4 @@ def _rank(engine: Engine, query: str, documents: list[str], cancelled: threading
     (asked,) = engine.embed([[query]], "query", [cancelled])
     (read,) = engine.embed([documents], "document", [cancelled])
     scores = np.clip(np.array(read.vectors) @ np.array(asked.vectors[0]), 0.0, 1.0).tolist()
-    return ranking(scores, asked.prompt_tokens + read.prompt_tokens)
-
-
-def ranking(scores: list[float], tokens: int) -> Ranking:
-    """Documents by their scores, best first; of equals the first."""
-    order = sorted(range(len(scores)), key=lambda at: -scores[at])
-    return Ranking(results=[Ranked(index=at, score=scores[at]) for at in order], prompt_tokens=tokens)
+    return Ranking.by(scores, asked.prompt_tokens + read.prompt_tokens)

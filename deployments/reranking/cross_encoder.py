@@ -7,15 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..backend import Backend, Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, turn, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import MOST_DOCUMENTS, Ranking, Reranking
 from ..engine import device_for, failure, is_local
 from ..errors import InvalidInput, ModelUnavailable
 from ..texts import Piece, check_texts, pieces
-from .bi_encoder import ranking
 
-LOOK_S = 0.1  # how often a call that waits looks whether its caller has gone
 SHORTEST_PIECE = 16  # tokens, of a document beside a long query
 
 
@@ -84,13 +82,8 @@ def _rank(engine: _Engine, query: str, documents: list[str], cancelled: threadin
         CancelledError: `cancelled` was set; looked at before each batch.
         InvalidInput: the query leaves no room for a document.
     """
-    while not engine.lock.acquire(timeout=LOOK_S):
-        if cancelled.is_set():
-            raise CancelledError
-    try:
+    with turn(engine.lock, cancelled.is_set):
         return _ranked(engine, query, documents, cancelled)
-    finally:
-        engine.lock.release()
 
 
 def _ranked(engine: _Engine, query: str, documents: list[str], cancelled: threading.Event) -> Ranking:
@@ -106,7 +99,7 @@ def _ranked(engine: _Engine, query: str, documents: list[str], cancelled: thread
         batch = order[first : first + engine.batch]
         for piece, score in zip(batch, _scores(engine, query, batch), strict=True):
             scores[piece.text] = max(scores[piece.text], score)
-    return ranking(scores, asked * len(found) + sum(piece.tokens for piece in found))
+    return Ranking.by(scores, asked * len(found) + sum(piece.tokens for piece in found))
 
 
 def _scores(engine: _Engine, query: str, batch: list[Piece]) -> list[float]:

@@ -193,7 +193,7 @@ class Reader:
         """With the times of its words, found in what the encoder made of the sound."""
         import ctranslate2
 
-        said = [*reading.said, *([reading.unfinished] if reading.unfinished else [])]
+        said = reading.parts
         if not said:
             return reading
         segments: list[dict[str, Any]] = [

@@ -44,6 +44,11 @@ class Reading:
     language: str = field(default="", compare=False)
 
     @property
+    def parts(self) -> list[Said]:
+        """All that was written, the unfinished sentence last."""
+        return [*self.said, *([self.unfinished] if self.unfinished else [])]
+
+    @property
     def end(self) -> float:
         """Seconds into the sound up to which it has been heard."""
         return self.resume if self.resume is not None else self.said[-1].end if self.said else 0.0
@@ -85,7 +90,7 @@ def _spoken(parts: Sequence[Said]) -> list[Said]:
 def without_loop(reading: Reading, text_of: Callable[[Sequence[int]], str]) -> Reading:
     """Without the repetitions of what Whisper says over and over: of each loop the first time is left, and what comes
     after it has not been heard."""
-    said = [*reading.said, *([reading.unfinished] if reading.unfinished else [])]
+    said = reading.parts
     text = " ".join(part.text for part in said)
     if not loops(text):
         return reading

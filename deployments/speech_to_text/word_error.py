@@ -1,5 +1,12 @@
 """How two transcripts differ, in words."""
 
+import re
+
+
+def words(text: str) -> str:
+    """A text without case and punctuation, so that only its words count."""
+    return " ".join(re.findall(r"[a-z']+", text.lower()))
+
 
 def word_errors(said: str, heard: str) -> int:
     """Words substituted, left out or put in: the edit distance between two word lists."""

@@ -1,7 +1,6 @@
 """Figures of the starter's models whose weights are pulled: SmolLM2, Kokoro, MiniLM."""
 
 import asyncio
-import re
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,7 @@ from ..embeddings.sentence_transformers import SentenceTransformers
 from ..errors import ModelUnavailable
 from ..language.llama_cpp import LlamaCpp
 from ..speech_to_text.moonshine import Moonshine
-from ..speech_to_text.word_error import word_errors
+from ..speech_to_text.word_error import word_errors, words
 from ..text_to_speech.kokoro import Kokoro
 from .everyday_questions import QUESTIONS
 from .figures import Row, at_least, at_most, info
@@ -89,7 +88,7 @@ async def _kokoro() -> list[Row]:
     model, ears = Kokoro(), Moonshine()
     await model.reconfigure(Kokoro.Options(weights="kokoro/v1.0-int8"))
     await ears.reconfigure(Moonshine.Options(weights="moonshine/tiny-en", threads=2))
-    said, rows, firsts = _words(" ".join(SENTENCES)), list[Row](), list[float]()
+    said, rows, firsts = words(" ".join(SENTENCES)), list[Row](), list[float]()
     for voice in await model.voices():
         heard, took, sounds = list[str](), 0.0, 0.0
         for sentence in SENTENCES:
@@ -98,7 +97,7 @@ async def _kokoro() -> list[Row]:
             firsts.append(time.perf_counter() - began)
             took, sounds = took + firsts[-1], sounds + len(audio.decode(spoken, 16_000)) / 16_000
             heard.append((await ears.transcribe(spoken)).text)
-        errors = word_errors(said, _words(" ".join(heard))) / len(said.split())
+        errors = word_errors(said, words(" ".join(heard))) / len(said.split())
         rows += [
             at_most(f"kokoro: word errors of Moonshine, {voice.name}", errors, 0.03, "share"),
             info(f"kokoro: time to speak, to the sound's length, {voice.name}", took / sounds, "ratio"),
@@ -119,7 +118,3 @@ async def _minilm() -> list[Row]:
         await asyncio.to_thread(library.encode, texts, batch_size=32, show_progress_bar=False)
         ratios.append((time.perf_counter() - between) / (between - began))
     return [at_least("minilm: 256 texts in batches, to the library alone", statistics.median(ratios), 0.9, "ratio")]
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"[a-z']+", text.lower()))

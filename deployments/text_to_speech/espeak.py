@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from .. import audio
-from ..backend import Backend, Needs, in_thread
+from ..backend import Backend, Needs, in_thread, turn
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
@@ -273,10 +273,7 @@ def _speak(
                 failed.append(error)
         return int(cancelled.is_set() or bool(failed))  # 1 ends the synthesis; called every 60 ms of speech
 
-    while not LOCK.acquire(timeout=0.1):
-        if cancelled.is_set():
-            raise CancelledError
-    try:
+    with turn(LOCK, cancelled.is_set):
         library, _ = library_of_espeak()
         library.espeak_SetSynthCallback(collect)
         if library.espeak_SetVoiceByName(identifier.encode()):
@@ -286,8 +283,6 @@ def _speak(
         library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))
         data = text.encode("utf-8", "replace")
         status = library.espeak_Synth(data, len(data) + 1, 0, 0, 0, CHARS_UTF8 | END_PAUSE, None, None)
-    finally:
-        LOCK.release()
     if cancelled.is_set():
         raise CancelledError
     if failed:

