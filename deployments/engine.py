@@ -4,9 +4,11 @@ import os
 import re
 import traceback
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from .backend import GPU_MEMORY
+from pydantic import Field
+
+from .backend import GPU_MEMORY, Options
 from .errors import ModelUnavailable, OutOfMemory
 from .hub_errors import hub_reason
 
@@ -61,6 +63,34 @@ def device_for(device: Literal["auto", "cpu", "cuda"], threads: int | None) -> s
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, float(declared) * GIB / total))
     return chosen
+
+
+class TorchOptions(Options):
+    """Where a network runs on torch, and in which numbers."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: float32 on a CPU, as the weights say on a GPU"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
+    threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
+
+    def placed(self) -> tuple[str, str]:
+        """Torch's name of the device, see `device_for`, and the number type."""
+        device = device_for(self.device, self.threads)
+        return device, "float32" if self.dtype == "auto" and device == "cpu" else self.dtype  # halves are slow there
+
+
+def whole(loaded: tuple[Any, dict[str, Any]], named: str) -> Any:
+    """A network of `from_pretrained` with its `output_loading_info`: transformers would go on with random numbers
+    in the place of weights that are not there.
+
+    Raises:
+        ModelUnavailable: some are not there; names one.
+    """
+    network, info = loaded
+    if missing := sorted(info["missing_keys"]):
+        raise ModelUnavailable(f"{named} lacks {len(missing)} of its weights, such as {missing[0]}")
+    return network
 
 
 def failure(error: BaseException, what: str, revision: str | None = None) -> ModelUnavailable:

@@ -4,15 +4,14 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from ..backend import Backend, Needs, in_thread, turn
-from ..backend import Options as BackendOptions
 from ..batching import Batches, Call
 from ..capabilities import Embeddings, Purpose, Vectors
-from ..engine import device_for, failure
+from ..engine import TorchOptions, failure
 from ..errors import InvalidInput, ModelUnavailable
 from ..texts import Piece, check_texts, pieces
 from .sentence_weights import sentence_folder
@@ -33,16 +32,11 @@ class SentenceTransformers(Backend, Embeddings):
     for queries and documents are the weights' own, where they have some.
     """
 
-    class Options(BackendOptions):
+    class Options(TorchOptions):
         """Weights, where they run, how many texts are read at once."""
 
         weights: str = Field(description="Folder or hub name, such as sentence-transformers/all-MiniLM-L6-v2")
         revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
-        dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-            "auto", description="auto: float32 on a CPU, as the weights say on a GPU"
-        )
-        device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
-        threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
         batch: int = Field(32, ge=1, le=1024, description="Pieces of texts read at once")
         shortens: bool = Field(
             False, description="Whether the first dimensions say most (Matryoshka), so that callers may ask for fewer"
@@ -175,8 +169,7 @@ def load(options: SentenceTransformers.Options) -> Engine:
 
     folder = sentence_folder(options.weights, options.revision)
     transformers.utils.logging.disable_progress_bar()
-    device = device_for(options.device, options.threads)
-    dtype = "float32" if options.dtype == "auto" and device == "cpu" else options.dtype
+    device, dtype = options.placed()
     try:
         model = sentence_transformers.SentenceTransformer(
             str(folder),

@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Literal, Unpack
 from pydantic import Field
 
 from ..backend import Backend, Needs, in_thread, weights_path
-from ..backend import Options as BackendOptions
 from ..capabilities import ChatOptions, Delta, Language, Message, Reply
-from ..engine import device_for, failure, is_local
+from ..engine import TorchOptions, failure, is_local, whole
 from ..errors import InvalidInput, ModelUnavailable
 from ..messages import PartType
 from .held import Held, matcher_tokens
@@ -51,16 +50,11 @@ class TransformersLanguage(Backend, Language):
     reply among them.
     """
 
-    class Options(BackendOptions):
+    class Options(TorchOptions):
         """Weights, where they run, and what holds when the caller does not say."""
 
         weights: str = Field(description="Folder, `starter/NAME` or hub name")
         revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
-        dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-            "auto", description="auto: float32 on a CPU, as the weights say on a GPU"
-        )
-        device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
-        threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
         max_tokens: int | None = Field(
             None, ge=1, description="New tokens if the caller names no number; all that the context has room for else"
         )
@@ -299,8 +293,7 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
     local = is_local(path, options.weights)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # it warns of every sampling default in weights, at every call
-    device = device_for(options.device, options.threads)
-    dtype = "float32" if options.dtype == "auto" and device == "cpu" else options.dtype  # halves are slow there
+    device, dtype = options.placed()
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
     try:
         config, processor = transformers.AutoConfig.from_pretrained(path, **source), None
@@ -311,11 +304,7 @@ def _load(options: TransformersLanguage.Options) -> _Engine:
             transformers.AutoTokenizer.from_pretrained(path, **source) if processor is None else processor.tokenizer
         )
         loaded: Any = kind.from_pretrained(path, dtype=dtype, use_safetensors=True, output_loading_info=True, **source)
-        model, info = loaded
-        missing = sorted(info["missing_keys"])
-        if missing:  # transformers would go on with random numbers in their place
-            raise ModelUnavailable(f"{options.weights} lacks {len(missing)} of its weights, such as {missing[0]}")
-        model = model.to(device).eval()
+        model = whole(loaded, options.weights).to(device).eval()
     except ModelUnavailable:
         raise
     except Exception as error:  # a folder can be wrong in more ways than transformers has errors for

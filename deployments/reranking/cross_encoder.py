@@ -3,14 +3,13 @@
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from ..backend import Backend, Needs, in_thread, turn, weights_path
-from ..backend import Options as BackendOptions
 from ..capabilities import MOST_DOCUMENTS, Ranking, Reranking
-from ..engine import device_for, failure, is_local
+from ..engine import TorchOptions, failure, is_local, whole
 from ..errors import InvalidInput, ModelUnavailable
 from ..texts import Piece, check_texts, pieces
 
@@ -26,16 +25,11 @@ class CrossEncoder(Backend, Reranking):
     and has the score of the best of them.
     """
 
-    class Options(BackendOptions):
+    class Options(TorchOptions):
         """Weights, where they run, how many documents are read at once."""
 
         weights: str = Field(description="Folder or hub name")
         revision: str | None = Field(None, description="Commit, tag or branch of a hub name; pin a commit")
-        dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-            "auto", description="auto: float32 on a CPU, as the weights say on a GPU"
-        )
-        device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
-        threads: int | None = Field(None, ge=1, le=256, description="Of torch, for the whole process")
         batch: int = Field(16, ge=1, le=1024, description="Pieces of documents read at once")
 
     needs: ClassVar[Needs] = Needs(cpus=0.5, concurrency=1)
@@ -129,17 +123,14 @@ def _load(options: CrossEncoder.Options) -> _Engine:
     local = is_local(path, options.weights)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    device = device_for(options.device, options.threads)
-    dtype = "float32" if options.dtype == "auto" and device == "cpu" else options.dtype
+    device, dtype = options.placed()
     source = {"revision": options.revision, "local_files_only": local, "trust_remote_code": False}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, **source)
         loaded: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
             path, dtype=dtype, use_safetensors=True, output_loading_info=True, **source
         )
-        network, info = loaded
-        if missing := sorted(info["missing_keys"]):
-            raise ModelUnavailable(f"{options.weights} lacks {len(missing)} of its weights, such as {missing[0]}")
+        network = whole(loaded, options.weights)
         if network.config.num_labels != 1:
             raise ModelUnavailable(f"{options.weights} has {network.config.num_labels} outputs; a ranking needs one")
         network = network.to(device).eval()

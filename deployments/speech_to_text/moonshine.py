@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from .. import audio as recordings
-from ..backend import Backend, Needs, in_thread, out_of_thread, weights_path
+from ..backend import Backend, Needs, in_thread, out_of_thread
 from ..backend import Options as BackendOptions
 from ..capabilities import Segment, SpeechToText, Transcript
 from ..errors import BeyondModel, ModelUnavailable
 from ..media import Audio
+from ..onnx_session import folder_with, session
 from .speech_stretches import stretches
 
 if TYPE_CHECKING:
@@ -155,22 +155,9 @@ def _heard(engine: _Engine, recording: Audio, cancelled: threading.Event) -> Ite
 
 
 def _load(options: Moonshine.Options) -> _Engine:
-    import onnxruntime
-
-    folder = Path(weights_path(options.weights))
-    lacking = [name for name in (ENCODER, DECODER, VOCABULARY) if not (folder / name).is_file()]
-    if lacking:
-        raise ModelUnavailable(
-            f"{options.weights} has no {lacking[0]} on this machine; `medley models pull` fetches the profile's weights"
-        )
-    how = onnxruntime.SessionOptions()
-    how.intra_op_num_threads, how.inter_op_num_threads = options.threads, 1
-    how.log_severity_level = 4  # its errors are raised too
+    folder = folder_with(options.weights, (ENCODER, DECODER, VOCABULARY))
     try:
-        encoder, decoder = (
-            onnxruntime.InferenceSession(str(folder / name), how, providers=["CPUExecutionProvider"])
-            for name in (ENCODER, DECODER)
-        )
+        encoder, decoder = (session(folder / name, options.threads) for name in (ENCODER, DECODER))
         vocabulary = tuple(_tokens((folder / VOCABULARY).read_bytes()))
         size = decoder.get_outputs()[0].shape[-1]
         if len(vocabulary) != size:

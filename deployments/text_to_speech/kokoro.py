@@ -18,6 +18,7 @@ from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
+from ..onnx_session import folder_with, session
 from .arguments import checked
 from .phonemes import phonemes
 from .sentences import pieces
@@ -216,19 +217,10 @@ def _language(voice: str) -> str:
 
 def _load(options: Kokoro.Options) -> _Engine:
     import numpy as np
-    import onnxruntime
 
-    folder, place = Path(weights_path(options.weights)), Path(weights_path(options.voices))
-    lacking = [name for name in (NETWORK, SYMBOLS) if not (folder / name).is_file()]
-    if lacking:
-        raise ModelUnavailable(
-            f"{options.weights} has no {lacking[0]} on this machine; `medley models pull` fetches the profile's weights"
-        )
-    how = onnxruntime.SessionOptions()
-    how.intra_op_num_threads, how.inter_op_num_threads = options.threads, 1
-    how.log_severity_level = 4  # its errors are raised too
+    folder, place = folder_with(options.weights, (NETWORK, SYMBOLS)), Path(weights_path(options.voices))
     try:
-        network = onnxruntime.InferenceSession(str(folder / NETWORK), how, providers=["CPUExecutionProvider"])
+        network = session(folder / NETWORK, options.threads)
         symbols: dict[str, int] = json.loads((folder / SYMBOLS).read_text())["vocab"]
         voices = {
             file.stem: np.fromfile(file, np.float32).reshape(MOST_TOKENS, STYLE)
