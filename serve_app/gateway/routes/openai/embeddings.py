@@ -49,7 +49,7 @@ class EmbeddingCreation(OpenAIBody):
         first = next(iter(cast(list[Any], value)), None) if isinstance(value, list) else None
         if isinstance(first, int | list):
             raise PydanticCustomError(
-                "tokens", "is tokens of another model; send texts (LangChain: check_embedding_ctx_length=False)"
+                "tokens", "has tokens of another model; send texts (LangChain: check_embedding_ctx_length=False)"
             )
         return cast(Any, value)
 
