@@ -11,7 +11,7 @@ from serve_app.provisioning import ray_environment
 
 port, tuned = int(sys.argv[1]), "--knobs" in sys.argv  # with Medley's environment for speed
 directory = Path(tempfile.mkdtemp(prefix="bare-"))
-environment = ray_environment.local_environment(directory)
+environment = ray_environment.local_environment(directory, taken=(port,))
 if not tuned:  # separate files and ports all the same, but Ray's default settings
     environment = {name: value for name, value in environment.items() if name not in ray_environment.SPEED}
 ray_environment.apply(environment)

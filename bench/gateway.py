@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 
 from .report import Row, at_least, at_most, console, info, save
 
@@ -100,7 +100,7 @@ def load(url: str, seconds: float, headers: dict[str, str], body: str | None) ->
 
 @contextlib.contextmanager
 def bare(name: str, *options: str) -> Iterator[Contender]:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{free_ports(1).start}"
     with process("bench.bare_serve", url.rsplit(":", 1)[1], *options):
         until_answers(f"{url}/trivial")
         yield Contender(name, f"{url}/trivial", f"{url}/chain")
@@ -108,7 +108,7 @@ def bare(name: str, *options: str) -> Iterator[Contender]:
 
 @contextlib.contextmanager
 def microservices() -> Iterator[Contender]:
-    ports = [str(free_port()) for _ in range(4)]
+    ports = [str(port) for port in free_ports(4)]
     urls = [f"http://127.0.0.1:{port}/step" for port in ports[1:]]
     with contextlib.ExitStack() as stack:
         for port in ports[1:]:
@@ -122,7 +122,7 @@ def microservices() -> Iterator[Contender]:
 
 @contextlib.contextmanager
 def medley(profile: Path) -> Iterator[Contender]:
-    port, dashboard = free_port(), free_port()
+    port, dashboard = free_ports(2)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as home:
         arguments = ["up", "--profile", str(profile), "--port", str(port), "--dashboard-port", str(dashboard)]

@@ -20,7 +20,7 @@ from sqlalchemy import func, insert, select
 
 from serve_app.jobs import lease, next_jobs, queue, rows
 from serve_app.jobs.job import NewJob
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 from serve_app.storage import tables
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -217,7 +217,7 @@ def claim_ms(url: str, count: int) -> float:
 
 def event_ms(url: str, folder: str, clients: int) -> list[float]:
     """How long after its commit each event reached each client, sorted."""
-    port, key = free_port(), secrets.token_urlsafe(16)
+    port, key = free_ports(1).start, secrets.token_urlsafe(16)
     database = opened(url)
     command = [sys.executable, "-m", "bench.job_worker", "serve", url, folder, str(port), key]
     gateway = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.backend import weights_path
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 
 from .gateway import process, until_answers
 from .report import Row, at_least, at_most, console, info
@@ -98,7 +98,7 @@ def load(server: Server, callers: int, stream: bool, each: int) -> dict[str, flo
 
 @contextlib.contextmanager
 def vllm() -> Iterator[Server]:
-    port = free_port()
+    port = free_ports(1).start
     arguments = ["--model", weights_path("starter/writer")]
     arguments += ["--served-model-name", "writer", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     arguments += ["--enforce-eager", "--load-format", "safetensors", "--disable-log-stats"]
@@ -109,7 +109,7 @@ def vllm() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def medley() -> Iterator[Server]:
-    port, dashboard = free_port(), free_port()
+    port, dashboard = free_ports(2)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as home:
         arguments = ["up", "--profile", str(PROFILE), "--port", str(port), "--dashboard-port", str(dashboard)]

@@ -97,7 +97,7 @@ def prepare(settings: Settings, port: int, dashboard_port: int) -> Path:
     os.environ[WEIGHTS_FOLDER] = str(settings.weights)
     # Replicas import a user's own graphs and backends from the working directory.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
-    ray_environment.apply(ray_environment.local_environment(directory))
+    ray_environment.apply(ray_environment.local_environment(directory, taken=(port, dashboard_port)))
     ray_environment.make_ray_token()
     return directory
 

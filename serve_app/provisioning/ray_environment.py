@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,31 @@ exec "{haproxy}" "$@"
 """
 MAX_CONNECTIONS = 16_384  # of clients at once; fewer if this process may open fewer files
 FILES_PER_CONNECTION = 2.5  # the client's, the gateway's, and for every fourth connection a pipe between them
-PORTS = range(20_000, 32_000)  # below those that Linux gives to outgoing connections
+# Below those that Linux gives to whoever names none, as to every outgoing connection: between the choice of such a port
+# and HAProxy's start, one of Ray's many processes may get it. Another Ray's replicas have those from 30,000.
+PORTS = range(20_000, 30_000)
 INGRESS_PORTS = 100  # of gateway replicas; a port is used again only after a while
+# Every port is this Ray's own. Ray's defaults are fixed, and it shares some of them with any other Ray of the machine
+# (SO_REUSEPORT), which would then get a part of the requests.
+SINGLE_PORTS = (
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+    "AUTOSCALER_METRIC_PORT",
+    "DASHBOARD_METRIC_PORT",
+)
 
 
-def local_environment(directory: Path) -> dict[str, str]:
+def local_environment(directory: Path, taken: Collection[int] = ()) -> dict[str, str]:
     """The environment for a separate Ray on this machine: nothing is shared with another Ray, nothing leaves loopback.
 
     Args:
         directory: an existing folder for HAProxy's files, which only its owner can enter.
+        taken: ports that are free and meant for something else.
     """
-    connections, ingress = max_connections(), free_ports(INGRESS_PORTS)
+    connections, ports = max_connections(), free_ports(INGRESS_PORTS + len(SINGLE_PORTS), taken)
+    ingress = ports[len(SINGLE_PORTS) :]
     wrapper = directory / "haproxy"
     wrapper.write_text(
         HAPROXY.format(
@@ -83,16 +98,11 @@ def local_environment(directory: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / "metrics.sock"),
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
-        # Every port is this Ray's own. Ray's defaults are fixed, and it shares some of them with any other Ray of the
-        # machine (SO_REUSEPORT), which would then get a part of the requests.
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress + INGRESS_PORTS),
-        "AUTOSCALER_METRIC_PORT": str(free_port()),
-        "DASHBOARD_METRIC_PORT": str(free_port()),
+        # Beside the start of everything else on a busy machine; Ray's own deadline for all proxies is a minute.
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "50",
+        **{name: str(port) for name, port in zip(SINGLE_PORTS, ports, strict=False)},
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress.start),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress.stop),
         # A draining replica waits this long, so that the HAProxy of every node learns of it (30 s on a cluster).
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         **LOOPBACK,
@@ -161,23 +171,17 @@ def haproxy_binary() -> str:
     return path
 
 
-def free_port() -> int:
-    """A TCP port of loopback on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` successive TCP ports of loopback on which nothing listens at the moment.
+def free_ports(count: int, taken: Collection[int] = ()) -> range:
+    """Successive TCP ports of loopback on which nothing listens at the moment, without those in `taken`.
 
     Raises:
         MedleyError: there are none.
     """
     for _ in range(100):
         first = secrets.randbelow(PORTS.stop - PORTS.start - count) + PORTS.start
-        if all(port_is_free(port) for port in range(first, first + count)):
-            return first
+        ports = range(first, first + count)
+        if not set(taken) & set(ports) and all(map(port_is_free, ports)):
+            return ports
     raise MedleyError(f"No {count} successive ports between {PORTS.start} and {PORTS.stop} are free.")
 
 

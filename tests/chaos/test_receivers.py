@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from serve_app.jobs import queue
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 from serve_app.storage.database import Database
 from serve_app.storage.tables import deliveries, delivery_attempts
 from tests.jobs.work import wish
@@ -16,7 +16,7 @@ from .fleet import Fleet, create, everything, now_s, until
 
 
 async def test_a_receiver_that_is_down_delays_no_job_and_no_cancel(fleet: Fleet, database: Database, kind: str) -> None:
-    port = free_port()  # nobody listens there
+    port = free_ports(1).start  # nobody listens there
     url = f"http://127.0.0.1:{port}/hook"
     told = [replace(wish(text=f"told {number}"), webhook_url=url) for number in range(10)]
     await create(database, told)

@@ -17,7 +17,7 @@ import yaml
 
 from serve_app.config.settings import Settings
 from serve_app.provisioning.local_cluster import Running, running
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 
 STARTER = Path("serve_config.yaml")
 
@@ -104,7 +104,7 @@ def until(condition: Any, seconds: float) -> None:
 @contextmanager
 def started(home: Path, profile: Path = STARTER, gpus: int | None = None) -> Iterator[Live]:
     """`medley up --detach`, and `medley down` afterwards; with `gpus`, Ray believes that the machine has so many."""
-    port, dashboard_port = free_port(), free_port()
+    port, dashboard_port = free_ports(2)
     command_line = Live(f"http://127.0.0.1:{port}", "", home, port)
     arguments = ["up", "--detach", "--no-pull", "--profile", str(profile), "--port", str(port)]
     environment = command_line.environment

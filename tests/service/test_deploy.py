@@ -18,7 +18,7 @@ import yaml
 
 from deployments.backend import weights_path
 from deployments.media import Image
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 
 from .live import Live, profile_document, until
 from .samples import from_url, opened
@@ -133,7 +133,7 @@ def test_a_changed_replica_count_reaches_one_deployment(live: Live, document: di
 @pytest.mark.slow
 def test_serve_run_needs_nothing_of_ours(tmp_path: Path) -> None:
     """`serve run` with the profile in a Ray of its own: the same service, and a key kept for its owner only."""
-    port = free_port()
+    port = free_ports(1).start
     document = profile_document()
     document["http_options"]["port"] = port
     application = document["applications"][0]

@@ -22,7 +22,7 @@ from serve_app.jobs.dispatch import Dispatch
 from serve_app.jobs.job import CLEANUP, WEBHOOK
 from serve_app.jobs.runner import Runner
 from serve_app.models.registry import Models
-from serve_app.provisioning.ray_environment import free_port
+from serve_app.provisioning.ray_environment import free_ports
 from serve_app.storage.artifacts import Artifacts
 from serve_app.storage.database import Database
 from serve_app.storage.tables import new_id
@@ -77,7 +77,7 @@ class Served:
     @asynccontextmanager
     async def listening(self, port: int | None = None) -> AsyncIterator[str]:
         """The URL of a real server for it, as long as the block lasts."""
-        port = port or free_port()
+        port = port or free_ports(1).start
         server = uvicorn.Server(uvicorn.Config(self.app, "127.0.0.1", port, log_level="error", lifespan="off"))
         task = asyncio.create_task(server.serve())
         try:
