@@ -8,9 +8,10 @@ TESTED := $(VENV)/.test-installed
 PULLED := .weights/.pulled
 ENGINES ?= .venv-engines
 GPU_ENGINES ?= .venv-gpu-engines
+CLIENTS ?= .venv-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down test test-long test-engines test-gpu gpu-bundle check chaos bench train-starter manifest clean
+.PHONY: help install up down test test-long test-engines test-clients test-gpu gpu-bundle check chaos bench train-starter manifest clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -67,6 +68,16 @@ test-engines: $(ENGINES)/.installed $(GPU_ENGINES)/.installed  ## the tests of v
 	VLLM_CPU_KVCACHE_SPACE=1 $(ENGINES)/bin/python -m pytest -q tests/backends tests/service/test_vllm.py -k vllm $(ARGS)
 	$(GPU_ENGINES)/bin/python -m pytest -q tests/backends -k "$(ON_TORCHVISION)" $(ARGS)
 
+# Another: what the clients of other makers pin. Those for Node.js are left out where there is no npm.
+$(CLIENTS)/.installed: configs/clients.txt tests/clients/node/package.json
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r configs/clients.txt
+	! command -v npm >/dev/null || npm install --prefix tests/clients/node --silent --no-audit --no-fund
+	@touch $@
+
+test-clients: $(TESTED) $(PULLED) $(CLIENTS)/.installed  ## clients of other makers at their defaults, for Python and Node.js, against a live service
+	$(CLIENTS)/bin/python -m pytest -q -rs tests/clients $(ARGS)
+
 ON_A_GPU := bitsandbytes or cublas or cutout or cyclegan or depth_anything or diffusers or faster_whisper or fastsam or mms or numbers or sam2 or swin2sr or transformers or vit_mae or vllm or xtts
 
 test-gpu: $(GPU_ENGINES)/.installed  ## on this machine's GPU: memory, speed, a service on it, and the contracts of the backends that use it
@@ -97,5 +108,5 @@ train-starter: $(STAMP)  ## train the starter models again (hours on two cores)
 manifest: $(STAMP)  ## make cluster/rayservice.yaml of configs/cluster.yaml
 	$(BIN)/medley manifest configs/cluster.yaml > cluster/rayservice.yaml
 
-clean:  ## remove .venv, those of engines, and caches
-	rm -rf $(VENV) $(ENGINES) $(GPU_ENGINES) .pytest_cache .ruff_cache .bench .weights build *.egg-info
+clean:  ## remove .venv, those of engines and clients, and caches
+	rm -rf $(VENV) $(ENGINES) $(GPU_ENGINES) $(CLIENTS) tests/clients/node/node_modules .pytest_cache .ruff_cache .bench .weights build *.egg-info

@@ -18,5 +18,5 @@ def print_any_character() -> None:
 
 
 def named(name: str, value: object) -> Text:
-    """A line with a name in bold and its value."""
-    return Text.assemble((name, "bold"), f" {value}")
+    """A line with a name in bold and its value, whose further lines are indented: only names begin a line."""
+    return Text.assemble((name, "bold"), " ", str(value).replace("\n", "\n  "))

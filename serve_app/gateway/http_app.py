@@ -22,7 +22,7 @@ from .docs_page import POLICY, docs_page
 from .error_responses import error_response
 from .http_rules import HttpRules, allowed_methods
 from .middleware import RequestMiddleware
-from .openapi import openapi
+from .openapi import openapi, operation_id
 from .routes import aliases, artifacts, callbacks, graphs, health, jobs, webhooks
 from .routes.openai import router as openai
 from .service import Service
@@ -50,7 +50,13 @@ def http_app(
         callback_secret: the secret that providers sign callbacks with; without it there is no route for callbacks.
         tell: announces that a provider's task has ended.
     """
-    app = FastAPI(title="Medley", version="0.1.0", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Medley",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     gateway, private = service.config.gateway, service.config.jobs.private_webhooks
     largest = int(gateway.max_body_mb * 1_000_000)
     app.include_router(health.router(service))

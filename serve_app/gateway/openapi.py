@@ -1,6 +1,8 @@
 """The OpenAPI document. FastAPI does not parse the bodies of graph routes, so their schemas are added here."""
 
 import copy
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +90,15 @@ PARAMETERS: list[Schema] = [
 REQUEST_ID = header("X-Request-ID", "An id for the request, which its answer, its problem and the logs then have")
 AS_JOB = [parameter for parameter in PARAMETERS if parameter["name"] not in ("Prefer", "wait")]
 STARTED = answer("The job, if the run continues as one", ref("Job"), {"Location": "The job's path"})
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of an operation, which generated clients call it by: that of the route's function, `run_GRAPH` for a
+    graph, `openai_...` for OpenAI's API, and for an alias its method and path.
+    """
+    if "aliases" in route.tags:
+        return "_".join(["alias", min(route.methods).lower(), *re.findall(r"\w+", route.path_format)])
+    return f"openai_{route.name}" if "openai" in route.tags else route.name
 
 
 def graph_operation(graph: Graph[..., Any]) -> Schema:
@@ -182,6 +193,10 @@ def _schemas(document: Schema, graphs: Mapping[str, Graph[..., Any]]) -> Schema:
         result = described["responses"]["200"]["content"]
         described["requestBody"]["content"][JSON]["schema"] = references[graph.call, "validation"]
         result[JSON]["schema"] = references[graph.result, "serialization"]
+    titles = Counter(schema.get("title") for schema in schemas.values())
+    for name, schema in schemas.items():
+        if titles[schema.get("title")] > 1 and "title" in schema:  # generated clients name their classes by it
+            schema["title"] = name
     return schemas
 
 

@@ -181,3 +181,8 @@ def test_an_api_key_file_that_is_no_text_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "api_key").write_bytes(b"\xff\xfe")
     with pytest.raises(MedleyError, match="No API key"):
         key_for(Settings(tmp_path, None))
+
+
+def test_only_the_names_of_fields_begin_a_line() -> None:
+    poem = named("text", "Roses are red.\ncontext 3\n\nViolets are blue.")
+    assert [line for line in poem.plain.split("\n") if line and not line.startswith(" ")] == ["text Roses are red."]

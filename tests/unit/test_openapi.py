@@ -71,6 +71,8 @@ def test_every_parameter_of_a_path_is_declared_once(document: Document) -> None:
 def test_operations_have_ids_of_their_own_and_no_alias_is_left(document: Document) -> None:
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(set(ids)) == len(ids)
+    assert {"run_chat", "get_job", "upload_artifact", "openai_list_models", "alias_post_jobs"} <= set(ids)
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in ids)  # names of functions in generated clients
     assert not any(ALIAS_OF in operation for _, _, operation in operations(document))
 
 
@@ -92,6 +94,11 @@ def test_every_operation_declares_its_answers_and_its_problems(document: Documen
 def test_speech_declares_every_media_type_that_is_written(document: Document) -> None:
     content = document["paths"]["/v1/audio/speech"]["post"]["responses"]["200"]["content"]
     assert set(content) == {SSE, PCM_TYPE, *(media_type for media_type, _, _ in FORMATS.values())}
+
+
+def test_no_two_schemas_have_the_same_title(document: Document) -> None:
+    titles = [schema["title"] for schema in document["components"]["schemas"].values() if "title" in schema]
+    assert [title for title in titles if titles.count(title) > 1] == []  # generators name classes by them
 
 
 class Job(BaseModel):

@@ -45,7 +45,7 @@ from .paging import page, read_page
 
 RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.IGNORECASE)
 KINDS: dict[str, type[Media]] = {"image": Image, "video": Video, "audio": Audio}
-FORM = "multipart/form-data"
+FORM, BYTES = "multipart/form-data", "application/octet-stream"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_SECONDS = 7 * 86400  # S3 signs for a week at most
 
@@ -60,15 +60,15 @@ class Sharing(BaseModel):
 # The operations of OpenAPI
 FILE = {"type": "object", "properties": {"file": BINARY}, "required": ["file"]}
 UPLOADED = answer("The artifact", ref("Artifact"), {"Location": "Its path"})
-MEDIA = {f"{kind}/*": BINARY for kind in KINDS}
-UPLOAD = operation({201: UPLOADED}, body=body_in({FORM: FILE, JSON: ANY_OBJECT, **MEDIA}))
+# A file without a form may have its own media type, which OpenAPI could only say as `audio/*`: generators stumble.
+UPLOAD = operation({201: UPLOADED}, body=body_in({FORM: FILE, JSON: ANY_OBJECT, BYTES: BINARY}))
 LISTING = operation({200: answer("A page of artifacts", ref("Artifacts"))}, PAGE_PARAMETERS)
-BYTES = {"application/octet-stream": BINARY, JSON: ANYTHING, **MEDIA}
+CONTENTS = {BYTES: BINARY, JSON: ANYTHING, **{f"{kind}/*": BINARY for kind in KINDS}}
 VALIDATOR = {"ETag": "Changes with the bytes", "Cache-Control": "`private, no-cache`"}
 CONTENT = operation(
     {
-        200: answer_in("The bytes", BYTES, {**VALIDATOR, "Accept-Ranges": "`bytes`"}),
-        206: answer_in("A range of the bytes", BYTES, {**VALIDATOR, "Content-Range": "The range"}),
+        200: answer_in("The bytes", CONTENTS, {**VALIDATOR, "Accept-Ranges": "`bytes`"}),
+        206: answer_in("A range of the bytes", CONTENTS, {**VALIDATOR, "Content-Range": "The range"}),
         304: answer("The bytes are those that the caller has", headers=VALIDATOR),
     },
     [
@@ -92,7 +92,7 @@ def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRou
     routes = APIRouter(prefix=PATH, tags=["artifacts"])
 
     @routes.post("", status_code=201, summary="Upload a file", openapi_extra=UPLOAD)
-    async def upload(request: Request) -> Response:
+    async def upload_artifact(request: Request) -> Response:
         data, claimed = await _read_upload(request)
         if len(data) > max_bytes:
             raise BodyTooLarge(f"The file has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
@@ -105,24 +105,24 @@ def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRou
         )
 
     @routes.get("", summary="Your artifacts, newest first", openapi_extra=LISTING)
-    async def listing(request: Request) -> Response:
+    async def list_artifacts(request: Request) -> Response:
         limit, before = read_page(request)
         rows = await artifacts.page(request.scope["identity"].user, limit + 1, before)
         return page("artifacts", rows, limit, lambda artifact: _described(artifact, address_of(request, gateway)))
 
     @routes.head("/{id}", include_in_schema=False)
     @routes.get("/{id}", summary="The bytes of an artifact, or a range of them", openapi_extra=CONTENT)
-    async def content(request: Request, id: str) -> Response:
+    async def get_artifact(request: Request, id: str) -> Response:
         return await _content(request, artifacts, await _readable(request, artifacts, id))
 
     @routes.get("/{id}/metadata", summary="The metadata of an artifact", openapi_extra=METADATA)
-    async def metadata(request: Request, id: str) -> Response:
+    async def get_artifact_metadata(request: Request, id: str) -> Response:
         return JSONResponse(
             _described(await artifacts.find(request.scope["identity"].user, id), address_of(request, gateway))
         )
 
     @routes.post("/{id}/url", summary="A signed URL, which needs no key", openapi_extra=SHARING)
-    async def url(request: Request, id: str) -> Response:
+    async def sign_artifact_url(request: Request, id: str) -> Response:
         sharing = await read_json(request, Sharing)
         artifact = await artifacts.find(request.scope["identity"].user, id)
         expires = int(time.time()) + sharing.seconds
@@ -132,7 +132,7 @@ def router(artifacts: Artifacts, usage: Usage, gateway: GatewayConfig) -> APIRou
         return JSONResponse({"url": address, "expires_at": iso(expires)})
 
     @routes.delete("/{id}", status_code=204, summary="Delete an artifact", openapi_extra=DELETE)
-    async def delete(request: Request, id: str) -> Response:
+    async def delete_artifact(request: Request, id: str) -> Response:
         artifact = await artifacts.find(request.scope["identity"].user, id)
         await asyncio.to_thread(artifacts.delete_here, [artifact])
         return Response(status_code=204)
@@ -218,10 +218,11 @@ async def _read_upload(request: Request) -> tuple[bytes, str]:
             if len(parts) != 1 or parts[0][0] != "file" or not isinstance(parts[0][1], UploadFile):
                 raise InvalidInput("file", "must be a file, and the form's only field")
             return await parts[0][1].read(), media_type_of(parts[0][1].content_type)
-    if claimed != JSON and claimed.split("/")[0] not in KINDS:
+    if claimed not in (JSON, BYTES) and claimed.split("/")[0] not in KINDS:
         raise UnsupportedMedia(
             "content-type",
-            f"{claimed!r} is not accepted here: send a form with a file, or audio, an image, video or JSON",
+            f"{claimed!r} is not accepted here: send a form with a file, or audio, an image, video or JSON by its own "
+            f"type or as {BYTES}",
         )
     return await request.body(), claimed
 

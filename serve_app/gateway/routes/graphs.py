@@ -42,7 +42,7 @@ def router(service: Service) -> APIRouter:
         summary="Every graph",
         openapi_extra=operation({200: answer("The graphs", ref("Graphs"))}),
     )
-    async def graphs(request: Request) -> Response:
+    async def list_graphs(request: Request) -> Response:
         return JSONResponse({"graphs": [describe(service, graph) for graph in service.graphs.values()]})
 
     @routes.get(
@@ -51,7 +51,7 @@ def router(service: Service) -> APIRouter:
         summary="One graph with the schemas of its input and output",
         openapi_extra=operation({200: answer("The graph", ref("Graph"))}),
     )
-    async def one_graph(graph: str) -> Response:
+    async def get_graph(graph: str) -> Response:
         definition = service.graph(graph)
         schemas = {"input": definition.call.model_json_schema(), "output": definition.result.model_json_schema()}
         return JSONResponse({**describe(service, definition), **schemas})
@@ -61,7 +61,7 @@ def router(service: Service) -> APIRouter:
             f"/graphs/{graph.name}",
             _endpoint(service, graph),
             methods=["POST"],
-            name=graph.name,
+            name=f"run_{graph.name}",
             tags=["graphs"],
             summary=graph.title,
             description=graph.description,
@@ -85,7 +85,7 @@ def _add_service_routes(routes: APIRouter, service: Service) -> None:
         summary="Who the key belongs to",
         openapi_extra=operation({200: answer("The caller", ref("Identity"))}),
     )
-    async def own_identity(request: Request) -> Response:
+    async def get_identity(request: Request) -> Response:
         identity: Identity = request.scope["identity"]
         return JSONResponse({"user": identity.user, "project": identity.project, "scopes": sorted(identity.scopes)})
 
@@ -95,7 +95,7 @@ def _add_service_routes(routes: APIRouter, service: Service) -> None:
         summary="Every model, in order of preference",
         openapi_extra=operation({200: answer("The models", ref("Models"))}),
     )
-    async def models(request: Request) -> Response:
+    async def list_models(request: Request) -> Response:
         rows = [
             {"name": model.name, "backend": model.backend, "capabilities": [c.__name__ for c in model.capabilities]}
             for model in service.models.all
@@ -110,7 +110,9 @@ def _add_service_routes(routes: APIRouter, service: Service) -> None:
             {200: answer("The candidates", ref("Ranking")), 404: refusal("There is no such capability")}
         ),
     )
-    async def auto(capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None) -> Response:
+    async def rank_models(
+        capability: str, prompt: str = "", size: Annotated[int | None, Query(ge=1)] = None
+    ) -> Response:
         """The candidates in the order they are tried. `size`: longest side in pixels, or new tokens."""
         offered = {kind.__name__: kind for kind in CAPABILITIES}
         if capability not in offered:

@@ -70,7 +70,7 @@ def router(service: Service) -> APIRouter:
     jobs, database = service.jobs, service.jobs.database
 
     @routes.get("", summary="Your jobs, newest first", openapi_extra=LISTED)
-    async def listed(request: Request) -> Response:
+    async def list_jobs(request: Request) -> Response:
         """Filters: `graph`, `status`, `since` and `until` (ISO 8601), `text`. Paging: `limit` (1 to 100), `cursor`."""
         limit, before = read_page(request)
         filters = read_filters(request.query_params, list(service.graphs))
@@ -78,12 +78,12 @@ def router(service: Service) -> APIRouter:
         return page("jobs", rows, limit, job_summary)
 
     @routes.get("/{id}", summary="One job with its finished steps", openapi_extra=ONE)
-    async def one(request: Request, id: str) -> Response:
+    async def get_job(request: Request, id: str) -> Response:
         job = await _find(service, request, id)
         return JSONResponse(job_view(job, await database.read(rows.step_records, id)))
 
     @routes.post("/{id}/cancel", summary="Cancel a job and release its reserved credits", openapi_extra=CANCEL)
-    async def cancel(request: Request, id: str) -> Response:
+    async def cancel_job(request: Request, id: str) -> Response:
         """A queued job ends at once, a running job within about a second. An ended job stays as it is."""
         job = await database.write(queue.cancel, request.scope["identity"].user, id, service.config.jobs.keep_s)
         return JSONResponse(job_view(job), 200 if job.ended else 202)
@@ -91,12 +91,12 @@ def router(service: Service) -> APIRouter:
     @routes.post(
         "/{id}/retry", summary="Run a failed or cancelled job again, from its last finished step", openapi_extra=RETRY
     )
-    async def retry(request: Request, id: str) -> Response:
+    async def retry_job(request: Request, id: str) -> Response:
         job = await jobs.retry(request.scope["identity"].user, id)
         return JSONResponse(job_view(job), 202)
 
     @routes.get("/{id}/result", summary="The result of a job, as a synchronous run returns it", openapi_extra=RESULT)
-    async def result(request: Request, id: str) -> Response:
+    async def get_job_result(request: Request, id: str) -> Response:
         job = await _find(service, request, id)
         value = await result_of(jobs, service.graph(job.graph), job)
         return Response(await asyncio.to_thread(value.model_dump_json), media_type="application/json")
@@ -114,7 +114,7 @@ def _add_events(routes: APIRouter, service: Service) -> None:
     jobs = service.jobs
 
     @routes.get("/{id}/events", summary="The events of a job, as server-sent events", openapi_extra=EVENTS)
-    async def events(request: Request, id: str) -> Response:
+    async def stream_job_events(request: Request, id: str) -> Response:
         """The job's events in order, from the first or after `Last-Event-ID`, until the job ends: `state`, `step`,
         `progress`, `pieces` and `log`. 204 if the job has ended and the client has every event: so a browser's
         EventSource, which connects again after each end of the stream, stops."""

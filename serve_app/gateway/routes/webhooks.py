@@ -59,7 +59,7 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
     @routes.post("", summary="Create a webhook; the response has its secret", openapi_extra=CREATE)
-    async def create(request: Request) -> Response:
+    async def create_webhook(request: Request) -> Response:
         new = await read_json(request, NewWebhook)
         endpoints.check_events(new.events)
         await check_endpoint(new.url, allowed)
@@ -67,18 +67,18 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
         return JSONResponse({**describe(created), "secret": created.secret}, 201)
 
     @routes.get("", summary="Your webhooks, newest first, but for those of jobs' own URLs", openapi_extra=EVERY)
-    async def every(request: Request) -> Response:
+    async def list_webhooks(request: Request) -> Response:
         limit, cursor = read_page(request)
         own = request.query_params.get("own") == "true"
         rows = await database.read(endpoints.page, _user(request), limit + 1, cursor, own)
         return page("webhooks", rows, limit, describe)
 
     @routes.get("/{webhook_id}", summary="One webhook", openapi_extra=ONE)
-    async def one(request: Request, webhook_id: str) -> Response:
+    async def get_webhook(request: Request, webhook_id: str) -> Response:
         return JSONResponse(describe(await database.read(endpoints.find, _user(request), webhook_id)))
 
     @routes.put("/{webhook_id}", summary="Change, enable or disable a webhook", openapi_extra=CHANGE)
-    async def change(request: Request, webhook_id: str) -> Response:
+    async def change_webhook(request: Request, webhook_id: str) -> Response:
         user = _user(request)
         body = await read_json(request, ChangedWebhook)
         await database.read(endpoints.find, user, webhook_id)  # a 404 before the URL's host is resolved
@@ -90,12 +90,12 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
         return JSONResponse(describe(changed))
 
     @routes.delete("/{webhook_id}", summary="Delete a webhook with its log", openapi_extra=DELETE)
-    async def remove(request: Request, webhook_id: str) -> Response:
+    async def delete_webhook(request: Request, webhook_id: str) -> Response:
         await database.write(endpoints.delete, _user(request), webhook_id)
         return Response(status_code=204)
 
     @routes.post("/{webhook_id}/secret", summary="Replace the secret and return the new one", openapi_extra=ONE)
-    async def rotate(request: Request, webhook_id: str) -> Response:
+    async def replace_webhook_secret(request: Request, webhook_id: str) -> Response:
         changed = await database.write(endpoints.rotate, _user(request), webhook_id)
         return JSONResponse({**describe(changed), "secret": changed.secret})
 
@@ -105,7 +105,7 @@ def router(database: Database, allowed: Collection[str]) -> APIRouter:
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:
     @routes.post("/{webhook_id}/test", summary="Send a `webhook.test` event to a webhook", openapi_extra=QUEUED)
-    async def test(request: Request, webhook_id: str) -> Response:
+    async def test_webhook(request: Request, webhook_id: str) -> Response:
         queued = await database.write(settlement.send_test, _user(request), webhook_id)
         return JSONResponse(describe_delivery(queued), 202)
 
@@ -114,7 +114,7 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
         summary="The deliveries to a webhook, newest first",
         openapi_extra=LOG,
     )
-    async def log(request: Request, webhook_id: str) -> Response:
+    async def list_deliveries(request: Request, webhook_id: str) -> Response:
         limit, cursor = read_page(request)
         rows = await database.read(endpoints.deliveries_page, _user(request), webhook_id, limit + 1, cursor)
         return page("deliveries", rows, limit, describe_delivery)
@@ -124,7 +124,7 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
         summary="Send the body again",
         openapi_extra=QUEUED,
     )
-    async def replay(request: Request, webhook_id: str, delivery_id: str) -> Response:
+    async def replay_delivery(request: Request, webhook_id: str, delivery_id: str) -> Response:
         queued = await database.write(settlement.replay, _user(request), webhook_id, delivery_id)
         return JSONResponse(describe_delivery(queued), 202)
 

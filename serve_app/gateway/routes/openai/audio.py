@@ -69,7 +69,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
         summary="Transcribe audio",
         openapi_extra=described(Transcription, {200: STREAMED}, FORM),
     )
-    async def audio_transcriptions(request: Request) -> Response:
+    async def create_transcription(request: Request) -> Response:
         body = await form_body(request, Transcription, "recording as `file`")
         words = "word" in body.timestamp_granularities
         fields: dict[str, Any] = {"audio": body.file, "language": body.language, "word_times": words}
@@ -82,7 +82,7 @@ def add_transcriptions(routes: APIRouter, service: Service) -> None:
     @routes.post(
         "/audio/translations", summary="Translate audio", openapi_extra=described(Translation, {200: TRANSCRIPT}, FORM)
     )
-    async def audio_translations(request: Request) -> Response:
+    async def create_translation(request: Request) -> Response:
         """The spoken text, translated into English."""
         body = await form_body(request, Translation, "recording as `file`")
         fields: dict[str, Any] = {"audio": body.file, "translate": True}
@@ -96,7 +96,7 @@ def add_speech(routes: APIRouter, service: Service) -> None:
     speech = service.graph("speech")
 
     @routes.post("/audio/speech", summary="Create speech", openapi_extra=described(SpeechCreation, {200: SPEECH}))
-    async def audio_speech(request: Request) -> Response:
+    async def create_speech(request: Request) -> Response:
         """The file, streamed as it is spoken if the model can stream; a WAV only with `stream_format`, since its header
         states its length. With `stream_format` `sse`, events with pieces of the file in base64."""
         body = await read_json(request, SpeechCreation, *text_limit)

@@ -36,7 +36,7 @@ def add(routes: APIRouter, service: Service) -> None:
     chat = service.graph("chat")
 
     @routes.post("/chat/completions", summary="Create a chat completion", openapi_extra=CHAT)
-    async def chat_completions(request: Request) -> Response:
+    async def create_chat_completion(request: Request) -> Response:
         body = await read_json(request, ChatCompletion, *limit, text_limit=text_limit)
         model, _, adapter = body.model.partition(":")  # no model's name has a colon
         fields: dict[str, Any] = {**body.fields(), "adapter": adapter or None}

@@ -100,7 +100,7 @@ def add_rerank(routes: APIRouter, service: Service) -> None:
         summary="Rerank documents",
         openapi_extra=described(Rerank, {200: answer("The documents, best first", ref("Rerank"))}),
     )
-    async def rerank(request: Request) -> Response:
+    async def create_ranking(request: Request) -> Response:
         """Documents by how well they answer a query, in the form of Jina's and Cohere's APIs."""
         body = await read_json(request, Rerank, *text_limit)
         run = await prepare(request, service, graph, "ranker", body.model, query=body.query, documents=body.texts)

@@ -70,7 +70,7 @@ def add_generations(routes: APIRouter, service: Service) -> None:
     image_generation = service.graph("image_generation")
 
     @routes.post("/images/generations", summary="Create images", openapi_extra=described(ImageCreation, MADE))
-    async def images_generations(request: Request) -> Response:
+    async def create_images(request: Request) -> Response:
         body = await read_json(request, ImageCreation, *text_limit)
         width, height = body.sides or (None, None)
         fields: dict[str, Any] = {"prompt": body.prompt, "count": body.n, "width": width, "height": height}
@@ -82,7 +82,7 @@ def add_generations(routes: APIRouter, service: Service) -> None:
 
 def add_edits(routes: APIRouter, service: Service) -> None:
     @routes.post("/images/edits", summary="Edit an image", openapi_extra=described(ImageEdit, MADE, FORM))
-    async def images_edits(request: Request) -> Response:
+    async def edit_image(request: Request) -> Response:
         """With a mask, only its transparent area is painted; without a mask, the whole picture. With a `size`, the
         picture and its mask are first scaled to cover it, and cut."""
         body = await form_body(request, ImageEdit, "picture as `image`")
@@ -96,7 +96,7 @@ def add_edits(routes: APIRouter, service: Service) -> None:
 
 def add_variations(routes: APIRouter, service: Service) -> None:
     @routes.post("/images/variations", summary="Vary an image", openapi_extra=described(ImageVariation, MADE, FORM))
-    async def images_variations(request: Request) -> Response:
+    async def vary_image(request: Request) -> Response:
         body = await form_body(request, ImageVariation, "picture as `image`")
         return await _changed(request, service, "image_vary", body, body.image)
 

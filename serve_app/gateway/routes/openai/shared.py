@@ -32,7 +32,8 @@ DEFAULT_MODEL = "default"  # the profile's first model of the capability
 class OpenAIBody(NullIsAbsent):
     """A part of a body of OpenAI's API. Nothing is dropped in silence: what is not a field here is refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    # The titles are the classes of generated clients, where a graph's own `TextPart` is another.
+    model_config = ConfigDict(extra="forbid", model_title_generator=lambda cls: f"OpenAI {cls.__name__}")
 
 
 async def prepare(
