@@ -28,6 +28,7 @@ from .speech_to_text.faster_whisper import FasterWhisper
 from .speech_to_text.hugging_face import HuggingFaceSpeechToText
 from .speech_to_text.moonshine import Moonshine
 from .speech_to_text.pocketsphinx import PocketSphinx
+from .text_recognition.pp_ocr import PPOCR
 from .text_to_image.diffusers import DiffusersTextToImage
 from .text_to_image.freepik import FreepikTextToImage
 from .text_to_image.hugging_face import HuggingFaceTextToImage
@@ -62,6 +63,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
     "palette": Palette,  # image enhancement: the palette of one picture for another
     "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU
+    "pp_ocr": PPOCR,  # text recognition: PP-OCR, printed text on a CPU
     "sam2": SAM2,  # segmentation: any SAM 2, of pictures or of videos
     "sentence_transformers": SentenceTransformers,  # embeddings: any model of sentence-transformers
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network

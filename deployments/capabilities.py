@@ -23,6 +23,8 @@ from .messages import Delta, Message, Reply
 from .messages import Tool as Tool
 from .messages import ToolCall as ToolCall
 from .pieces import in_pieces
+from .recognized_text import RecognizedText
+from .recognized_text import TextLine as TextLine
 from .speech import Segment as Segment
 from .speech import Transcript, Voice
 from .speech import Word as Word
@@ -244,6 +246,14 @@ class Segmentation(Protocol):
         raise ModelUnavailable("this model finds what it is shown: it does not segment everything")
 
 
+class TextRecognition(Protocol):
+    """Reads the text in pictures."""
+
+    async def read(self, image: Image) -> RecognizedText:
+        """Every line of text in the picture, with its place; none if there is no text."""
+        ...
+
+
 class ImageTools(Protocol):
     """Changes pictures without a network."""
 
@@ -344,6 +354,7 @@ CAPABILITIES: tuple[type[Any], ...] = (
     SpeechToText,
     TextToSpeech,
     Segmentation,
+    TextRecognition,
     ImageTools,
     ImageTranslation,
     ImageEnhancement,

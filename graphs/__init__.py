@@ -11,6 +11,7 @@ from .image_reconstruct import image_reconstruct
 from .image_relight import image_relight
 from .image_segments import image_segments
 from .image_stylize import image_stylize
+from .image_text import image_text
 from .image_translation import image_translation
 from .image_upscale import image_upscale
 from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
@@ -42,6 +43,7 @@ GRAPHS = [
     voice_assistant,
     smart_mask,
     image_segments,
+    image_text,
     image_resize,
     image_crop,
     image_encode,

@@ -3,9 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from .. import audio
-from ..backend import LOOK_S, Backend, Needs, in_thread, weights_path
+from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
 from ..errors import InvalidInput, ModelUnavailable
 from ..media import Audio
-from ..onnx_session import folder_with, session
+from ..onnx_session import folder_with, run, session
 from .arguments import checked
 from .phonemes import phonemes
 from .sentences import pieces
@@ -168,13 +166,7 @@ class _Engine:
                 "style": self.voices[voice][len(part)][None],
                 "speed": np.array([speed], np.float32),
             }
-            with _ended_by(cancelled) as run:
-                try:
-                    (samples,) = self.network.run(None, feed, run)
-                except (RuntimeError, MemoryError) as error:  # ONNX Runtime's errors are RuntimeErrors
-                    if cancelled.is_set():
-                        raise CancelledError from None
-                    raise ModelUnavailable(f"Kokoro failed: {str(error).splitlines()[0][:300]}") from None
+            samples = run(self.network, feed, cancelled)
             parts.append(np.asarray(samples, np.float32).reshape(-1).clip(-1, 1))
         return np.concatenate(parts)
 
@@ -185,30 +177,6 @@ class _Engine:
             said = said.replace(ours, theirs)
         found = [self.symbols[symbol] for symbol in said.strip() if symbol in self.symbols]
         return found if any(symbol.isalpha() for symbol in said) else []
-
-
-@contextmanager
-def _ended_by(cancelled: threading.Event) -> Generator[Any]:
-    """Options of a run that ends when the event is set."""
-    import onnxruntime
-
-    options, over = onnxruntime.RunOptions(), threading.Event()
-
-    def watch() -> None:
-        while not over.wait(LOOK_S):  # so that a run that is over waits for nothing
-            if cancelled.is_set():
-                options.terminate = True
-                return
-
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
-    try:
-        yield options
-    finally:
-        over.set()
-        watching.join()
-    if cancelled.is_set():
-        raise CancelledError
 
 
 def _language(voice: str) -> str:

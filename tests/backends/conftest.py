@@ -21,6 +21,7 @@ from .covered import Covered
 from .encoder_weights import write_encoder, write_ranker
 from .harness import OPTIONS, VOICE_TAGS, need
 from .kokoro_weights import write_kokoro
+from .reader_weights import write_reader
 from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
 from .weights import write_gguf, write_language_model, write_painter, write_whisper
@@ -99,6 +100,11 @@ def encoder_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ranker_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_ranker(tmp_path_factory.mktemp("ranker"))
+
+
+@pytest.fixture(scope="session")
+def pp_ocr_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_reader(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from deployments.capabilities import (
     Reranking,
     Segmentation,
     SpeechToText,
+    TextRecognition,
     TextToImage,
     TextToSpeech,
     lacking,
@@ -109,6 +110,7 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "opencv": lambda: {},
     "palette": lambda: {},
     "pocketsphinx": lambda: {},
+    "pp_ocr": lambda pp_ocr: {"weights": str(pp_ocr), "threads": 1},
     "sam2": lambda sam2: {"weights": str(sam2), "sureness": 0, "stability": 0},
     "sentence_transformers": lambda encoder: {"weights": str(encoder), "threads": 1},
     "swin2sr": lambda: {"weights": "starter/upscaler"},
@@ -125,6 +127,7 @@ CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a c
     SpeechToText: "test_speech_to_text",
     TextToSpeech: "test_text_to_speech",
     Segmentation: "test_segmentation",
+    TextRecognition: "test_text_recognition",
     ImageTools: "test_image_tools",
     ImageTranslation: "test_image_translation",
     ImageEnhancement: "test_image_enhancement",
@@ -140,6 +143,7 @@ PULLED = {
     "minilm": "minilm/l6-v2",
     "smollm2": "smollm2/135m-instruct",
     "kokoro-v1": "kokoro/v1.0-int8",
+    "pp-ocr": "pp-ocr/v6-small",
 }
 # Backends that load weights into their own process, and where they keep them. vLLM's are in another process, which
 # test_vllm.py sees end.
@@ -157,6 +161,7 @@ LOADED = dict.fromkeys(
         "llama_cpp",
         "mms",
         "moonshine",
+        "pp_ocr",
         "sam2",
         "sentence_transformers",
         "swin2sr",

@@ -28,6 +28,7 @@ from deployments.capabilities import (
     Reranking,
     Segmentation,
     SpeechToText,
+    TextRecognition,
     TextToImage,
     TextToSpeech,
     capabilities_of,
@@ -80,6 +81,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "moonshine": {"weights": "/nowhere"},
     "openai_compatible": {"key_variable": "NO_SUCH_KEY"},
     "pocketsphinx": {"language_model": "/nowhere.lm"},
+    "pp_ocr": {"weights": "/nowhere"},
     "sam2": {"weights": "/nowhere"},
     "sentence_transformers": {"weights": "/nowhere"},
     "swin2sr": {"weights": "/nowhere"},
@@ -158,6 +160,7 @@ def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
         SpeechToText: lambda: backend.transcribe(picture),
         TextToSpeech: lambda: backend.synthesize("hi"),
         Segmentation: lambda: backend.segment(picture, points=[(0, 0)]),
+        TextRecognition: lambda: backend.read(picture),
         ImageTools: lambda: backend.encode(picture),
         ImageTranslation: lambda: backend.translate(picture),
         ImageEnhancement: lambda: next(

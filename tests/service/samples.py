@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageOps
+from PIL import ImageDraw, ImageFont, ImageOps
 
 from deployments.media import DATA_URL, Audio, Image, Media
 
@@ -34,6 +34,13 @@ def sunset() -> Image:
 def disc_mask() -> Image:
     picture = Pillow.new("L", (120, 80), 0)
     ImageDraw.Draw(picture).ellipse((40, 20, 80, 60), fill=255)
+    return png(picture)
+
+
+def sign(text: str) -> Image:
+    """A text in black on white."""
+    picture = Pillow.new("RGB", (320, 80), "white")
+    ImageDraw.Draw(picture).text((20, 20), text, fill="black", font=ImageFont.load_default(36))
     return png(picture)
 
 
@@ -89,6 +96,7 @@ class Samples:
                 "voice_assistant": {"audio": audio},
                 "smart_mask": {"image": disc(), "points": [[60, 40]]},
                 "image_segments": {"image": disc(), "limit": 3},
+                "image_text": {"image": sign("Medley reads")},
                 "image_resize": {"image": disc(), "width": 60},
                 "image_crop": {"image": disc(), "box": [40, 20, 80, 60]},
                 "image_encode": {"image": disc(), "format": "jpeg"},

@@ -31,6 +31,8 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
             assert [len(vector) for vector in result["vectors"]] == [384, 384]
         case "reranking":
             assert [one["index"] for one in result["results"]] == [0, 1]
+        case "image_text":
+            assert result["text"] == "Medley reads"
         case "prompt_enhancement":
             assert len(result["prompt"]) > 10
         case "image_generation":

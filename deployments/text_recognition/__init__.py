@@ -1,0 +1,1 @@
+"""Backends that read the text in pictures."""
