@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PCM_RATE = 24_000  # raw `pcm` has no header to say its rate: OpenAI's clients take 24 kHz, signed 16 bit, little endian
 OPUS_RATE = 48_000  # the rate at which Opus counts time; its encoder takes 22,050 Hz and 44,100 Hz from nobody
 LONGEST = 3600  # seconds that are decoded at most: 230 MB of float32 at 16 kHz
+CANCELLED = 0.01  # of the louder channel's power: a mix of two channels that has less is of opposite phases
 GAP_S = 0.1  # of silence between time stamps that is kept; shorter ones come of rounding and of clocks that drift
 
 # format: media type, FFmpeg's container, its codec
@@ -37,8 +38,9 @@ FORMAT_NAMES: dict[Literal["float32", "int16"], str] = {"float32": "flt", "int16
 def decode(audio: Audio, rate: int, *, dtype: Literal["float32", "int16"] = "float32") -> "np.ndarray":
     """The samples of `audio`, mixed to mono, at `rate` Hz: shape (n,), float32 within -1..1 or int16.
 
-    The first sample is the beginning of the file: where its time stamps leave a gap, before the first sound or later,
-    there is silence. What cannot be decoded is left out.
+    Of two channels whose opposite phases would cancel each other out, the louder is taken. The first sample is the
+    beginning of the file: where its time stamps leave a gap, before the first sound or later, there is silence. What
+    cannot be decoded is left out.
 
     Raises:
         InvalidInput: `audio` cannot be decoded, is silent of length, or is longer than an hour.
@@ -107,7 +109,9 @@ class _Samples:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or kind != self._kind:
             self.end()
-            self._resampler = av.AudioResampler(format=self._format, layout="mono", rate=self._rate)
+            # Two channels are mixed here, by samples of the resampler, which checks frames: a broken one's own lie.
+            layout = "stereo" if frame.layout.nb_channels == 2 else "mono"
+            self._resampler = av.AudioResampler(format=self._format, layout=layout, rate=self._rate)
             self._kind = kind
         frame.pts = None  # overlapping time stamps are not to become errors
         try:
@@ -133,7 +137,19 @@ class _Samples:
 
     def _take(self, frames: list[Any]) -> None:
         for frame in frames:
-            self.data += frame.to_ndarray().tobytes()
+            samples = frame.to_ndarray()
+            self.data += (_mixed(samples.reshape(-1, 2)) if frame.layout.nb_channels == 2 else samples).tobytes()
+
+
+def _mixed(samples: "np.ndarray") -> "np.ndarray":
+    """The mean of two channels (n, 2) as (n,), rounded as FFmpeg does; where that cancels them, the louder of them."""
+    import numpy as np
+
+    wide = samples.astype(np.float32 if samples.dtype == np.float32 else np.int32)
+    mean = wide.sum(1) / 2 if samples.dtype == np.float32 else (wide.sum(1) + 1) >> 1
+    power = np.square(samples, dtype=np.float64).mean(0)
+    cancels = np.square(mean, dtype=np.float64).mean() < CANCELLED * power.max()
+    return samples[:, power.argmax()].copy() if cancels else mean.astype(samples.dtype)
 
 
 def encode(

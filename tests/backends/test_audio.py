@@ -2,6 +2,7 @@
 
 import io
 import threading
+import wave
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -76,7 +77,6 @@ def test_what_is_encoded_is_media_with_the_same_type(format: Any) -> None:
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_any_rate_and_stereo_decode_to_mono(rate: int, channels: int) -> None:
-    import wave
 
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -119,3 +119,30 @@ def test_encoding_stops_when_it_is_cancelled() -> None:
     cancelled.set()
     with pytest.raises(CancelledError):
         audio.encode(tone(), RATE, "aac", cancelled)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize(("left", "right"), [(1.0, -1.0), (0.5, -0.49), (-0.2, 0.2)])
+def test_channels_of_opposite_phases_do_not_cancel_each_other_out(left: float, right: float, dtype: Any) -> None:
+    both = np.stack([tone() * left, tone() * right], 1)
+    heard = audio.decode(Audio(stereo(both), "audio/wav"), RATE, dtype=dtype) / (1 if dtype == "float32" else 32767)
+    louder = max(abs(left), abs(right)) * np.abs(tone()).max()
+    assert np.abs(heard).max() == pytest.approx(louder, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_channels_are_mixed_as_ffmpeg_does(dtype: Any) -> None:
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, (8000, 2))
+    samples = (noise * 32767).astype("<i2")
+    mean = samples.astype(np.int32).sum(1) / 2
+    heard = audio.decode(Audio(stereo(noise), "audio/wav"), RATE, dtype=dtype) * (32768 if dtype == "float32" else 1)
+    assert np.abs(heard - mean).max() <= 1
+
+
+def stereo(samples: "np.ndarray") -> bytes:
+    """A WAV of 16 bits: of samples (n, 2) within -1..1."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setparams((2, 2, RATE, 0, "NONE", ""))
+        out.writeframes((samples * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
