@@ -5,7 +5,9 @@ costs nothing and says the same each time.
 import re
 from typing import Literal, get_args
 
-Task = Literal["small_talk", "medley", "picture_prompt", "story", "lesson", "code", "mathematics", "translation"]
+Task = Literal[
+    "small_talk", "medley", "picture_prompt", "story", "lesson", "code", "mathematics", "translation", "structured"
+]
 Subject = Literal[
     "portrait", "animal", "landscape", "architecture", "product", "food", "logo", "illustration", "abstract"
 ]

@@ -30,10 +30,19 @@ def check_texts(texts: Sequence[str], name: str, most: int = MOST_TEXTS) -> None
     if not 1 <= len(texts) <= most:
         raise InvalidInput(name, f"has {len(texts)} texts; 1 to {most} can be read at once")
     for place, text in enumerate(texts):
-        if not text.strip():
-            raise InvalidInput(f"{name}.{place}", "is blank")
-        if len(text) > LONGEST_TEXT:
-            raise InvalidInput(f"{name}.{place}", f"has {len(text):,} characters; {LONGEST_TEXT:,} are the most")
+        check_text(text, f"{name}.{place}")
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse a text that is blank or too long.
+
+    Raises:
+        InvalidInput: it is; names the argument.
+    """
+    if not text.strip():
+        raise InvalidInput(name, "is blank")
+    if len(text) > LONGEST_TEXT:
+        raise InvalidInput(name, f"has {len(text):,} characters; {LONGEST_TEXT:,} are the most")
 
 
 def pieces(texts: Sequence[str], tokenizer: Any, longest: int, stopped: Callable[[], bool]) -> list[Piece]:

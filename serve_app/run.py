@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from .config.schema import AUTO
+from .config.schema import AUTO, DEFAULT
 from .errors import UnpaidRun
 from .graph import Graph
 from .identity import Identity, acting_as
@@ -181,8 +181,9 @@ class Run:
         Raises:
             MedleyError: the profile has no such model.
         """
-        name = self._models.get(parameter) or usual
         models = self._steps.models
+        name = models.meant(self._models.get(parameter) or DEFAULT)
+        name = usual if name == DEFAULT else name
         candidates = models.offering(capability) if name in (None, AUTO) else (models.named(name, capability),)
         return Proxy(self._steps, parameter, capability, candidates, name == AUTO, self._streams)
 

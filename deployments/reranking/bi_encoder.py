@@ -7,7 +7,7 @@ from ..backend import Backend, Needs, in_thread
 from ..capabilities import MOST_DOCUMENTS, Ranking, Reranking
 from ..embeddings.sentence_transformers import Engine, SentenceTransformers, load
 from ..errors import ModelUnavailable
-from ..texts import check_texts
+from ..texts import check_text, check_texts
 
 
 class BiEncoder(Backend, Reranking):
@@ -36,7 +36,7 @@ class BiEncoder(Backend, Reranking):
 
     async def rank(self, query: str, documents: list[str]) -> Ranking:
         engine = self._ready()
-        check_texts([query], "query")
+        check_text(query, "query")
         check_texts(documents, "documents", MOST_DOCUMENTS)
         return await in_thread(lambda cancelled: _rank(engine, query, documents, cancelled))
 

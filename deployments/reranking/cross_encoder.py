@@ -11,7 +11,7 @@ from ..backend import Backend, Needs, in_thread, turn, weights_path
 from ..capabilities import MOST_DOCUMENTS, Ranking, Reranking
 from ..engine import TorchOptions, failure, is_local, whole
 from ..errors import InvalidInput, ModelUnavailable
-from ..texts import Piece, check_texts, pieces
+from ..texts import Piece, check_text, check_texts, pieces
 
 SHORTEST_PIECE = 16  # tokens, of a document beside a long query
 
@@ -48,7 +48,7 @@ class CrossEncoder(Backend, Reranking):
 
     async def rank(self, query: str, documents: list[str]) -> Ranking:
         engine = self._ready()
-        check_texts([query], "query")
+        check_text(query, "query")
         check_texts(documents, "documents", MOST_DOCUMENTS)
         return await in_thread(lambda cancelled: _rank(engine, query, documents, cancelled))
 

@@ -9,6 +9,7 @@ from deployments.media import MediaLimits
 from deployments.prompt_category import Category
 
 AUTO = "auto"
+DEFAULT = "default"  # what holds if no model is named
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,9 @@ class AppConfig(Strict):
     models: list[ModelConfig] = Field(
         min_length=1, description="The models, in order of preference within a capability"
     )
+    aliases: dict[str, str] = Field(
+        default={}, description="Other names, such as OpenAI's: each of a model, of `auto` or of `default`"
+    )
     weights: list[PackagedWeights] = Field(default=[], description="Weights that come as files in packages")
     nodes: list[NodeConfig] = Field(default=[], description="The kinds of machines")
     graphs: list[str] = Field(default=["graphs"], description="Packages with a list GRAPHS, or `package.module:graph`")
@@ -217,8 +221,13 @@ class AppConfig(Strict):
     def _names_are_unique(self) -> "AppConfig":
         names = [model.name for model in self.models]
         for name in names:
-            if names.count(name) > 1 or name in (GATEWAY, WORKER, AUTO):
+            if names.count(name) > 1 or name in (GATEWAY, WORKER, AUTO, DEFAULT):
                 raise ValueError(f"the model name {name!r} is already used")
+        for alias, meant in self.aliases.items():
+            if alias in (*names, AUTO, DEFAULT) or ":" in alias:
+                raise ValueError(f"the alias {alias!r} is the name of something else")
+            if meant not in (*names, AUTO, DEFAULT):
+                raise ValueError(f"the alias {alias!r} is for {meant!r}, which is no model here")
         packaged = [weights.name for weights in self.weights]
         if len(set(packaged)) < len(packaged):
             raise ValueError("two packaged weights have the same name")

@@ -90,8 +90,14 @@ class Model:
 class Models:
     """The table of a profile's models, with their circuit breaker and the calls they work on."""
 
-    def __init__(self, models: Iterable[Model], breaker: CircuitBreaker | None = None) -> None:
+    def __init__(
+        self,
+        models: Iterable[Model],
+        breaker: CircuitBreaker | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         self.all = tuple(models)
+        self.aliases = aliases or {}
         self.breaker = breaker or CircuitBreaker()
         self.calls: Counter[str] = Counter()  # calls of this process that each model works on now
         self._by_name = {model.name: model for model in self.all}
@@ -123,13 +129,17 @@ class Models:
         demand = demand_of({**dict(zip(how.parameters, args, strict=False)), **kwargs})
         return tuple(choice.model for choice in ranked(candidates, demand, self.calls))
 
+    def meant(self, name: str) -> str:
+        """What an alias stands for: a model, `auto` or `default`. Any other name is itself."""
+        return self.aliases.get(name, name)
+
     def named(self, name: str, capability: type[Any] | None = None) -> Model:
-        """The model of a name, which must offer `capability` if given.
+        """The model of a name or an alias, which must offer `capability` if given.
 
         Raises:
             UnknownName: there is no such model; names the nearest.
         """
-        model = self._by_name.get(name)
+        model = self._by_name.get(self.meant(name))
         if model is None or (capability is not None and capability not in model.capabilities):
             known = self._offering[capability] if capability else self.all
             kind = f"{capability.__name__} model" if capability else "model"
@@ -140,7 +150,7 @@ class Models:
 def bind_models(config: AppConfig, handles: Mapping[str, Any], receiver: StreamReceiver | None = None) -> Models:
     """The profile's models over handles (or plain objects that act like them), which are by deployment name."""
     hosts = multiplexed(config.models)
-    return Models(
+    models = (
         _model(
             model,
             handles[model.host or model.name],
@@ -149,6 +159,7 @@ def bind_models(config: AppConfig, handles: Mapping[str, Any], receiver: StreamR
         )
         for model in config.models
     )
+    return Models(models, aliases=config.aliases)
 
 
 def _model(model: ModelConfig, handle: Any, host: str | None, receiver: StreamReceiver | None) -> Model:

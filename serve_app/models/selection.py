@@ -56,10 +56,14 @@ class Choice:
 
 
 def demand_of(arguments: Mapping[str, Any]) -> Demand:
-    """The demand of a call: the category of its `prompt`, or the task of its last message, and its size."""
+    """The demand of a call: the category of its `prompt`, or the task of its last message, and its size.
+
+    A call whose answer has a form, by a JSON schema or tools, is `structured` whatever its message says.
+    """
     sizes = [arguments[name] for name in ("width", "height", "max_tokens") if arguments.get(name)]
     if messages := arguments.get("messages"):
-        category = task_of(messages[-1].text)
+        formed = arguments.get("json_schema") is not None or bool(arguments.get("tools"))
+        category = "structured" if formed else task_of(messages[-1].text)
     else:
         category = category_of(arguments.get("prompt") or arguments.get("text") or "")
     return Demand(category, max(sizes, default=None))

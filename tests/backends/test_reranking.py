@@ -58,7 +58,7 @@ async def test_calls_side_by_side_do_not_mix(model: Any) -> None:
         ("documents", "x", []),
         ("documents", "x", ["x"] * 1001),
         ("documents.1", "x", ["x", " "]),
-        ("query.0", "", ["x"]),
+        ("query", "", ["x"]),
     ],
 )
 async def test_bad_input_names_its_field(model: Any, field: str, query: str, documents: list[str]) -> None:

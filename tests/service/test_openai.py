@@ -69,6 +69,22 @@ def test_a_chat_without_a_model_is_answered_by_the_one_that_suits(api: openai.Op
             assert ("Paris" in (reply.choices[0].message.content or "")) == (answering == "smollm2")
 
 
+class Letter(BaseModel):
+    """With texts that nothing bounds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str
+    urgent: bool
+
+
+def test_json_is_left_to_the_model_that_can_write_it(api: openai.OpenAI) -> None:
+    need("smollm2")
+    messages: Any = [{"role": "user", "content": "Hello! Say who you are, as JSON."}]
+    reply = api.chat.completions.parse(model="gpt-4o-mini", messages=messages, response_format=Letter)
+    assert reply.model == "smollm2" and reply.choices[0].message.parsed
+
+
 def test_embeddings_as_the_client_asks_for_them(api: openai.OpenAI) -> None:
     need("minilm")
     made = api.embeddings.create(model="default", input=["A cat sleeps.", "A kitten naps.", "Banks raise rates."])

@@ -176,7 +176,20 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_profile(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize("name", ["espeak", "gateway"])
+@pytest.mark.parametrize(
+    ("alias", "meant", "reason"),
+    [
+        ("espeak", "default", "'espeak' is the name of something else"),
+        ("auto", "espeak", "'auto' is the name of something else"),
+        ("a:b", "espeak", "'a:b' is the name of something else"),
+        ("tts-1", "espaek", "'tts-1' is for 'espaek', which is no model here"),
+    ],
+)
+def test_an_alias_is_a_new_name_of_a_model(alias: str, meant: str, reason: str, refusal: Callable[[Any], str]) -> None:
+    assert reason in refusal(changed("applications", 0, "args", "aliases", value={alias: meant}))
+
+
+@pytest.mark.parametrize("name", ["espeak", "gateway", "default"])
 def test_a_model_name_is_taken_once(name: str, refusal: Callable[[Any], str]) -> None:
     message = refusal(changed("applications", 0, "args", "models", 1, "name", value=name))
     assert f"the model name {name!r} is already used" in message

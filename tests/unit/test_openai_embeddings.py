@@ -15,14 +15,21 @@ from .fakes import Embedder
 from .services import Services, connect
 
 CONFIG = AppConfig.model_validate(
-    {"models": [{"name": "small", "backend": "sentence_transformers"}, {"name": "ranker", "backend": "bi_encoder"}]}
+    {
+        "models": [
+            {"name": "small", "backend": "sentence_transformers"},
+            {"name": "other", "backend": "sentence_transformers"},
+            {"name": "ranker", "backend": "bi_encoder"},
+        ],
+        "aliases": {"text-embedding-3-small": "default", "text-embedding-3-large": "other", "cohere": "ranker"},
+    }
 )
 
 
 @pytest.fixture
 def post(services: Services) -> Any:
     async def posted(path: str, body: dict[str, Any]) -> Any:
-        handles = {name: LocalHandle(Embedder()) for name in ("small", "ranker")}
+        handles = {name: LocalHandle(Embedder()) for name in ("small", "other", "ranker")}
         models = bind_models(CONFIG, handles)
         async with connect(services.make(CONFIG, load_graphs(CONFIG.graphs), models).app) as client:
             return await client.post(path, json=body)
@@ -85,3 +92,35 @@ async def test_documents_are_ranked_in_the_form_of_jina_and_cohere(post: Any) ->
     assert plain.json()["results"] == [{"index": 0, "relevance_score": 0.001}]
     refused = await post("/v1/rerank", {"query": "q", "documents": []})
     assert refused.json()["error"]["param"] == "documents"
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("text-embedding-3-small", "small"),
+        ("default", "small"),
+        ("text-embedding-3-large", "other"),
+        ("other", "other"),
+    ],
+)
+async def test_an_alias_is_answered_by_the_model_that_it_stands_for(post: Any, name: str, answers: str) -> None:
+    answer = await post("/v1/embeddings", {"input": "x", "model": name})
+    assert (answer.status_code, answer.json()["model"]) == (200, answers)
+    native = await post("/api/v1/graphs/embeddings", {"texts": ["x"], "models": {"embedder": name}})
+    assert native.status_code == 200, native.text
+
+
+async def test_an_alias_of_a_model_that_cannot_is_refused(post: Any) -> None:
+    answer = await post("/v1/embeddings", {"input": "x", "model": "cohere"})
+    assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_not_found"
+    native = await post("/api/v1/graphs/embeddings", {"texts": ["x"], "models": {"embedder": "cohere"}})
+    assert native.status_code == 404
+
+
+async def test_an_alias_can_be_retrieved(services: Services) -> None:
+    models = bind_models(CONFIG, {name: LocalHandle(Embedder()) for name in ("small", "other", "ranker")})
+    async with connect(services.make(CONFIG, load_graphs(CONFIG.graphs), models).app) as client:
+        found = await client.get("/v1/models/text-embedding-3-large")
+        assert found.json()["id"] == "text-embedding-3-large" and found.json()["capabilities"] == ["Embeddings"]
+        assert (await client.get("/v1/models/text-embedding-3-small")).status_code == 200
+        assert (await client.get("/v1/models/text-embedding-4")).status_code == 404

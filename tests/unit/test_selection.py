@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.capabilities import Language, Message, TextToImage
+from deployments.capabilities import Language, Message, TextToImage, Tool
 from deployments.errors import ModelUnavailable, PromptTooLong
 from deployments.prompt_category import CATEGORIES, TASKS, WORDS, category_of, task_of
 from graphs.image_orchestration import DETAILS, ImageOrchestrationRequest, detailed, image_orchestration
@@ -66,8 +66,8 @@ def test_what_a_language_model_shall_do_goes_before_what_it_is_about(text: str, 
     assert task_of(text) == task
 
 
-def test_every_category_but_the_general_one_has_words_and_no_word_two_categories() -> None:
-    assert set(WORDS) == set(CATEGORIES) - {"general", "small_talk"}
+def test_every_category_of_words_has_some_and_no_word_two_categories() -> None:
+    assert set(WORDS) == set(CATEGORIES) - {"general", "small_talk", "structured"}  # these are told otherwise
     words = [word for said in WORDS.values() for word in said.split()]
     assert len(words) == len(set(words))
     assert set(DETAILS) <= set(CATEGORIES) - set(TASKS)
@@ -123,6 +123,9 @@ def test_what_is_wanted_is_read_from_the_call() -> None:
     said = [Message(role="user", content="a dog"), Message(role="user", content="fix this bug")]
     assert demand_of({"messages": said, "max_tokens": 9}) == Demand("code", 9)
     assert demand_of({"messages": said[:1]}) == Demand()
+    assert demand_of({"messages": said, "tools": [], "json_schema": None}) == Demand("code")
+    assert demand_of({"messages": said, "tools": [Tool(name="look")]}) == Demand("structured")
+    assert demand_of({"messages": said, "json_schema": {}}) == Demand("structured")
     assert demand_of({"image": PICTURE}) == Demand()
 
 

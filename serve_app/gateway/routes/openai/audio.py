@@ -14,19 +14,20 @@ from deployments.capabilities import AudioFormat, Segment, Transcript
 from deployments.errors import MedleyError
 from deployments.media import Audio
 
+from ....config.schema import DEFAULT
 from ...error_responses import openai_error
 from ...json_body import read_json
 from ...openapi_parts import BINARY, JSON, SSE, TEXT, answer_in, ref
 from ...server_sent_events import begun
 from ...service import Service
 from ...sync_run import SyncRun
-from .shared import DEFAULT_MODEL, FORM, OpenAIBody, body_event, described, form_body, names, prepare
+from .shared import FORM, OpenAIBody, body_event, described, form_body, names, prepare
 from .subtitles import srt, vtt
 
 
 class Translation(OpenAIBody):
     file: bytes
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT
     response_format: Literal["json", "text", "srt", "vtt", "verbose_json"] = "json"
     prompt: Literal[""] = Field("", description="Models here take no text that came before")
     temperature: Literal[0] = Field(0, description="Nothing is drawn: the same recording gives the same transcript")
@@ -40,7 +41,7 @@ class Transcription(Translation):
 
 
 class SpeechCreation(OpenAIBody):
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT
     input: str
     voice: str | None = None
     response_format: AudioFormat = "mp3"

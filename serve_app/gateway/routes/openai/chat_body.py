@@ -11,8 +11,9 @@ from deployments.call_options import options_in, with_options
 from deployments.capabilities import ChatOptions
 from deployments.unions import by_type
 
+from ....config.schema import DEFAULT
 from ....errors import NotOffered
-from .shared import DEFAULT_MODEL, OpenAIBody
+from .shared import OpenAIBody
 
 
 class TextPart(OpenAIBody):
@@ -174,7 +175,7 @@ OTHER_FORM = ("max_tokens", "stop", "tools", "tool_choice", "json_schema", "adap
 
 @with_options(ChatOptions, without=OTHER_FORM)
 class ChatCompletion(OpenAIBody):
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT
     messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()

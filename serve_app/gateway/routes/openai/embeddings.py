@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.capabilities import MOST_DOCUMENTS, MOST_TEXTS, Ranking, Vectors
 
+from ....config.schema import DEFAULT
 from ...json_body import read_json
 from ...openapi_parts import answer, ref
 from ...service import Service
-from .shared import DEFAULT_MODEL, OpenAIBody, described, names, prepare
+from .shared import OpenAIBody, described, names, prepare
 
 
 class Document(OpenAIBody):
@@ -37,7 +38,7 @@ AnyDocument = Annotated[
 
 class EmbeddingCreation(OpenAIBody):
     input: Input
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
     user: str | None = None  # has no bearing on the vectors
@@ -57,7 +58,7 @@ class EmbeddingCreation(OpenAIBody):
 class Rerank(OpenAIBody):
     query: str
     documents: list[AnyDocument] = Field(min_length=1, max_length=MOST_DOCUMENTS)
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT
     top_n: int | None = Field(None, ge=1, description="The best, so many; else all")
     return_documents: bool = False
 

@@ -14,17 +14,18 @@ from deployments import pixels
 from deployments.errors import InvalidInput
 from deployments.media import Image
 
+from ....config.schema import DEFAULT
 from ...json_body import read_json
 from ...openapi_parts import answer, ref
 from ...parsing_pool import in_parsing_pool
 from ...service import Service
-from .shared import DEFAULT_MODEL, FORM, OpenAIBody, described, form_body, names, prepare
+from .shared import FORM, OpenAIBody, described, form_body, names, prepare
 
 
 class Pictures(OpenAIBody):
     """What the three bodies have in common."""
 
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT
     n: int = Field(1, ge=1, le=8)
     size: str = Field("auto", pattern=r"^(auto|[1-9]\d{0,3}x[1-9]\d{0,3})$")
     response_format: Literal["url", "b64_json"] = "b64_json"

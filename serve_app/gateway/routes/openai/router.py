@@ -9,12 +9,11 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.capabilities import Language
 
-from ....config.schema import AUTO
+from ....config.schema import AUTO, DEFAULT
 from ....models.registry import Model
 from ...openapi_parts import answer, operation, ref
 from ...service import Service
 from . import audio, chat, embeddings, images
-from .shared import DEFAULT_MODEL
 
 STARTED = int(time.time())
 ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
@@ -45,9 +44,9 @@ def router(service: Service) -> APIRouter:
         openapi_extra=operation({200: answer("The model", ref("OpenAIModel"))}),
     )
     async def retrieve_model(model: str) -> Response:
-        """A model by any name that a request may give: its own, `default`, `auto`, or `MODEL:ADAPTER`."""
+        """A model by any name that a request may give: its own, an alias, `default`, `auto`, or `MODEL:ADAPTER`."""
         name, colon, _ = model.partition(":")
-        if name in (DEFAULT_MODEL, AUTO):
+        if service.models.meant(name) in (DEFAULT, AUTO):
             candidates = service.models.all
         else:
             candidates = [service.models.named(name, Language if colon else None)]

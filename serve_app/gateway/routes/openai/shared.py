@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from deployments.errors import InvalidInput, MedleyError, UnsupportedMedia
 from deployments.nulls import NullIsAbsent
 
-from ....config.schema import AUTO
+from ....config.schema import AUTO, DEFAULT
 from ....errors import FieldError, InvalidRequest, invalid_request
 from ....graph import MODELS_FIELD, Graph
 from ....run import RunOptions
@@ -26,7 +26,6 @@ from ...sync_run import SyncRun
 B = TypeVar("B", bound=BaseModel)
 
 FORM = "multipart/form-data"
-DEFAULT_MODEL = "default"  # the profile's first model of the capability
 
 
 class OpenAIBody(NullIsAbsent):
@@ -55,8 +54,8 @@ async def prepare(
         holds_media: whether these fields hold media, which take a while to open.
         fields: the fields of the graph's request.
     """
-    named = {} if model == DEFAULT_MODEL else {parameter: model}
-    if named and model != AUTO:
+    named = {} if service.models.meant(model) == DEFAULT else {parameter: model}
+    if named and service.models.meant(model) != AUTO:
         service.models.named(model, graph.capabilities[parameter])
 
     context: dict[str, Any] = {"limits": service.config.gateway.limits}
