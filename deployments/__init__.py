@@ -37,6 +37,7 @@ from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
 from .text_to_speech.kokoro import Kokoro
 from .text_to_speech.mms import MMS
 from .text_to_speech.xtts import XTTS
+from .voice_activity.silero import Silero
 
 BACKENDS: dict[str, type[Backend]] = {
     "bi_encoder": BiEncoder,  # reranking: by any embeddings
@@ -66,6 +67,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "pp_ocr": PPOCR,  # text recognition: PP-OCR, printed text on a CPU
     "sam2": SAM2,  # segmentation: any SAM 2, of pictures or of videos
     "sentence_transformers": SentenceTransformers,  # embeddings: any model of sentence-transformers
+    "silero": Silero,  # voice activity: any language, with the base installation
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network
     "transformers": TransformersLanguage,  # language: any causal model in safetensors
     "vit_mae": ViTMAE,  # image reconstruction: any ViT-MAE network

@@ -26,7 +26,8 @@ from .pieces import in_pieces
 from .recognized_text import RecognizedText
 from .recognized_text import TextLine as TextLine
 from .speech import Segment as Segment
-from .speech import Transcript, Voice
+from .speech import SpokenStretch as SpokenStretch
+from .speech import SpokenTimes, Transcript, Voice
 from .speech import Word as Word
 from .vectors import LONGEST_TEXT as LONGEST_TEXT
 from .vectors import MOST_DOCUMENTS as MOST_DOCUMENTS
@@ -180,6 +181,14 @@ class SpeechToText(Protocol):
         """The same answer, stretch by stretch as it is read: each a transcript with its own segments, and one without
         any if nothing is said. A model that hears a recording as a whole leaves it as it is here."""
         raise ModelUnavailable("this model hears a recording as a whole: it does not stream")
+
+
+class VoiceActivity(Protocol):
+    """Finds speech."""
+
+    async def detect(self, audio: Audio) -> SpokenTimes:
+        """When somebody speaks in the recording."""
+        ...
 
 
 class TextToSpeech(Protocol):
@@ -352,6 +361,7 @@ CAPABILITIES: tuple[type[Any], ...] = (
     Reranking,
     TextToImage,
     SpeechToText,
+    VoiceActivity,
     TextToSpeech,
     Segmentation,
     TextRecognition,

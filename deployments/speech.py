@@ -58,6 +58,20 @@ class Transcript(BaseModel):
         )
 
 
+class SpokenStretch(BaseModel):
+    """A part of a recording in which somebody speaks."""
+
+    start: float = Field(description="Seconds from the beginning")
+    end: float = Field(description="Seconds from the beginning")
+
+
+class SpokenTimes(BaseModel):
+    """When somebody speaks in a recording."""
+
+    seconds: float = Field(description="Length of the recording")
+    stretches: list[SpokenStretch] = Field(description="From the first to the last; none, if nobody speaks")
+
+
 class Voice(BaseModel):
     """A voice a text-to-speech model speaks with."""
 

@@ -23,6 +23,7 @@ from .speech import speech
 from .speech_to_image import speech_to_image
 from .story import story
 from .transcription import transcription
+from .voice_activity import voice_activity
 from .voice_assistant import voice_assistant
 
 GRAPHS = [
@@ -38,6 +39,7 @@ GRAPHS = [
     story,
     lesson,
     transcription,
+    voice_activity,
     speech,
     speech_to_image,
     voice_assistant,

@@ -16,7 +16,7 @@ from ..capabilities import Segment, SpeechToText, Transcript
 from ..errors import BeyondModel, ModelUnavailable
 from ..media import Audio
 from ..onnx_session import folder_with, session
-from .speech_stretches import stretches
+from ..speech_stretches import stretches
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .speech_stretches import brought_up
+from ..speech_stretches import brought_up
 from .together import LOOK_S, Caller, How, Reader
 from .whisper_passages import RATE, WINDOW_S, Heard, Passage, spoken
 from .whisper_text import Reading, Said

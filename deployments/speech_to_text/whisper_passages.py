@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .speech_stretches import speech
+from ..speech_stretches import speech
 from .whisper_text import Reading, Said
 
 if TYPE_CHECKING:

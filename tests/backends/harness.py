@@ -30,6 +30,7 @@ from deployments.capabilities import (
     TextRecognition,
     TextToImage,
     TextToSpeech,
+    VoiceActivity,
     lacking,
 )
 from deployments.text_to_speech import speaking
@@ -113,6 +114,7 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "pp_ocr": lambda pp_ocr: {"weights": str(pp_ocr), "threads": 1},
     "sam2": lambda sam2: {"weights": str(sam2), "sureness": 0, "stability": 0},
     "sentence_transformers": lambda encoder: {"weights": str(encoder), "threads": 1},
+    "silero": lambda: {},
     "swin2sr": lambda: {"weights": "starter/upscaler"},
     "transformers": lambda lm: {"weights": str(lm), "max_tokens": 20},
     "vit_mae": lambda: {"weights": "starter/restorer"},
@@ -125,6 +127,7 @@ CONTRACTS: dict[type[Any], str] = {  # the test that drives every backend of a c
     Reranking: "test_reranking",
     TextToImage: "test_text_to_image",
     SpeechToText: "test_speech_to_text",
+    VoiceActivity: "test_voice_activity",
     TextToSpeech: "test_text_to_speech",
     Segmentation: "test_segmentation",
     TextRecognition: "test_text_recognition",

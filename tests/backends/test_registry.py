@@ -31,6 +31,7 @@ from deployments.capabilities import (
     TextRecognition,
     TextToImage,
     TextToSpeech,
+    VoiceActivity,
     capabilities_of,
     lacking,
 )
@@ -158,6 +159,7 @@ def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
         Reranking: lambda: backend.rank("hi", ["hi"]),
         TextToImage: lambda: backend.generate("a dog"),
         SpeechToText: lambda: backend.transcribe(picture),
+        VoiceActivity: lambda: backend.detect(picture),
         TextToSpeech: lambda: backend.synthesize("hi"),
         Segmentation: lambda: backend.segment(picture, points=[(0, 0)]),
         TextRecognition: lambda: backend.read(picture),

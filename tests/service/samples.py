@@ -91,6 +91,7 @@ class Samples:
                 "story": {"about": "a brave fox", "scenes": 2, "seed": 1},
                 "lesson": {"about": "volcanoes", "points": 2, "seed": 1},
                 "transcription": {"audio": audio},
+                "voice_activity": {"audio": audio},
                 "speech": {"text": "Hello, I am Medley."},
                 "speech_to_image": {"audio": audio, "seed": 1},
                 "voice_assistant": {"audio": audio},

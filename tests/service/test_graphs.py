@@ -31,6 +31,9 @@ def check(graph: Graph[..., Any], result: dict[str, Any]) -> None:
             assert [len(vector) for vector in result["vectors"]] == [384, 384]
         case "reranking":
             assert [one["index"] for one in result["results"]] == [0, 1]
+        case "voice_activity":
+            (stretch,) = result["stretches"]
+            assert 0 <= stretch["start"] < stretch["end"] <= result["seconds"]
         case "image_text":
             assert result["text"] == "Medley reads"
         case "prompt_enhancement":

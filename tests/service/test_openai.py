@@ -28,9 +28,9 @@ def api(live: Live) -> Iterator[openai.OpenAI]:
 def test_models(api: openai.OpenAI) -> None:
     names = [model.id for model in api.models.list()]
     assert names[:5] == ["starter-writer", "smollm2", "minilm", "minilm-ranker", "starter-painter"]
-    assert names[5:9] == ["moonshine", "pocketsphinx", "espeak", "kokoro"]
-    assert names[9:12] == ["grabcut", "pp-ocr", "opencv"]
-    assert names[12:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
+    assert names[5:10] == ["moonshine", "pocketsphinx", "silero", "espeak", "kokoro"]
+    assert names[10:13] == ["grabcut", "pp-ocr", "opencv"]
+    assert names[13:] == ["starter-upscaler", "cutout", "palette", "starter-restorer", "starter-translator"]
     assert api.models.retrieve("espeak").id == "espeak"
     with pytest.raises(openai.NotFoundError, match="espeak"):
         api.models.retrieve("espeek")

@@ -1,0 +1,1 @@
+"""Backends that find speech in recordings."""
