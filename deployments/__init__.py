@@ -19,6 +19,7 @@ from .language.llama_cpp import LlamaCpp
 from .language.openai_compatible import OpenAICompatible
 from .language.transformers import TransformersLanguage
 from .language.vllm import VLLM
+from .moderation.text_classifier import TextClassifier
 from .reranking.bi_encoder import BiEncoder
 from .reranking.cross_encoder import CrossEncoder
 from .segmentation.fastsam import FastSAM
@@ -69,6 +70,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "sentence_transformers": SentenceTransformers,  # embeddings: any model of sentence-transformers
     "silero": Silero,  # voice activity: any language, with the base installation
     "swin2sr": Swin2SR,  # image enhancement: any Swin2SR network
+    "text_classifier": TextClassifier,  # moderation: any classifier of texts
     "transformers": TransformersLanguage,  # language: any causal model in safetensors
     "vit_mae": ViTMAE,  # image reconstruction: any ViT-MAE network
     "vllm": VLLM,  # language: any causal model that vLLM knows, many callers in one batch

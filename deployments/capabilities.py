@@ -17,6 +17,8 @@ from pydantic import Field
 
 from .chat_options import ChatOptions as ChatOptions
 from .errors import ModelUnavailable
+from .judgements import Judgement as Judgement
+from .judgements import Judgements
 from .media import Audio, Image
 from .messages import MAX_MESSAGES as MAX_MESSAGES
 from .messages import Delta, Message, Reply
@@ -87,6 +89,14 @@ class Reranking(Protocol):
     async def rank(self, query: str, documents: list[str]) -> Ranking:
         """The places of 1 to 1,000 documents, best first, each with a score from 0 to 1 by which documents of one query
         can be compared, and those of one model."""
+        ...
+
+
+class Moderation(Protocol):
+    """Judges whether texts may be said."""
+
+    async def moderate(self, texts: list[str]) -> Judgements:
+        """How each of 1 to 2,048 texts is judged, in their order. All of a long text is judged."""
         ...
 
 
@@ -359,6 +369,7 @@ CAPABILITIES: tuple[type[Any], ...] = (
     Language,
     Embeddings,
     Reranking,
+    Moderation,
     TextToImage,
     SpeechToText,
     VoiceActivity,

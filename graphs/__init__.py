@@ -16,6 +16,7 @@ from .image_translation import image_translation
 from .image_upscale import image_upscale
 from .image_utils import image_canny, image_crop, image_encode, image_extract_object, image_resize
 from .lesson import lesson
+from .moderation import moderation
 from .prompt_enhancement import prompt_enhancement
 from .reranking import reranking
 from .smart_mask import smart_mask
@@ -30,6 +31,7 @@ GRAPHS = [
     chat,
     embeddings,
     reranking,
+    moderation,
     prompt_enhancement,
     image_generation,
     image_orchestration,

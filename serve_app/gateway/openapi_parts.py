@@ -175,6 +175,7 @@ SCHEMAS: dict[str, Schema] = {
         id=TEXT, object=TEXT, created=WHOLE, model=TEXT, choices=listed(ANY_OBJECT), usage=ANY_OBJECT
     ),
     "Embeddings": record(object=TEXT, data=listed(ANY_OBJECT), model=TEXT, usage=ANY_OBJECT),
+    "Moderations": record(id=TEXT, model=TEXT, results=listed(ANY_OBJECT)),
     "Rerank": record(id=TEXT, model=TEXT, results=listed(ANY_OBJECT), usage=ANY_OBJECT),
     "Images": record(created=WHOLE, data=listed(record({"url": TEXT, "b64_json": TEXT})), output_format=TEXT),
     "Transcription": record(

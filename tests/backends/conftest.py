@@ -18,7 +18,7 @@ from deployments.backend import GPU_MEMORY
 from deployments.engine import GIB
 
 from .covered import Covered
-from .encoder_weights import write_encoder, write_ranker
+from .encoder_weights import write_encoder, write_judge, write_ranker
 from .harness import OPTIONS, VOICE_TAGS, need
 from .kokoro_weights import write_kokoro
 from .reader_weights import write_reader
@@ -105,6 +105,11 @@ def ranker_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pp_ocr_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_reader(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture(scope="session")
+def judge_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_judge(tmp_path_factory.mktemp("judge"))
 
 
 @pytest.fixture(scope="session")

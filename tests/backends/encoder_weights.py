@@ -81,3 +81,16 @@ def write_ranker(folder: Path, seed: int = 0, outputs: int = 1) -> Path:
     BertForSequenceClassification(_config(tokenizer, num_labels=outputs)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def write_judge(folder: Path, seed: int = 0, kind: str = "multi_label_classification") -> Path:
+    """A classifier of texts with three labels."""
+    import torch
+    from transformers import BertForSequenceClassification
+
+    tokenizer, labels = _tokenizer(), ("harmless", "threat", "insult")
+    torch.manual_seed(seed)
+    config = _config(tokenizer, id2label=dict(enumerate(labels)), problem_type=kind)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

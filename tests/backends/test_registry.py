@@ -25,6 +25,7 @@ from deployments.capabilities import (
     ImageTranslation,
     Language,
     Message,
+    Moderation,
     Reranking,
     Segmentation,
     SpeechToText,
@@ -86,6 +87,7 @@ BROKEN: dict[str, dict[str, Any]] = {  # options that pass as types and cannot b
     "sam2": {"weights": "/nowhere"},
     "sentence_transformers": {"weights": "/nowhere"},
     "swin2sr": {"weights": "/nowhere"},
+    "text_classifier": {"weights": "/nowhere"},
     "transformers": {"weights": "/nowhere"},
     "vit_mae": {"weights": "/nowhere"},
     "vllm": {"weights": "/nowhere"},
@@ -156,6 +158,7 @@ def test_a_backend_that_is_not_loaded_says_so(name: str) -> None:
     calls = {
         Language: lambda: backend.chat([Message(role="user", content="hi")]),
         Embeddings: lambda: backend.embed(["hi"]),
+        Moderation: lambda: backend.moderate(["hi"]),
         Reranking: lambda: backend.rank("hi", ["hi"]),
         TextToImage: lambda: backend.generate("a dog"),
         SpeechToText: lambda: backend.transcribe(picture),

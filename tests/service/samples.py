@@ -59,6 +59,7 @@ NO_MODEL_HERE = {
     "image_depth",
     "image_relight",
     "image_segments",
+    "moderation",
 }  # graphs for which the starter profile has no model that can
 # Moonshine heard it right in forty of forty syntheses; eSpeak never speaks a text twice in the same way.
 SPOKEN = {"text": "show me a red circle on a blue background", "voice": "en-gb", "speed": 0.8}
@@ -82,6 +83,7 @@ class Samples:
                 "chat": {"messages": [{"role": "user", "content": "What can you do?"}], "seed": 1},
                 "embeddings": {"texts": ["a cat", "a kitten"]},
                 "reranking": {"query": "Which animal barks?", "documents": ["A dog barks.", "Cats purr."]},
+                "moderation": {"texts": ["I will help you."]},
                 "prompt_enhancement": {"wish": "a red circle on blue", "seed": 1},
                 "image_generation": {"prompt": "a red circle on a blue background", "seed": 1},
                 "image_orchestration": {"prompt": "a red circle on a blue background", "seed": 1},

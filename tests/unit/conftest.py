@@ -8,6 +8,7 @@ from deployments.capabilities import (
     Embeddings,
     ImageTools,
     Language,
+    Moderation,
     Reranking,
     SpeechToText,
     TextToImage,
@@ -20,7 +21,7 @@ from serve_app.models.registry import Model, Models
 from serve_app.storage.database import Database
 from tests.jobs.work import GRAPHS
 
-from .fakes import Ears, Embedder, Speaker, Tools
+from .fakes import Ears, Embedder, Judge, Speaker, Tools
 from .multiplexing import in_serve as in_serve
 from .services import Author, Make, Served, Services
 
@@ -64,6 +65,7 @@ def made_of(services: Services, author: Author, gateway: dict[str, Any] | None =
             Model("author", "fake", (Language, TextToImage), LocalHandle(author)),
             Model("ears", "fake", (SpeechToText,), LocalHandle(Ears())),
             Model("embedder", "fake", (Embeddings, Reranking), LocalHandle(Embedder())),
+            Model("judge", "fake", (Moderation,), LocalHandle(Judge())),
             Model("speaker", "fake", (TextToSpeech,), LocalHandle(Speaker())),
             Model("tools", "fake", (ImageTools,), LocalHandle(Tools())),
         ]

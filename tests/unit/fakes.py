@@ -16,8 +16,11 @@ from deployments.capabilities import (
     Embeddings,
     ImageFormat,
     ImageTools,
+    Judgement,
+    Judgements,
     Language,
     Message,
+    Moderation,
     Purpose,
     Ranked,
     Ranking,
@@ -54,6 +57,18 @@ def wav_bytes(seconds: float = 0.25, rate: int = 8000) -> bytes:
 
 PICTURE = Image(picture_bytes(), "image/png")
 RECORDING = Audio(wav_bytes(), "audio/wav")
+
+
+class Judge(Moderation):
+    """Flags a text with `hurt` in it."""
+
+    async def moderate(self, texts: list[str]) -> Judgements:
+        found = [1.0 if "hurt" in text else 0.25 for text in texts]
+        results = [
+            Judgement(flagged=one > 0.5, categories=["threat"] if one > 0.5 else [], scores={"threat": one})
+            for one in found
+        ]
+        return Judgements(results=results, prompt_tokens=len(texts))
 
 
 class Embedder(Embeddings, Reranking):

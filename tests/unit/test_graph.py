@@ -175,7 +175,7 @@ async def untyped_join(request: Question) -> AsyncIterator[Untyped]:
         (takes_models, "takes_models: a request cannot have a field `models`"),
         (no_result, "no_result: must return a pydantic model"),
         (text_result, "text_result: must return a pydantic model"),
-        (no_capability, "no_capability: `writer` must be a capability: Language, Embeddings, Reranking, TextToImage"),
+        (no_capability, "no_capability: `writer` must be a capability: Language, Embeddings, Reranking, Moderation"),
         (optional_capability, "optional_capability: `writer` must be a capability"),
         (many, "many: `writers` must be a parameter that takes one model by its name"),
         (by_position, "by_position: `writer` must be a parameter that takes one model by its name"),

@@ -54,6 +54,7 @@ OPENAI: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", {"json": {"messages": HELLO}}),
     ("/v1/chat/completions", {"json": {"messages": HELLO, "stream": True}}),
     ("/v1/embeddings", {"json": {"input": ["a cat"]}}),
+    ("/v1/moderations", {"json": {"input": "I will hurt you."}}),
     ("/v1/rerank", {"json": {"query": "who barks", "documents": ["a dog"]}}),
     ("/v1/images/generations", {"json": {"prompt": "a circle"}}),
     ("/v1/images/edits", {"files": PICTURE_FORM}),

@@ -13,13 +13,14 @@ from ....config.schema import AUTO, DEFAULT
 from ....models.registry import Model
 from ...openapi_parts import answer, operation, ref
 from ...service import Service
-from . import audio, chat, embeddings, images
+from . import audio, chat, embeddings, images, moderations
 
 STARTED = int(time.time())
 ADDERS: dict[str, Callable[[APIRouter, Service], None]] = {
     "chat": chat.add,
     "embeddings": embeddings.add_embeddings,
     "reranking": embeddings.add_rerank,
+    "moderation": moderations.add,
     "image_generation": images.add_generations,
     "image_edit": images.add_edits,
     "image_vary": images.add_variations,
