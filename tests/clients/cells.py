@@ -55,6 +55,15 @@ class Refusal:
     text: str
 
 
+def refused(expected: type[Exception], call: Callable[[], object]) -> Refusal:
+    """The error of a call that has to fail."""
+    try:
+        call()
+    except expected as error:
+        return Refusal(type(error).__name__, str(error))
+    raise AssertionError("no error")
+
+
 def picture() -> bytes:
     """A red PNG of 64 x 64 pixels."""
     import struct

@@ -14,6 +14,7 @@ from .cells import ROOT, Service
 
 # Without the clients' own environment (`make test-clients`) there is nothing to test.
 collect_ignore_glob = [] if find_spec("litellm") else ["test_*.py"]
+os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "DO_NOT_TRACK": "1"}  # clients talk to Medley only
 RESULTS = pytest.StashKey[dict[tuple[str, str], str]]()
 
 

@@ -8,7 +8,7 @@ import instructor
 from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel, ConfigDict
 
-from .cells import CHAT, LONG, PERSON, READER, Call, Refusal, Service, picture
+from .cells import CHAT, LONG, PERSON, READER, Call, Refusal, Service, picture, refused
 from .openai_python import client
 
 _ONLY = "instructor makes only objects of a schema"
@@ -67,11 +67,7 @@ def picture_in(service: Service) -> str:
 
 
 def _refused(call: Callable[[], object]) -> Refusal:
-    try:
-        call()
-    except InstructorRetryException as error:
-        return Refusal(type(error).__name__, str(error))
-    raise AssertionError("no error")
+    return refused(InstructorRetryException, call)
 
 
 def errors(service: Service) -> tuple[Refusal, Refusal]:

@@ -1,7 +1,6 @@
 """LangChain's langchain-openai."""
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -10,7 +9,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from .cells import CHAT, EMBEDDER, LONG, PERSON, QUESTION, READER, WEATHER, Call, Refusal, Service, picture
+from .cells import CHAT, EMBEDDER, LONG, PERSON, QUESTION, READER, WEATHER, Call, Refusal, Service, picture, refused
 
 REASONS = {
     "images": "langchain-openai paints only through OpenAI's Responses API or DALL-E's wrapper of another package",
@@ -76,21 +75,13 @@ def embeddings(service: Service) -> list[list[float]]:
     return made.embed_documents(["A cat sleeps.", "A kitten naps."])
 
 
-def _refused(expected: type[Exception], call: Callable[[], object]) -> Refusal:
-    try:
-        call()
-    except expected as error:
-        return Refusal(type(error).__name__, str(error))
-    raise AssertionError("no error")
-
-
 def errors(service: Service) -> tuple[Refusal, Refusal]:
-    unknown = _refused(openai.NotFoundError, lambda: model(service, "nobody").invoke(QUESTION))
+    unknown = refused(openai.NotFoundError, lambda: model(service, "nobody").invoke(QUESTION))
     wrong = Service(service.url, "wrong")
-    return unknown, _refused(openai.AuthenticationError, lambda: model(wrong).invoke(QUESTION))
+    return unknown, refused(openai.AuthenticationError, lambda: model(wrong).invoke(QUESTION))
 
 
 def context_overflow(service: Service) -> Refusal:
-    refusal = _refused(openai.BadRequestError, lambda: model(service).invoke(LONG))
+    refusal = refused(openai.BadRequestError, lambda: model(service).invoke(LONG))
     assert refusal.kind == "OpenAIContextOverflowError", refusal.kind  # told apart by the error's code
     return refusal

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 import litellm
@@ -24,6 +23,7 @@ from .cells import (
     Refusal,
     Service,
     picture,
+    refused,
 )
 from .openai_python import TOOL, user
 
@@ -97,19 +97,11 @@ def text_to_speech(service: Service) -> bytes:
     return made.content
 
 
-def _refused(expected: type[Exception], call: Callable[[], object]) -> Refusal:
-    try:
-        call()
-    except expected as error:
-        return Refusal(type(error).__name__, str(error))
-    raise AssertionError("no error")
-
-
 def errors(service: Service) -> tuple[Refusal, Refusal]:
-    unknown = _refused(litellm.NotFoundError, lambda: completion(service, QUESTION, "nobody"))
+    unknown = refused(litellm.NotFoundError, lambda: completion(service, QUESTION, "nobody"))
     wrong = Service(service.url, "wrong")
-    return unknown, _refused(litellm.AuthenticationError, lambda: completion(wrong, QUESTION))
+    return unknown, refused(litellm.AuthenticationError, lambda: completion(wrong, QUESTION))
 
 
 def context_overflow(service: Service) -> Refusal:
-    return _refused(litellm.ContextWindowExceededError, lambda: completion(service, LONG))
+    return refused(litellm.ContextWindowExceededError, lambda: completion(service, LONG))

@@ -1,6 +1,5 @@
 """LlamaIndex's llms-openai-like and embeddings-openai-like."""
 
-from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -10,7 +9,7 @@ from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
-from .cells import CHAT, EMBEDDER, LONG, PERSON, QUESTION, READER, WEATHER, Call, Refusal, Service, picture
+from .cells import CHAT, EMBEDDER, LONG, PERSON, QUESTION, READER, WEATHER, Call, Refusal, Service, picture, refused
 
 REASONS = {
     "images": "openai-like has no painters",
@@ -79,19 +78,11 @@ def embeddings(service: Service) -> list[list[float]]:
     return made.get_text_embedding_batch(["A cat sleeps.", "A kitten naps."])
 
 
-def _refused(expected: type[Exception], call: Callable[[], object]) -> Refusal:
-    try:
-        call()
-    except expected as error:
-        return Refusal(type(error).__name__, str(error))
-    raise AssertionError("no error")
-
-
 def errors(service: Service) -> tuple[Refusal, Refusal]:
-    unknown = _refused(openai.NotFoundError, lambda: model(service, "nobody").chat([ChatMessage(QUESTION)]))
+    unknown = refused(openai.NotFoundError, lambda: model(service, "nobody").chat([ChatMessage(QUESTION)]))
     wrong = Service(service.url, "wrong")
-    return unknown, _refused(openai.AuthenticationError, lambda: model(wrong).chat([ChatMessage(QUESTION)]))
+    return unknown, refused(openai.AuthenticationError, lambda: model(wrong).chat([ChatMessage(QUESTION)]))
 
 
 def context_overflow(service: Service) -> Refusal:
-    return _refused(openai.BadRequestError, lambda: model(service).chat([ChatMessage(LONG)]))
+    return refused(openai.BadRequestError, lambda: model(service).chat([ChatMessage(LONG)]))
