@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from ..backend import STARTER
 from .figures import Row, at_least, at_most, console, info, save
-from .pulled import kokoro, minilm, smollm2
+from .pulled import kokoro, minilm, pp_ocr, smollm2
 
 MOST_SHUFFLED = 0.25  # a judge that finds more than this in pictures of other prompts is no judge
 
@@ -125,7 +125,8 @@ def ears() -> list[Row]:
 
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
-    part.__name__: part for part in (painter, writer, translator, upscaler, restorer, ears, smollm2, kokoro, minilm)
+    part.__name__: part
+    for part in (painter, writer, translator, upscaler, restorer, ears, smollm2, kokoro, minilm, pp_ocr)
 }
 
 

@@ -1,4 +1,4 @@
-"""Figures of the starter's models whose weights are pulled: SmolLM2, Kokoro, MiniLM."""
+"""Figures of the starter's models whose weights are pulled: SmolLM2, Kokoro, MiniLM, PP-OCR."""
 
 import asyncio
 import statistics
@@ -11,8 +11,10 @@ from ..capabilities import Message
 from ..embeddings.sentence_transformers import SentenceTransformers
 from ..errors import ModelUnavailable
 from ..language.llama_cpp import LlamaCpp
+from ..pixels import write_picture
 from ..speech_to_text.moonshine import Moonshine
 from ..speech_to_text.word_error import word_errors, words
+from ..text_recognition.pp_ocr import PPOCR
 from ..text_to_speech.kokoro import Kokoro
 from .everyday_questions import QUESTIONS
 from .figures import Row, at_least, at_most, info
@@ -45,6 +47,11 @@ def kokoro() -> list[Row]:
 def minilm() -> list[Row]:
     """Texts per second in batches, beside the library alone."""
     return asyncio.run(_measured(_minilm))
+
+
+def pp_ocr() -> list[Row]:
+    """Characters right of a page of sentences in letters of 36 to 15 pixels, and how long it takes."""
+    return asyncio.run(_measured(_pp_ocr))
 
 
 async def _measured(rows: Callable[[], Awaitable[list[Row]]]) -> list[Row]:
@@ -118,3 +125,29 @@ async def _minilm() -> list[Row]:
         await asyncio.to_thread(library.encode, texts, batch_size=32, show_progress_bar=False)
         ratios.append((time.perf_counter() - between) / (between - began))
     return [at_least("minilm: 256 texts in batches, to the library alone", statistics.median(ratios), 0.9, "ratio")]
+
+
+async def _pp_ocr() -> list[Row]:
+    from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+    model = PPOCR()
+    await model.reconfigure(PPOCR.Options(weights="pp-ocr/v6-small"))
+    page, y = Image.new("RGB", (1100, 800), "white"), 30
+    for number, sentence in enumerate(SENTENCES):
+        size = 36 - 21 * number // (len(SENTENCES) - 1)
+        ImageDraw.Draw(page).text((40, y), sentence, fill="black", font=ImageFont.load_default(size))
+        y += 2 * size + 16
+    turned = page.rotate(5, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
+    kinds = {"as it is": page, "turned by 5 degrees and blurred": turned.filter(ImageFilter.GaussianBlur(0.8))}
+    rows, said = list[Row](), "".join("".join(SENTENCES).split())
+    for kind, picture in kinds.items():
+        began = time.perf_counter()
+        read = await model.read(write_picture(picture))
+        took = time.perf_counter() - began
+        lines = sorted(read.lines, key=lambda line: line.corners[3][1])  # of a turned page the left ends tell the order
+        wrong = word_errors(" ".join(said), " ".join("".join("".join(line.text for line in lines).split())))
+        rows += [
+            at_least(f"pp_ocr: characters of a page, {kind}", 1 - wrong / len(said), 0.98, "share"),
+            info(f"pp_ocr: a page, {kind}", took, "s"),
+        ]
+    return rows
