@@ -272,8 +272,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def field_errors(error: ValidationError, known: Sequence[str] = ()) -> list[FieldError]:
-    """pydantic's errors as field errors, the first `MAX_ERRORS` of them; `known` are the valid names, for a hint at a
-    misspelt name."""
+    """pydantic's errors as field errors, the first `MAX_ERRORS` of them; `known` are the valid fields, nested ones with
+    a dot, for a hint at a misspelt name."""
     errors: list[FieldError] = []
     items = error.errors(include_url=False, include_input=False, include_context=False)
     for item in items[:MAX_ERRORS]:
@@ -281,7 +281,9 @@ def field_errors(error: ValidationError, known: Sequence[str] = ()) -> list[Fiel
         field = clipped(".".join(names), MAX_DETAIL) or "body"
         detail = clipped(item["msg"], MAX_DETAIL)
         if item["type"] == "extra_forbidden":
-            detail = "is not a field here." + nearest(names[-1], known)
+            parent, name = names[:-1], names[-1]
+            beside = [one.split(".")[-1] for one in known if one.split(".")[:-1] == parent]
+            detail = "is not a field here." + nearest(name, beside)
         errors.append(FieldError(field, detail, item["type"]))
     if len(items) > MAX_ERRORS:
         errors.append(FieldError("body", f"has {len(items) - MAX_ERRORS:,} more errors", "more_errors"))

@@ -105,8 +105,8 @@ class Graph(Generic[P, R]):
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """The names of all fields of a request, including nested ones, for hints at misspelt names."""
-        return (*self.call.model_fields, *self.capabilities)
+        """The fields of a request, and those of `models` as `models.NAME`, for hints at misspelt names."""
+        return (*self.call.model_fields, *(f"{MODELS_FIELD}.{name}" for name in self.capabilities))
 
 
 class _Declare:

@@ -22,6 +22,7 @@ from deployments.errors import (
     UnsupportedMedia,
 )
 from deployments.media import Image
+from graphs import chat
 from serve_app.clients.http import NoAnswer, RequestFailed
 from serve_app.errors import (
     BadWeights,
@@ -256,6 +257,16 @@ def test_validation_errors_name_the_path_and_the_nearest_field() -> None:
     found = field_errors(validation({"widht": 1, "width": "x"}), ["width", "image"])
     assert [(error.field, error.code) for error in found] == [("width", "int_parsing"), ("widht", "extra_forbidden")]
     assert found[1].detail == "is not a field here. Did you mean 'width'?"
+
+
+def test_a_hint_names_the_fields_that_stand_beside() -> None:
+    call = chat.call
+    with pytest.raises(ValidationError) as refused:
+        call.model_validate({"messages": [{"role": "user", "contnet": "x"}], "models": {"language": "x"}, "sed": 1})
+    found = {error.field: error.detail for error in field_errors(refused.value, chat.fields)}
+    assert found["models.language"] == "is not a field here. There are: writer."
+    assert found["messages.0.contnet"] == "is not a field here."
+    assert found["sed"] == "is not a field here. Did you mean 'seed'?"
 
 
 def test_a_single_file_of_the_wrong_format_is_415_and_anything_else_422() -> None:

@@ -261,7 +261,7 @@ def test_media_are_found_wherever_they_are_nested() -> None:
 
 
 def test_the_names_for_hints_are_those_of_fields_and_parameters() -> None:
-    assert ask.fields == ("text", "models", "writer", "ears")
+    assert ask.fields == ("text", "models", "models.writer", "models.ears")
 
 
 @pytest.mark.parametrize("found", GRAPHS, ids=lambda found: found.name)
