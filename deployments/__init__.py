@@ -37,6 +37,7 @@ from .text_to_speech.espeak import ESpeak
 from .text_to_speech.hugging_face import HuggingFaceTextToSpeech
 from .text_to_speech.kokoro import Kokoro
 from .text_to_speech.mms import MMS
+from .text_to_speech.piper import Piper
 from .text_to_speech.xtts import XTTS
 from .voice_activity.silero import Silero
 
@@ -64,6 +65,7 @@ BACKENDS: dict[str, type[Backend]] = {
     "openai_compatible": OpenAICompatible,  # language: at OpenRouter, OpenAI, Anthropic, any vLLM
     "opencv": OpenCVTools,  # image tools: OpenCV and Pillow
     "palette": Palette,  # image enhancement: the palette of one picture for another
+    "piper": Piper,  # text to speech: any voice of Piper, much faster than speech on a CPU
     "pocketsphinx": PocketSphinx,  # speech to text: US English on a CPU
     "pp_ocr": PPOCR,  # text recognition: PP-OCR, printed text on a CPU
     "sam2": SAM2,  # segmentation: any SAM 2, of pictures or of videos

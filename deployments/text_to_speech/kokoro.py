@@ -3,14 +3,13 @@
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from .. import audio
 from ..backend import Backend, Needs, in_thread, weights_path
 from ..backend import Options as BackendOptions
 from ..capabilities import AudioFormat, TextToSpeech, Voice
@@ -19,8 +18,7 @@ from ..media import Audio
 from ..onnx_session import folder_with, run, session
 from .arguments import checked
 from .phonemes import phonemes
-from .sentences import pieces
-from .speaking import Say, in_pieces, whole
+from .speaking import Say, by_sentences, in_pieces, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +27,6 @@ RATE = 24_000  # Hz
 NETWORK, SYMBOLS = "model.onnx", "config.json"
 MOST_TOKENS, STYLE = 510, 256  # of a voice's table: a row of style for each length
 LONGEST_PIECE = 200  # characters: a shorter sentence sounds sooner
-SLOWEST, FASTEST = 0.5, 2.0  # that the network speaks; beyond, its sound is stretched
 # The first letter of a voice is its language: eSpeak's voice for it.
 LANGUAGES = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
 VOICE = re.compile(r"^([a-z])([fm])_[a-z0-9]+$")
@@ -112,15 +109,11 @@ class Kokoro(Backend, TextToSpeech):
         engine = self._ready()
         text, speed, written = checked(text, speed, format)
         name = engine.named(engine.voice if voice is None else voice)
-        paced = min(max(speed, SLOWEST), FASTEST)
 
-        def say(give: Callable[["np.ndarray"], None], cancelled: threading.Event) -> None:
-            for sentence in pieces(text, LONGEST_PIECE):
-                samples = engine.spoken(sentence, name, paced, cancelled)
-                if len(samples):
-                    give(samples if speed == paced else audio.at_tempo(samples, RATE, speed / paced))
+        def spoken(sentence: str, speed: float, cancelled: threading.Event) -> "np.ndarray":
+            return engine.spoken(sentence, name, speed, cancelled)
 
-        return say, RATE, written
+        return by_sentences(spoken, text, speed, RATE, LONGEST_PIECE), RATE, written
 
     def _ready(self) -> "_Engine":
         if self._engine is None:

@@ -9,6 +9,7 @@ from ..backend import in_thread, out_of_thread
 from ..capabilities import AudioFormat
 from ..errors import InvalidInput
 from ..media import Audio
+from .sentences import pieces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,31 @@ PIECE_S = 0.5  # of speech, the least that leaves by itself
 # Gives samples, shape (n,), float32 within -1 to 1 or int16, one piece after another, and raises `CancelledError` soon
 # after the event was set.
 Say = Callable[[Callable[["np.ndarray"], None], threading.Event], None]
+
+
+SLOWEST, FASTEST = 0.5, 2.0  # that networks speak well; beyond, their sound is stretched
+
+
+def by_sentences(
+    spoken: Callable[[str, float, threading.Event], "np.ndarray"], text: str, speed: float, rate: int, longest: int
+) -> Say:
+    """What says a text sentence by sentence.
+
+    Args:
+        spoken: the samples of a sentence at a speed from 0.5 to 2, float32 (n,), none if nothing in it has a sound.
+        speed: 0.25 to 4.
+        rate: of the samples, in Hz.
+        longest: characters of a piece that is spoken at once.
+    """
+    paced = min(max(speed, SLOWEST), FASTEST)
+
+    def say(give: Callable[["np.ndarray"], None], cancelled: threading.Event) -> None:
+        for sentence in pieces(text, longest):
+            samples = spoken(sentence, paced, cancelled)
+            if len(samples):
+                give(samples if speed == paced else audio.at_tempo(samples, rate, speed / paced))
+
+    return say
 
 
 async def whole(say: Say, rate: int, format: AudioFormat) -> Audio:

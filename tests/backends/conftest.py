@@ -21,6 +21,7 @@ from .covered import Covered
 from .encoder_weights import write_encoder, write_judge, write_ranker
 from .harness import OPTIONS, VOICE_TAGS, need
 from .kokoro_weights import write_kokoro
+from .piper_weights import SPEAKERS, write_piper
 from .reader_weights import write_reader
 from .speech_weights import write_voice
 from .vision_weights import write_depth, write_fastsam, write_sam2
@@ -100,6 +101,11 @@ def encoder_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ranker_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_ranker(tmp_path_factory.mktemp("ranker"))
+
+
+@pytest.fixture(scope="session")
+def piper_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_piper(tmp_path_factory.mktemp("piper"), speakers=SPEAKERS)
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,9 @@ OPTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "moonshine": lambda: {"weights": PULLED["moonshine"]},
     "opencv": lambda: {},
     "palette": lambda: {},
+    "piper": lambda piper: {
+        "voices": [{"name": one, "weights": str(piper), "speaker": one} for one in ("low", "high")]
+    },
     "pocketsphinx": lambda: {},
     "pp_ocr": lambda pp_ocr: {"weights": str(pp_ocr), "threads": 1},
     "sam2": lambda sam2: {"weights": str(sam2), "sureness": 0, "stability": 0},
@@ -167,6 +170,7 @@ LOADED = dict.fromkeys(
         "llama_cpp",
         "mms",
         "moonshine",
+        "piper",
         "pp_ocr",
         "sam2",
         "sentence_transformers",

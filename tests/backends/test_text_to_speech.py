@@ -17,6 +17,7 @@ from deployments.progress import followed_by
 
 from .harness import REMOTE, able, offering, reload_in_flight, seconds_to_stop, telling, unloaded, watch
 from .kokoro_weights import write_kokoro
+from .piper_weights import write_piper
 from .speech_weights import LETTERS, write_voice
 from .xtts_weights import RATE, SPEAKERS, write_xtts
 
@@ -35,6 +36,7 @@ HASTY: dict[str, Callable[[Path], dict[str, Any]]] = {  # options with which it 
     "mms": lambda folder: {
         "voices": [{"name": "en", "language": "en", "weights": str(write_voice(folder, frames=1.6))}]
     },
+    "piper": lambda folder: {"voices": [{"name": "low", "weights": str(write_piper(folder, seconds=0.012))}]},
     "xtts": lambda folder: {"weights": str(write_xtts(folder, tokens=20))},
 }
 
