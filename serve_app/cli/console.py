@@ -3,7 +3,6 @@
 import sys
 
 from rich.console import Console
-from rich.text import Text
 
 console = Console(markup=False, emoji=False, highlight=False)
 errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -15,8 +14,3 @@ def print_any_character() -> None:
         reconfigure = getattr(stream, "reconfigure", None)  # a stream that a test put there has none
         if reconfigure:
             reconfigure(errors="backslashreplace")
-
-
-def named(name: str, value: object) -> Text:
-    """A line with a name in bold and its value, whose further lines are indented: only names begin a line."""
-    return Text.assemble((name, "bold"), " ", str(value).replace("\n", "\n  "))

@@ -20,8 +20,9 @@ from rich.text import Text
 from deployments.errors import MedleyError
 
 from ..clients.http import JOBS, Remote, RequestFailed, ServerEvent, UrlOption, open_remote, save_media
+from ..clients.named_line import named
 from ..jobs.job import ENDED, STATUSES
-from .console import console, errors, named
+from .console import console, errors
 
 app = typer.Typer(
     help="Durable runs: list, show, watch, cancel and retry them.\n\n"

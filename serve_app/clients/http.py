@@ -23,6 +23,7 @@ from deployments.media import DATA_URL, Media
 from ..accounts.keys import key_path
 from ..config.settings import Settings
 from ..jobs.job import ENDED
+from .named_line import named
 
 JOBS = "/api/v1/jobs"
 SILENCE_TIMEOUT_S = 40.0  # a comment comes at least every 15 s; longer silence is a lost connection
@@ -201,7 +202,7 @@ def run_graph(url: str, key: str, graph: str, fields: list[str], out: Path, cons
             elif kind == "job":
                 result = _finish_job(remote, data["id"], printed, console)
     for name, value in save_media(result, out, graph).items():
-        _show(console, Text.assemble((name, "bold"), f" {value}"))
+        _show(console, named(name, value))
     return result
 
 

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 
 import serve_app.cli as cli
-from deployments.capabilities import Reply
+from deployments.capabilities import Delta, Reply
 from deployments.errors import MedleyError
-from serve_app.cli.console import console, named
+from serve_app.cli.console import console
 from serve_app.clients.http import Remote, form, run_graph
+from serve_app.clients.named_line import named
 from serve_app.config.settings import Settings
 
 from .fakes import RECORDING
@@ -153,6 +154,20 @@ async def test_a_result_is_printed_as_it_is_on_any_console(served: Served, autho
         fields = ["text=" + ODD, "steps=1"]
         await asyncio.to_thread(run_graph, url, KEY, "steps", fields, tmp_path, plain)
     assert f"said [{ODD!r}]\n" in plain.file.getvalue()  # type: ignore[attr-defined]
+
+
+async def test_only_names_begin_a_line_of_a_result(served: Served, author: Author, tmp_path: Path) -> None:
+    async def stream(*given: object, **options: object) -> AsyncIterator[Delta]:
+        yield Delta(text="Roses are red.\nViolets are blue.", finish_reason="stop")
+
+    author.stream = stream  # type: ignore[method-assign]
+    plain = Console(file=io.StringIO(), width=40)
+    async with served.listening() as url:
+        fields = ['messages=[{"role": "user", "content": "a poem"}]']
+        await asyncio.to_thread(run_graph, url, KEY, "chat", fields, tmp_path, plain)
+    lines = plain.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    names = [line.split()[0] for line in lines if line and not line.startswith(" ")]
+    assert set(names) == set(Reply.model_fields) and "  Violets are blue." in lines
 
 
 async def test_a_jobs_texts_are_shown_as_they_are(served: Served, author: Author) -> None:
