@@ -41,6 +41,7 @@ from . import ray_environment
 STATE_FILE = "up.json"
 OBJECT_STORE_BYTES = 512_000_000
 MIN_CPUS = 4
+DEPLOYS, DEPLOY_PAUSE_S = 3, 5.0  # tries to start Serve, and seconds between two
 FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -163,10 +164,14 @@ def _start_ray(directory: Path, dashboard_port: int) -> Any:
 def deploy(state: Running, profile: Profile, port: int) -> None:
     """Send the profile to Ray's dashboard, as `serve deploy` does."""
     document = {**profile.document, "http_options": {**profile.document.get("http_options", {}), "port": port}}
-    try:
-        _serve_client(state.dashboard).deploy_applications(document)
-    except (RuntimeError, OSError) as error:
-        raise MedleyError(f"Ray refused the profile: {str(error)[:2000]}") from None
+    for more in reversed(range(DEPLOYS)):
+        try:
+            return _serve_client(state.dashboard).deploy_applications(document)
+        except (RuntimeError, OSError) as error:
+            # Serve's proxy was late, or something took its port before it: Serve's controller starts it again.
+            if not more or "HAProxy" not in str(error):
+                raise MedleyError(f"Ray refused the profile: {str(error)[:2000]}") from None
+            time.sleep(DEPLOY_PAUSE_S)
 
 
 def _serve_client(dashboard: str) -> Any:
