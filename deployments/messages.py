@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Tag, field_validator, model_validator
 
 from .errors import BeyondModel, ModelUnavailable
 from .media import Audio, Image
 from .nulls import NullIsAbsent
 from .pieces import at_least_one
-from .unions import by_type
+from .unions import STRING_OR_LIST, by_type
 
 # Bounds that no model's context comes near: what really bounds a conversation is its model, or the size of the body.
 MAX_CHARACTERS = 32_000_000
@@ -89,7 +89,7 @@ PartType = Literal["text", "image", "audio"]
 Content = Annotated[
     Annotated[str, Field(max_length=MAX_CHARACTERS), Tag("(string)")]
     | Annotated[list[Part], Field(max_length=MAX_PARTS), Tag("(list)")],
-    Discriminator(lambda content: "(list)" if isinstance(content, list) else "(string)"),
+    STRING_OR_LIST,
 ]
 PART_NAMES = {"text": "a text", "image": "a picture", "audio": "a recording"}
 

@@ -7,6 +7,9 @@ from typing import Any, cast
 
 from pydantic import Discriminator
 
+# Of a text, tagged `(string)`, and a list of something, tagged `(list)`.
+STRING_OR_LIST = Discriminator(lambda value: "(list)" if isinstance(value, list) else "(string)")
+
 
 def by_type(*types: str) -> Discriminator:
     """The discriminator of a union of models, each tagged with the value of its `type` in parentheses."""

@@ -45,6 +45,7 @@ async def test_texts_are_judged_one_by_one_and_the_parts_of_a_message_together(
         ({"input": ["x", 3]}, "input.1", "string"),
         ({"input": [{"type": "image_url", "image_url": {"url": "data:,"}}]}, "input.0", "is a picture"),
         ({"input": [{"type": "film"}]}, "input.0", ""),
+        ({"input": [{"type": "text"}]}, "input.0.text", "required"),
     ],
 )
 async def test_bad_bodies_are_refused_by_their_field(

@@ -9,7 +9,7 @@ from pydantic import Discriminator, FailFast, Field, Tag
 
 from deployments.call_options import options_in, with_options
 from deployments.capabilities import ChatOptions
-from deployments.unions import by_type
+from deployments.unions import STRING_OR_LIST, by_type
 
 from ....config.schema import DEFAULT
 from ....errors import NotOffered
@@ -58,7 +58,7 @@ Part = Annotated[
 ]
 Content = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
-    Discriminator(lambda content: "(list)" if isinstance(content, list) else "(string)"),
+    STRING_OR_LIST,
 ]
 
 
@@ -160,7 +160,7 @@ Choice = Annotated[
 ]
 Stop = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[str], Tag("(list)")],
-    Discriminator(lambda stop: "(list)" if isinstance(stop, list) else "(string)"),
+    STRING_OR_LIST,
 ]
 Format = Annotated[
     Annotated[TextFormat, Tag("(text)")]

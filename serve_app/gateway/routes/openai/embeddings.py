@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import JSONResponse, Response
 
 from deployments.capabilities import MOST_DOCUMENTS, MOST_TEXTS, Ranking, Vectors
+from deployments.unions import STRING_OR_LIST
 
 from ....config.schema import DEFAULT
 from ...json_body import read_json
@@ -28,7 +29,7 @@ class Document(OpenAIBody):
 # Unions whose errors are about the form that the caller chose.
 Input = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[str], Field(min_length=1, max_length=MOST_TEXTS), Tag("(list)")],
-    Discriminator(lambda value: "(list)" if isinstance(value, list) else "(string)"),
+    STRING_OR_LIST,
 ]
 AnyDocument = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[Document, Tag("(object)")],

@@ -1,7 +1,7 @@
 """OpenAI's moderations."""
 
 import uuid
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Discriminator, Field, Tag
@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.capabilities import MOST_TEXTS, Judgement, Judgements
 from deployments.errors import InvalidInput
+from deployments.unions import STRING_OR_LIST, by_type
 
 from ....config.schema import DEFAULT
 from ...json_body import read_json
@@ -27,25 +28,21 @@ class ModeratedImage(OpenAIBody):
     image_url: dict[str, Any]
 
 
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(cast(dict[str, Any], value).get("type", "text"))
-    return getattr(value, "type", "(string)")
-
-
 Part = Annotated[
-    Annotated[str, Tag("(string)")]
-    | Annotated[ModeratedText, Tag("text")]
-    | Annotated[ModeratedImage, Tag("image_url")],
-    Discriminator(_kind),
+    Annotated[ModeratedText, Tag("(text)")] | Annotated[ModeratedImage, Tag("(image_url)")],
+    by_type("text", "image_url"),
+]
+Item = Annotated[
+    Annotated[str, Tag("(string)")] | Annotated[Part, Tag("(part)")],
+    Discriminator(lambda value: "(part)" if isinstance(value, dict | ModeratedText | ModeratedImage) else "(string)"),
 ]
 
 
 class ModerationCreation(OpenAIBody):
     input: Annotated[
         Annotated[str, Tag("(string)")]
-        | Annotated[list[Part], Field(min_length=1, max_length=MOST_TEXTS), Tag("(list)")],
-        Discriminator(lambda value: "(list)" if isinstance(value, list) else "(string)"),
+        | Annotated[list[Item], Field(min_length=1, max_length=MOST_TEXTS), Tag("(list)")],
+        STRING_OR_LIST,
     ]
     model: str = DEFAULT
 

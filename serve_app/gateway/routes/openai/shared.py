@@ -54,8 +54,9 @@ async def prepare(
         holds_media: whether these fields hold media, which take a while to open.
         fields: the fields of the graph's request.
     """
-    named = {} if service.models.meant(model) == DEFAULT else {parameter: model}
-    if named and service.models.meant(model) != AUTO:
+    meant = service.models.meant(model)
+    named = {} if meant == DEFAULT else {parameter: model}
+    if meant not in (DEFAULT, AUTO):
         service.models.named(model, graph.capabilities[parameter])
 
     context: dict[str, Any] = {"limits": service.config.gateway.limits}
